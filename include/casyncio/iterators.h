@@ -1,0 +1,59 @@
+/* iterators.h - async iterators and generators            asyncio: `async for`, async generators */
+#ifndef CASYNCIO_ITERATORS_H
+#define CASYNCIO_ITERATORS_H
+
+#include <casyncio/tasks.h>
+
+ASYNC_BEGIN
+
+/* Anything that yields values one after another, each of which may have to be awaited. Embed one in a struct of your own (first, or
+ * at any place that `next` can find its way back from) to make that an iterator. */
+typedef struct async_iterator async_iterator;
+struct async_iterator {
+    /* Puts the next value into *value and gives 1; 0 at the end; a negative code for an error. Is not called again after
+     * one of the last two. asyncio: __anext__, StopAsyncIteration */
+    int (*next)(async_iterator *self, void *value);
+    /* Called once, when the loop is left however; may be NULL. May block (in a shield). asyncio: aclose */
+    void (*close)(async_iterator *self);
+};
+
+/* async_for (type, name, iterator) { ... }: declares `type name`, and runs the block for each value. break, return and goto close the iterator too. A NULL iterator
+ * (which could not be made) and an iteration that ends with an error are errors that the block could
+ * not report: see contexts.h.
+ * asyncio: async for */
+#define async_for(type, name, iterator)                                                            \
+    ASYNC__FOR(type, name, iterator, ASYNC__JOIN(async__for_, __COUNTER__))
+#define ASYNC__FOR(type, name, iterator, loop)                                                     \
+    for (async__for loop ASYNC_CLEANUP(async__for_leave) = async__for_begin(iterator); loop.live;  \
+         loop.live = 0)                                                                            \
+        for (type name; async__for_next(&loop, &name);)
+
+typedef struct async__for {
+    async_iterator *iterator;
+    int live;
+} async__for;
+
+ASYNC_API async__for async__for_begin(async_iterator *iterator);
+ASYNC_API bool async__for_next(async__for *loop, void *value);
+ASYNC_API void async__for_leave(async__for *loop);
+
+/* ---- generators: an iterator written as a coroutine ---- */
+
+typedef struct async_generator async_generator;
+
+/* Makes an iterator from a coroutine, which runs on a stack of its own, each time the next value is asked for, until
+ * it yields it. The values are `size` bytes each. Closing it (async_for does, or async_generator_close) makes async_yield in it give -ECANCELED, and waits until the coroutine has
+ * returned. NULL: -ENOMEM. What it returns, if negative, is the iteration's error. */
+#define async_generate(function, argument, size)                                                   \
+    async_generate_with(function, argument, size, #function)
+ASYNC_API async_iterator *async_generate_with(int (*function)(async_generator *self, void *argument),
+                                              void *argument, size_t size, const char *coroutine);
+
+/* Hands a value (copied) to who asks for it, and waits until the next one is asked for. 0; negative once the consumer has gone or
+ * been cancelled: then the generator should clean up and return. asyncio: `yield` */
+ASYNC_API int async_yield(async_generator *self, const void *value);
+
+ASYNC_API void async_generator_close(async_iterator *iterator);
+
+ASYNC_END
+#endif

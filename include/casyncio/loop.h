@@ -1,0 +1,184 @@
+/* loop.h - the engine, for those who build on it            asyncio: Event loop
+ *
+ * C programs that are written as coroutines hardly need this page: async_run (runners.h) makes a loop
+ * and runs it. It is for callbacks, for other threads that want to come in, and for other languages'
+ * faces.
+ *
+ * Everything here is intrusive: a callback, a timer, a watch or a job is a struct that lives in its
+ * owner, so that the loop allocates nothing to take it. The owner keeps it alive until it has run or
+ * been cancelled. A struct that is all zeros but for `run` is ready for use.
+ *
+ * A loop belongs to the thread that runs it. Only the functions that say "any thread" may be called
+ * from another one. None of these functions is a coroutine: none blocks but async_loop_run. */
+#ifndef CASYNCIO_LOOP_H
+#define CASYNCIO_LOOP_H
+
+#include <casyncio/base.h>
+
+ASYNC_BEGIN
+
+typedef struct async_loop async_loop;
+
+/* ---- making and running a loop ---- */
+
+typedef struct async_loop_options {
+    bool virtual_clock; /* time stands still while anything can run, and then jumps to the next timer */
+    uint64_t seed;      /* not 0: ready tasks run in an order drawn from this seed, the same every time */
+    const char *backend; /* "epoll", "io_uring", "auto"; NULL: $CASYNCIO_BACKEND, else "epoll" */
+    size_t stack_size;  /* bytes of address space for a task's stack, its guard included; 0: 256 KiB */
+    unsigned executor_threads; /* the most threads of run_in_executor; 0: processors + 4, at most 32 */
+} async_loop_options;
+
+/* A new loop, NULL with errno set if there is no memory or no descriptor for it. `options` may be NULL. A back end
+ * that is not to be had (a name that is unknown, or a kernel that refuses) is EINVAL for a name nobody knows and else a
+ * silent step down to epoll.
+ * asyncio: new_event_loop */
+ASYNC_API async_loop *async_loop_new(const async_loop_options *options);
+
+/* Closes the loop: runs no more callbacks, ends its threads (work that a thread has begun is waited
+ * for; a name look-up is not), closes its own descriptors. -EBUSY while it runs.
+ * asyncio: loop.close */
+ASYNC_API int async_loop_close(async_loop *loop);
+
+/* Runs callbacks until async_loop_stop, and then 0. -EDEADLK when there is nothing left that could
+ * ever make a callback ready (see async_loop_share). -EBUSY if this loop, -EALREADY if another loop, runs already in this thread.
+ * asyncio: loop.run_forever */
+ASYNC_API int async_loop_run(async_loop *loop);
+
+/* Lets what is ready now run, and then ends async_loop_run.
+ * asyncio: loop.stop */
+ASYNC_API void async_loop_stop(async_loop *loop);
+
+ASYNC_API bool async_loop_is_running(const async_loop *loop);
+
+/* The loop that runs in this thread, or NULL. Since its caller may hand the pointer to another thread, this also does
+ * async_loop_share.
+ * asyncio: get_running_loop */
+ASYNC_API async_loop *async_get_running_loop(void);
+
+/* Says that another thread may come in through async_call_soon_threadsafe, so that a loop with nothing
+ * else to wait for waits for that, and does not end with -EDEADLK. */
+ASYNC_API void async_loop_share(async_loop *loop);
+
+/* The name of the back end: "epoll" or "io_uring". */
+ASYNC_API const char *async_loop_backend(const async_loop *loop);
+
+/* The loop's clock, monotonic: nanoseconds, and seconds. With a virtual clock it starts at 0.
+ * asyncio: loop.time */
+ASYNC_API int64_t async_loop_time_ns(const async_loop *loop);
+ASYNC_API double async_loop_time(const async_loop *loop);
+
+/* ---- callbacks ---- */
+
+typedef struct async_callback {
+    struct async_callback *next, *prev; /* the loop's; next is NULL while it is not queued */
+    void (*run)(struct async_callback *self);
+} async_callback;
+
+/* Puts the callback at the end of the ready queue; one that is queued already stays where it is.
+ * asyncio: loop.call_soon */
+ASYNC_API void async_call_soon(async_loop *loop, async_callback *callback);
+
+/* The same, from any thread. The callback must not be queued already, and cannot be
+ * cancelled until it runs.
+ * asyncio: loop.call_soon_threadsafe */
+ASYNC_API void async_call_soon_threadsafe(async_loop *loop, async_callback *callback);
+
+/* Takes the callback out of the ready queue, if it is there; says whether it was.
+ * asyncio: Handle.cancel */
+ASYNC_API bool async_callback_cancel(async_callback *callback);
+
+/* ---- timers ---- */
+
+typedef struct async_timer {
+    async_callback callback; /* set callback.run */
+    uint32_t slot;           /* the loop's; 0 while the timer is not set */
+} async_timer;
+
+/* Sets the timer: its callback joins the ready queue once the loop's clock has reached `when`
+ * (async_loop_time_ns; a time in the past is next), in order of time and then of setting. A timer that is set already is set
+ * anew. 0, or -ENOMEM.
+ * asyncio: loop.call_at */
+ASYNC_API int async_call_at(async_loop *loop, async_timer *timer, int64_t when);
+
+/* The same, `delay` seconds from now: 0 or less is as soon as possible, infinity is never. -EINVAL for NaN.
+ * asyncio: loop.call_later */
+ASYNC_API int async_call_later(async_loop *loop, async_timer *timer, double delay);
+
+/* Unsets the timer; if it has gone off and its callback waits in the ready queue, takes that out. Says
+ * whether either was so.
+ * asyncio: TimerHandle.cancel */
+ASYNC_API bool async_timer_cancel(async_loop *loop, async_timer *timer);
+
+/* ---- descriptors ---- */
+
+typedef struct async_watch {
+    async_callback callback; /* set callback.run: runs while the descriptor is ready, once a turn */
+    int fd;                  /* the loop's; the descriptor */
+    unsigned char direction; /* the loop's */
+    bool once;               /* set it for a watch that is removed as it goes off */
+    bool armed;              /* the loop's */
+    int error;               /* 0, or -EBADF once async_close took the descriptor away from under the watch */
+} async_watch;
+
+/* Watches a descriptor, until it is removed. One watch a direction: a second is -EBUSY. A regular file is always
+ * ready. -EBADF for what is no descriptor; -ENOMEM; -ENOSPC (fs.epoll.max_user_watches).
+ * A watched descriptor must be closed with async_close, or removed and then closed.
+ * asyncio: loop.add_reader, loop.add_writer */
+ASYNC_API int async_add_reader(async_loop *loop, int fd, async_watch *watch);
+ASYNC_API int async_add_writer(async_loop *loop, int fd, async_watch *watch);
+
+/* Removes the watch, and its callback from the ready queue; says whether it was there.
+ * asyncio: loop.remove_reader, loop.remove_writer */
+ASYNC_API bool async_remove_watch(async_loop *loop, async_watch *watch);
+
+/* Forgets all the loop knows of a descriptor, which may then be closed or given away; watches that
+ * are still there go off with `error` -EBADF. */
+ASYNC_API void async_forget_fd(async_loop *loop, int fd);
+
+/* ---- signals ---- */
+
+/* Has `callback` run in the loop, soon after each arrival (several at once may be taken for one) of a signal,
+ * until it is removed; the disposition of before then comes back. One callback a signal in the whole
+ * process: a second is -EBUSY. -EINVAL for SIGKILL, SIGSTOP and what is no signal.
+ * asyncio: loop.add_signal_handler, loop.remove_signal_handler */
+ASYNC_API int async_add_signal_handler(async_loop *loop, int signal, async_callback *callback);
+ASYNC_API bool async_remove_signal_handler(async_loop *loop, int signal);
+
+/* ---- threads ---- */
+
+typedef struct async_job async_job;
+struct async_job {
+    void (*work)(async_job *self); /* runs in a thread of the pool */
+    void (*done)(async_job *self); /* then runs in the loop, unless the job was abandoned */
+    void (*drop)(async_job *self); /* runs instead of done, in any thread, for an abandoned job: frees it */
+    async_callback callback;       /* the rest is the loop's */
+    async_loop *loop;
+    struct async__pool *pool;
+    async_job *next, *prev;
+    int state;
+};
+
+/* Has a thread of the loop's pool run job->work, and then the loop job->done. The pool makes its threads
+ * as they are needed. 0; -EAGAIN if not even one thread can be made; -ENOMEM.
+ * asyncio: loop.run_in_executor */
+ASYNC_API int async_run_in_executor(async_loop *loop, async_job *job);
+
+/* Takes back a job whose work has not begun (true: neither done nor drop will run), or says that it has (false). */
+ASYNC_API bool async_job_cancel(async_job *job);
+
+/* Abandons a job whose done has not run: done will not run; job->drop runs as soon as no thread uses the job any
+ * more, maybe before this returns. */
+ASYNC_API void async_job_abandon(async_job *job);
+
+/* ---- errors that have nobody to go to ---- */
+
+/* What the loop calls for an error that no code will ever see: a detached task that failed, a task
+ * that failed and was never awaited. NULL (the default): such errors are dropped. `message` says what happened, good for the call.
+ * asyncio: loop.set_exception_handler */
+typedef void async_exception_handler(async_loop *loop, int code, const char *message, void *data);
+ASYNC_API void async_set_exception_handler(async_loop *loop, async_exception_handler *handler,
+                                           void *data);
+
+ASYNC_END
+#endif

@@ -1,0 +1,49 @@
+/* queues.h - queues            asyncio: Queues */
+#ifndef CASYNCIO_QUEUES_H
+#define CASYNCIO_QUEUES_H
+
+#include <casyncio/iterators.h>
+#include <casyncio/tasks.h>
+
+ASYNC_BEGIN
+
+typedef struct async_queue async_queue;
+
+/* A queue, first in, first out, of items of item_size bytes, which are copied in and out. maxsize items at most; 0 is no
+ * limit. NULL: -ENOMEM, or -EINVAL for an item_size of 0. asyncio: Queue(maxsize) */
+ASYNC_API async_queue *async_queue_new(size_t item_size, size_t maxsize);
+
+/* Frees the queue and what is in it; NULL is fine. Nobody may wait for it. */
+ASYNC_API void async_queue_free(async_queue *queue);
+
+/* Waits for room and puts a copy of *item. 0; the code of a cancellation (nothing was put); ASYNC_ESHUTDOWN; -ENOMEM. */
+ASYNC_API int async_queue_put(async_queue *queue, const void *item);
+
+/* Waits for an item and moves it into *item. 0; the code of a cancellation (nothing was taken);
+ * ASYNC_ESHUTDOWN once the queue is shut down and empty. */
+ASYNC_API int async_queue_get(async_queue *queue, void *item);
+
+/* The same without waiting: -EAGAIN where they would. asyncio: QueueFull, QueueEmpty */
+ASYNC_API int async_queue_put_nowait(async_queue *queue, const void *item);
+ASYNC_API int async_queue_get_nowait(async_queue *queue, void *item);
+
+ASYNC_API size_t async_queue_size(const async_queue *queue); /* asyncio: qsize, empty, full */
+ASYNC_API bool async_queue_empty(const async_queue *queue);
+ASYNC_API bool async_queue_full(const async_queue *queue);
+
+/* Says that an item that was got has been worked off; -EINVAL if called more often than items were put.
+ * asyncio: task_done */
+ASYNC_API int async_queue_task_done(async_queue *queue);
+
+/* Waits until every item that was put has been worked off. asyncio: join */
+ASYNC_API int async_queue_join(async_queue *queue);
+
+/* No more may be put; getters get what is left, and then ASYNC_ESHUTDOWN; `now` drops what is left. asyncio: shutdown(immediate) */
+ASYNC_API void async_queue_shutdown(async_queue *queue, bool now);
+
+/* The items as they come, until the queue is shut down: async_for (int, item, async_queue_items(queue)). The queue must outlive the
+ * loop. */
+ASYNC_API async_iterator *async_queue_items(async_queue *queue);
+
+ASYNC_END
+#endif

@@ -1,0 +1,97 @@
+/* epoll.c - the readiness back end. Level-triggered: an event that is not consumed is reported again,
+ * so a wait that begins too late loses nothing. Operations are tried by op.c, which waits for readiness
+ * only when the kernel has nothing. */
+#include "../base/faults.h"
+#include "loop_internal.h"
+
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define EVENTS_PER_WAIT 256
+
+static int epoll_open(async_loop *loop)
+{
+    loop->epoll_fd = ASYNC__CALL(epoll_create1(EPOLL_CLOEXEC));
+    return loop->epoll_fd < 0 ? -errno : 0;
+}
+
+static void epoll_close(async_loop *loop)
+{
+    close(loop->epoll_fd);
+}
+
+static int epoll_interest(async_loop *loop, int fd, struct async__fd *entry, unsigned interest)
+{
+    struct epoll_event event = {
+        .events = (interest & 1 ? EPOLLIN | EPOLLRDHUP : 0) | (interest & 2 ? EPOLLOUT : 0),
+        .data.u64 = (uint64_t)entry->generation << 32 | (uint32_t)fd,
+    };
+    int operation = !interest           ? EPOLL_CTL_DEL
+                    : entry->registered ? EPOLL_CTL_MOD
+                                        : EPOLL_CTL_ADD;
+    int result = ASYNC__CALL(epoll_ctl(loop->epoll_fd, operation, fd, &event));
+
+    /* A descriptor closed behind the loop's back, its number reused: the kernel has forgotten it. And
+     * the other way round: a duplicate of it kept the registration alive. */
+    if (result < 0 && operation == EPOLL_CTL_MOD && errno == ENOENT)
+        result = epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+    else if (result < 0 && operation == EPOLL_CTL_ADD && errno == EEXIST)
+        result = epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, fd, &event);
+    if (result < 0 && operation != EPOLL_CTL_DEL) return -errno;
+
+    entry->registered = interest != 0;
+    entry->interest = (unsigned char)interest;
+    return 0;
+}
+
+/* epoll_pwait2 (Linux 5.11) waits to the nanosecond; before it, milliseconds are rounded up, so that
+ * no timer is found not to be due yet. */
+static int wait_for_events(async_loop *loop, struct epoll_event *events, int64_t timeout)
+{
+    static atomic_bool no_pwait2;
+
+    if (timeout > 0 && timeout != ASYNC__NEVER &&
+        !atomic_load_explicit(&no_pwait2, memory_order_relaxed)) {
+#ifdef SYS_epoll_pwait2
+        struct {
+            int64_t seconds, nanoseconds;
+        } limit = {timeout / ASYNC__SECOND, timeout % ASYNC__SECOND};
+        int count = (int)syscall(SYS_epoll_pwait2, loop->epoll_fd, events, EVENTS_PER_WAIT, &limit,
+                                 NULL, 0);
+        if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return count;
+#endif
+        atomic_store_explicit(&no_pwait2, true, memory_order_relaxed);
+    }
+    int64_t milliseconds = timeout == ASYNC__NEVER ? -1 : (timeout + 999999) / 1000000;
+    if (milliseconds > INT_MAX) milliseconds = INT_MAX;
+    return epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, (int)milliseconds);
+}
+
+static int epoll_wait_events(async_loop *loop, int64_t timeout)
+{
+    struct epoll_event events[EVENTS_PER_WAIT];
+    int count = wait_for_events(loop, events, timeout);
+
+    if (count < 0) return errno == EINTR ? 0 : -errno;
+    for (int i = 0; i < count; i++) {
+        uint32_t flags = events[i].events;
+        /* An error or a hang-up is for both directions to find out about by their next call. */
+        unsigned ready = flags & (EPOLLERR | EPOLLHUP) ? 3
+                                                       : (flags & (EPOLLIN | EPOLLRDHUP) ? 1 : 0) |
+                                                             (flags & EPOLLOUT ? 2 : 0);
+        async__fd_ready(loop, (int)(uint32_t)events[i].data.u64,
+                        (uint32_t)(events[i].data.u64 >> 32), ready);
+    }
+    return 0;
+}
+
+const async__poller async__epoll = {
+    .name = "epoll",
+    .open = epoll_open,
+    .close = epoll_close,
+    .interest = epoll_interest,
+    .wait = epoll_wait_events,
+    .start = async__op_try,
+    .cancel = async__op_abandon,
+};

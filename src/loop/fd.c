@@ -1,0 +1,132 @@
+/* fd.c - what the loop knows of descriptors: one entry for each, with a watch a direction.
+ *
+ * Interest in a descriptor is lazy: it is registered when first waited for and stays, so that a
+ * connection costs one epoll_ctl in its life and not two a message. If an event comes that nobody
+ * waits for, the interest is dropped then: epoll is level-triggered and would report it for ever.
+ *
+ * The price is that the loop must hear of a close: async_close. A number that is reused gets a new
+ * generation, so that events on their way for the old one are told apart. */
+#include "../base/faults.h"
+#include "loop_internal.h"
+
+#include <casyncio/sockets.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct async__fd *entry_of(async_loop *loop, int fd)
+{
+    if (async__likely(fd < loop->fds_length)) return &loop->fds[fd];
+
+    int length = loop->fds_length ? loop->fds_length : 64;
+    while (length <= fd)
+        length *= 2;
+    struct async__fd *fds = async__realloc(loop->fds, (size_t)length * sizeof *fds);
+    if (!fds) return NULL;
+    memset(fds + loop->fds_length, 0, (size_t)(length - loop->fds_length) * sizeof *fds);
+    loop->fds = fds;
+    loop->fds_length = length;
+    return &loop->fds[fd];
+}
+
+static void disarm(async_loop *loop, async_watch *watch)
+{
+    watch->armed = false;
+    loop->fds[watch->fd].watch[watch->direction] = NULL;
+    loop->watches--;
+}
+
+static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char direction)
+{
+    if (fd < 0) return -EBADF;
+    struct async__fd *entry = entry_of(loop, fd);
+    if (!entry) return -ENOMEM;
+    if (entry->watch[direction] || watch->armed) return -EBUSY;
+
+    unsigned bit = 1u << direction;
+    if (async__unlikely(!(entry->interest & bit)) && !entry->regular) {
+        int code = loop->poller->interest(loop, fd, entry, entry->interest | bit);
+        if (code == -EPERM)
+            entry->regular = true; /* epoll's word for a file that is always ready */
+        else if (code < 0)
+            return code;
+    }
+    watch->fd = fd;
+    watch->direction = direction;
+    watch->error = 0;
+    watch->armed = true;
+    entry->watch[direction] = watch;
+    loop->watches++;
+    if (async__unlikely(entry->regular)) {
+        /* What nobody reports has to be asked for again: there is nothing to keep it armed for. */
+        if (watch->once) disarm(loop, watch);
+        async_call_soon(loop, &watch->callback);
+    }
+    return 0;
+}
+
+int async_add_reader(async_loop *loop, int fd, async_watch *watch)
+{
+    return add_watch(loop, fd, watch, ASYNC__READ);
+}
+
+int async_add_writer(async_loop *loop, int fd, async_watch *watch)
+{
+    return add_watch(loop, fd, watch, ASYNC__WRITE);
+}
+
+bool async_remove_watch(async_loop *loop, async_watch *watch)
+{
+    bool was_queued = async_callback_cancel(&watch->callback), was_armed = watch->armed;
+    if (was_armed) disarm(loop, watch);
+    return was_queued || was_armed;
+}
+
+void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned ready)
+{
+    if (async__unlikely(fd >= loop->fds_length)) return;
+    struct async__fd *entry = &loop->fds[fd];
+    if (async__unlikely(entry->generation != generation)) return;
+
+    unsigned unwanted = 0;
+    for (unsigned char direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++) {
+        unsigned bit = 1u << direction;
+        if (!(ready & bit)) continue;
+        async_watch *watch = entry->watch[direction];
+        if (!watch) {
+            unwanted |= bit & entry->interest;
+            continue;
+        }
+        if (watch->once) disarm(loop, watch);
+        async_call_soon(loop, &watch->callback);
+    }
+    if (async__unlikely(unwanted))
+        loop->poller->interest(loop, fd, entry, entry->interest & ~unwanted);
+}
+
+void async_forget_fd(async_loop *loop, int fd)
+{
+    if (fd < 0 || fd >= loop->fds_length) return;
+    struct async__fd *entry = &loop->fds[fd];
+
+    for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++) {
+        async_watch *watch = entry->watch[direction];
+        if (!watch) continue;
+        disarm(loop, watch);
+        watch->error = -EBADF;
+        async_call_soon(loop, &watch->callback);
+    }
+    if (entry->registered) loop->poller->interest(loop, fd, entry, 0);
+    uint32_t generation = entry->generation + 1;
+    memset(entry, 0, sizeof *entry);
+    entry->generation = generation;
+}
+
+int async_close(int fd)
+{
+    async_loop *loop = async__loop();
+
+    if (loop) async_forget_fd(loop, fd);
+    /* On Linux the descriptor is gone even if close says EINTR. */
+    return close(fd) < 0 && errno != EINTR ? -errno : 0;
+}

@@ -1,0 +1,402 @@
+/* loop.c - the loop: the ready queue, and when to look at the world outside it.
+ *
+ * Callbacks run in the order in which they were made ready. The loop sleeps only when none is; while
+ * some are, it looks at descriptors, timers and other threads about every 50 microseconds: a look is a
+ * system call, and one a turn would cost more than most of what a turn does. To know the time is not
+ * free either, so the clock is read once every 32 callbacks (`credit`).
+ *
+ * A fiber that gives way takes the next task from the ready queue itself (async__ready_take), so that
+ * the loop's own stack is visited only when something else than a task is due. */
+#include "loop_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../base/faults.h"
+
+#define CREDIT 32
+#define POLL_INTERVAL 50000 /* ns */
+#define IDLE_INTERVAL (ASYNC__SECOND / 10)
+
+__thread async_loop *async__running_loop;
+
+int64_t async__clock(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * ASYNC__SECOND + time.tv_nsec;
+}
+
+int async__seconds_to_ns(double seconds, int64_t *ns)
+{
+    if (isnan(seconds)) return -EINVAL;
+    double exact = seconds * 1e9;
+    *ns = exact >= 9.2e18 ? ASYNC__NEVER : exact <= -9.2e18 ? -ASYNC__NEVER : (int64_t)exact;
+    return 0;
+}
+
+int64_t async__deadline(int64_t now, int64_t delay)
+{
+    int64_t when;
+    if (delay == ASYNC__NEVER || __builtin_add_overflow(now, delay, &when)) return ASYNC__NEVER;
+    return when;
+}
+
+int64_t async_loop_time_ns(const async_loop *loop)
+{
+    return loop->virtual_clock ? loop->now : async__clock();
+}
+
+double async_loop_time(const async_loop *loop)
+{
+    return (double)async_loop_time_ns(loop) * 1e-9;
+}
+
+/* ---- callbacks and timers ---- */
+
+void async_call_soon(async_loop *loop, async_callback *callback)
+{
+    if (!callback->next) async__ready_push(loop, callback);
+}
+
+bool async_callback_cancel(async_callback *callback)
+{
+    if (!callback->next) return false;
+    async__ready_unlink(callback);
+    return true;
+}
+
+int async_call_at(async_loop *loop, async_timer *timer, int64_t when)
+{
+    if (timer->slot || timer->callback.next) async_timer_cancel(loop, timer);
+    return async__timers_add(&loop->timers, timer, when);
+}
+
+int async_call_later(async_loop *loop, async_timer *timer, double delay)
+{
+    int64_t ns;
+    if (async__seconds_to_ns(delay, &ns) < 0) return -EINVAL;
+    return async_call_at(loop, timer, async__deadline(async_loop_time_ns(loop), ns));
+}
+
+bool async_timer_cancel(async_loop *loop, async_timer *timer)
+{
+    if (!timer->slot) return async_callback_cancel(&timer->callback);
+    async__timers_remove(&loop->timers, timer->slot);
+    timer->slot = 0;
+    return true;
+}
+
+/* ---- from outside ---- */
+
+void async__wake(async_loop *loop)
+{
+    if (atomic_exchange(&loop->woken, true)) return;
+    uint64_t one = 1;
+    int saved = errno;
+    ssize_t written;
+    do
+        written = write(loop->wake_fd, &one, sizeof one);
+    while (written < 0 && errno == EINTR);
+    errno = saved;
+}
+
+void async_call_soon_threadsafe(async_loop *loop, async_callback *callback)
+{
+    async_callback *first = atomic_load_explicit(&loop->incoming, memory_order_relaxed);
+
+    do
+        callback->prev = first;
+    while (!atomic_compare_exchange_weak_explicit(&loop->incoming, &first, callback,
+                                                  memory_order_release, memory_order_relaxed));
+    async__wake(loop);
+}
+
+/* They come newest first, linked through prev; they are to run in the order of coming. */
+void async__take_incoming(async_loop *loop)
+{
+    if (!atomic_load_explicit(&loop->incoming, memory_order_relaxed)) return;
+    async_callback *newest = atomic_exchange_explicit(&loop->incoming, NULL, memory_order_acquire);
+    async_callback *oldest = NULL;
+
+    while (newest) {
+        async_callback *older = newest->prev;
+        newest->prev = oldest;
+        oldest = newest;
+        newest = older;
+    }
+    while (oldest) {
+        async_callback *newer = oldest->prev;
+        async__ready_push(loop, oldest);
+        oldest = newer;
+    }
+}
+
+static void on_wake(async_callback *callback)
+{
+    async_loop *loop = async__container(callback, async_loop, wake_watch.callback);
+    uint64_t count;
+
+    /* Reset before the queues are looked at: what comes later writes again. */
+    while (read(loop->wake_fd, &count, sizeof count) < 0 && errno == EINTR)
+        ;
+    atomic_store(&loop->woken, false);
+    async__signals_dispatch(loop);
+    async__take_incoming(loop);
+}
+
+/* ---- running ---- */
+
+bool async__credit_renew(async_loop *loop)
+{
+    loop->credit = CREDIT;
+    if (loop->virtual_clock) {
+        loop->poll_due = true;
+    } else {
+        int64_t now = async__clock();
+        if (now - loop->last_poll >= POLL_INTERVAL) loop->poll_due = true;
+    }
+    return !loop->poll_due;
+}
+
+/* xorshift64*: enough to try orders out with, and the same everywhere. */
+static uint64_t draw(async_loop *loop)
+{
+    loop->seed ^= loop->seed >> 12;
+    loop->seed ^= loop->seed << 25;
+    loop->seed ^= loop->seed >> 27;
+    return loop->seed * 0x2545F4914F6CDD1DULL;
+}
+
+/* With a seed: one of the first eight tasks that are ready, so that each comes round in the end. What
+ * is not a task keeps its place, as asyncio promises of callbacks. */
+async_callback *async__ready_shuffled(async_loop *loop)
+{
+    async_callback *chosen = loop->ready.next;
+
+    for (uint64_t steps = draw(loop) >> 61; steps > 0; steps--) {
+        if (chosen->run != loop->shuffled || chosen->next->run != loop->shuffled) break;
+        chosen = chosen->next;
+    }
+    return chosen;
+}
+
+static void run_due_timers(async_loop *loop)
+{
+    if (loop->timers.length == 0) return;
+    int64_t now = async_loop_time_ns(loop);
+    async_timer *timer;
+    while ((timer = async__timers_pop(&loop->timers, now)))
+        async__ready_push(loop, &timer->callback);
+}
+
+/* How long the poll may sleep: 0 to only look. -EDEADLK: nothing could ever end it. */
+static int sleep_limit(async_loop *loop, int64_t *timeout)
+{
+    *timeout = 0;
+    if (loop->ready.next != &loop->ready) return 0;
+
+    int64_t next = async__timers_next(&loop->timers);
+    bool alone = !loop->watches && !loop->jobs && !loop->signals && !loop->shared;
+    if (loop->virtual_clock) {
+        if (next != ASYNC__NEVER && !loop->jobs) return 0; /* the clock will jump */
+        if (next == ASYNC__NEVER && alone) return -EDEADLK;
+        *timeout = ASYNC__NEVER;
+        return 0;
+    }
+    if (next == ASYNC__NEVER) {
+        if (alone && loop->timers.length == 0) return -EDEADLK;
+        *timeout = ASYNC__NEVER;
+    } else {
+        int64_t left = next - async__clock();
+        *timeout = left > 0 ? left : 0;
+    }
+    return 0;
+}
+
+/* The clock of a test stands still while anything can run, and then jumps to the next timer. */
+static void jump(async_loop *loop)
+{
+    if (loop->ready.next != &loop->ready || loop->jobs) return;
+    int64_t next = async__timers_next(&loop->timers);
+    if (next != ASYNC__NEVER && next > loop->now) loop->now = next;
+}
+
+static int look_outside(async_loop *loop)
+{
+    int64_t timeout;
+    int code = sleep_limit(loop, &timeout);
+    if (code < 0) return code;
+
+    if (timeout > IDLE_INTERVAL / 100 && loop->idle && loop->idle(loop) && timeout > IDLE_INTERVAL)
+        timeout = IDLE_INTERVAL;
+    code = loop->poller->wait(loop, timeout);
+    if (code < 0) return code;
+    if (loop->virtual_clock) jump(loop);
+    run_due_timers(loop);
+
+    loop->poll_due = false;
+    loop->credit = CREDIT;
+    if (!loop->virtual_clock) loop->last_poll = async__clock();
+    return 0;
+}
+
+static void on_stop(async_callback *callback)
+{
+    async_loop *loop = async__container(callback, async_loop, stop_mark);
+    loop->stopping = true;
+}
+
+void async_loop_stop(async_loop *loop)
+{
+    async_call_soon(loop, &loop->stop_mark);
+}
+
+static int run_callbacks(async_loop *loop)
+{
+    while (!loop->stopping) {
+        async_callback *callback = loop->ready.next;
+        if (loop->poll_due || callback == &loop->ready) {
+            int code = look_outside(loop);
+            if (code < 0) return code;
+            continue;
+        }
+        if (async__unlikely(loop->seed != 0)) callback = async__ready_shuffled(loop);
+        if (--loop->credit <= 0) async__credit_renew(loop);
+        async__ready_unlink(callback);
+        callback->run(callback);
+    }
+    return 0;
+}
+
+int async_loop_run(async_loop *loop)
+{
+    if (loop->running) return -EBUSY;
+    if (async__running_loop) return -EALREADY;
+
+    async__running_loop = loop;
+    loop->running = true;
+    loop->stopping = false;
+    int code = run_callbacks(loop);
+    async_callback_cancel(&loop->stop_mark);
+    loop->running = false;
+    async__running_loop = NULL;
+    return code;
+}
+
+bool async_loop_is_running(const async_loop *loop)
+{
+    return loop->running;
+}
+
+async_loop *async_get_running_loop(void)
+{
+    if (async__running_loop) async_loop_share(async__running_loop);
+    return async__running_loop;
+}
+
+void async_loop_share(async_loop *loop)
+{
+    loop->shared = true;
+}
+
+const char *async_loop_backend(const async_loop *loop)
+{
+    return loop->poller->name;
+}
+
+/* ---- making and closing ---- */
+
+/* The name is settled before anything is probed: there are sandboxes that kill who probes. */
+static int choose_poller(async_loop *loop, const char *name)
+{
+    static const char *const known[] = {"", "epoll", "io_uring", "auto"};
+
+    if (!name) name = secure_getenv("CASYNCIO_BACKEND");
+    if (!name) name = "epoll";
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(name, known[i]) != 0) continue;
+        loop->poller = &async__epoll;
+        return 0;
+    }
+    return -EINVAL;
+}
+
+/* The loop's own watch does not count among those that could make something ready. */
+static int open_wake(async_loop *loop)
+{
+    loop->wake_fd = ASYNC__CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (loop->wake_fd < 0) return -errno;
+    loop->wake_watch.callback.run = on_wake;
+    int code = async_add_reader(loop, loop->wake_fd, &loop->wake_watch);
+    if (code < 0)
+        close(loop->wake_fd);
+    else
+        loop->watches--;
+    return code;
+}
+
+static int open_loop(async_loop *loop, const async_loop_options *options)
+{
+    int code = choose_poller(loop, options->backend);
+    if (code < 0) return code;
+    loop->ready.next = loop->ready.prev = &loop->ready;
+    loop->stop_mark.run = on_stop;
+    loop->credit = CREDIT;
+    loop->poll_due = true;
+    loop->virtual_clock = options->virtual_clock;
+    loop->seed = options->seed;
+    loop->stack_size = options->stack_size;
+    loop->executor_threads = options->executor_threads;
+
+    code = loop->poller->open(loop);
+    if (code < 0) return code;
+    code = open_wake(loop);
+    if (code < 0) loop->poller->close(loop);
+    return code;
+}
+
+async_loop *async_loop_new(const async_loop_options *options)
+{
+    async_loop *loop = async__alloc_zeroed(sizeof *loop);
+    if (!loop) return NULL;
+
+    int code = open_loop(loop, options ? options : &(async_loop_options){0});
+    if (code == 0) return loop;
+    async__free(loop->fds);
+    async__free(loop);
+    errno = -code;
+    return NULL;
+}
+
+int async_loop_close(async_loop *loop)
+{
+    if (loop->running) return -EBUSY;
+
+    async__signals_close(loop);
+    async__pool_close(loop->executor, true);
+    async__pool_close(loop->resolver, false);
+    loop->poller->close(loop);
+    close(loop->wake_fd);
+    async__timers_free(&loop->timers);
+    async__free(loop->fds);
+    async__free(loop->scratch);
+    async__free(loop);
+    return 0;
+}
+
+void async_set_exception_handler(async_loop *loop, async_exception_handler *handler, void *data)
+{
+    loop->exception_handler = handler;
+    loop->exception_data = data;
+}
+
+void async__report(async_loop *loop, int code, const char *message)
+{
+    if (loop->exception_handler)
+        loop->exception_handler(loop, code, message, loop->exception_data);
+}

@@ -1,0 +1,242 @@
+/* loop_internal.h - the loop from the inside: for src/loop, and for the task layer's hot path. */
+#ifndef CASYNCIO_LOOP_INTERNAL_H
+#define CASYNCIO_LOOP_INTERNAL_H
+
+#include "../base/memory.h"
+
+#include <casyncio/loop.h>
+#include <limits.h>
+#include <stdatomic.h>
+
+#define async__likely(x) __builtin_expect(!!(x), 1)
+#define async__unlikely(x) __builtin_expect(!!(x), 0)
+#define async__container(pointer, type, member)                                                    \
+    ((type *)((char *)(pointer) - offsetof(type, member)))
+
+#define ASYNC__NEVER INT64_MAX
+#define ASYNC__SECOND 1000000000LL
+
+/* ---- timers: a heap of (deadline, order) with the timers aside, so that it moves without touching
+ * them (timers.c) ---- */
+
+struct async__timer_entry {
+    int64_t when;
+    uint32_t order; /* breaks ties: first set, first off */
+    uint32_t slot;
+};
+
+struct async__timers {
+    struct async__timer_entry *heap;
+    async_timer **slots; /* slot to timer; NULL for one that was cancelled; free slots are chained */
+    uint32_t length, capacity, cancelled;
+    uint32_t free_slot, slots_used;
+    uint32_t order;
+};
+
+int async__timers_add(struct async__timers *timers, async_timer *timer, int64_t when);
+void async__timers_remove(struct async__timers *timers, uint32_t slot);
+int64_t async__timers_next(struct async__timers *timers); /* the earliest deadline, or ASYNC__NEVER */
+async_timer *async__timers_pop(struct async__timers *timers, int64_t now); /* NULL: none is due */
+void async__timers_free(struct async__timers *timers);
+
+/* ---- descriptors ---- */
+
+enum { ASYNC__READ = 0, ASYNC__WRITE = 1 };
+
+/* What the loop knows of a descriptor. Interest outlives a watch: it is dropped only when an event
+ * comes that nobody waits for, so that a connection costs one epoll_ctl, not one a wait. */
+struct async__fd {
+    async_watch *watch[2];
+    uint32_t generation;  /* tells a reused number's events from the old one's */
+    unsigned char interest; /* bit 0: read, bit 1: write, as the back end has it */
+    bool regular;           /* a regular file: always ready */
+    bool registered;
+};
+
+typedef struct async__op async__op;
+
+/* ---- the poller: one back end. See docs/design.md for how completions fit. ---- */
+
+typedef struct async__poller {
+    const char *name;
+    int (*open)(async_loop *loop);
+    void (*close)(async_loop *loop);
+    /* Makes the back end's interest in fd what entry->interest is to become. 0 or a negative code. */
+    int (*interest)(async_loop *loop, int fd, struct async__fd *entry, unsigned interest);
+    /* Waits for at most `timeout` ns (0: look only; ASYNC__NEVER: for ever) and calls
+     * async__fd_ready for what is ready. */
+    int (*wait)(async_loop *loop, int64_t timeout);
+    /* Starts an operation: 1 if op->result is there at once, 0 if op->done will be called. */
+    int (*start)(async_loop *loop, async__op *op);
+    /* Asks for its end: op->done is called all the same, soon, with -ECANCELED or the real result. */
+    void (*cancel)(async_loop *loop, async__op *op);
+} async__poller;
+
+extern const async__poller async__epoll;
+
+/* What a back end tells the loop: `ready` has bit 0 for readable, bit 1 for writable. */
+void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned ready);
+
+/* ---- operations: one system call that may have to wait (op.c) ---- */
+
+struct async__op {
+    async_watch watch;                       /* waits for readiness, on a readiness back end */
+    ssize_t (*attempt)(async__op *op); /* the call, not blocking: its result, or a negated errno */
+    void (*done)(async__op *op);      /* op->result is there */
+    void *owner;                      /* of done */
+    ssize_t result;
+    void *buffer;
+    size_t length;
+    void *address; /* sockaddr, msghdr: the call's third thing */
+    void *address_length;
+    int flags;
+    bool wait_first; /* the descriptor was found empty a moment ago: wait, and then try */
+};
+
+/* poller->start and ->cancel of a back end that knows readiness only. The op's watch.fd and
+ * watch.direction, attempt and done are set by the caller. */
+int async__op_try(async_loop *loop, async__op *op);
+void async__op_abandon(async_loop *loop, async__op *op);
+
+/* ---- the loop ---- */
+
+struct async__signal_state; /* signals.c */
+struct async__pool;         /* pool.c */
+
+struct async_loop {
+    /* The ready queue: a ring through this node. */
+    async_callback ready;
+    int credit; /* callbacks to run before the clock is looked at */
+    bool poll_due;
+    bool running, stopping, shared, closed;
+    bool virtual_clock;
+    uint64_t seed;
+    void (*shuffled)(async_callback *); /* callbacks that the seed may put out of order: those with this run */
+    int64_t now;       /* of the virtual clock */
+    int64_t last_poll; /* of the real clock */
+
+    struct async__timers timers;
+
+    const async__poller *poller;
+    int epoll_fd;
+    int wake_fd; /* an eventfd: other threads and signal handlers write to it */
+    async_watch wake_watch;
+    atomic_bool woken; /* wake_fd has been written to and not yet read */
+    _Atomic(async_callback *) incoming; /* call_soon_threadsafe: a stack, newest first */
+    struct async__fd *fds;
+    int fds_length;
+
+    /* What could still make something ready, for -EDEADLK. */
+    size_t watches; /* armed, but for the loop's own */
+    size_t jobs;    /* in a thread pool */
+    size_t signals; /* handlers that the user added */
+
+    struct async__signal_state *signal_state;
+    struct async__pool *executor, *resolver;
+    unsigned executor_threads;
+    size_t stack_size;
+
+    bool (*idle)(async_loop *loop); /* called before a sleep; true: call again after a short one */
+    void *client;                   /* the task layer's state */
+    void *scratch;                  /* one read buffer for all streams (io) */
+    async_callback stop_mark;
+    async_exception_handler *exception_handler;
+    void *exception_data;
+};
+
+extern __thread async_loop *async__running_loop;
+
+/* asyncio's events: the loop that runs here, without sharing it. */
+static inline async_loop *async__loop(void) { return async__running_loop; }
+
+void async__wake(async_loop *loop); /* any thread, and signal handlers */
+void async__take_incoming(async_loop *loop); /* what other threads queued joins the ready queue */
+int64_t async__clock(void);         /* CLOCK_MONOTONIC in ns */
+void async__report(async_loop *loop, int code, const char *message);
+int async__seconds_to_ns(double seconds, int64_t *ns); /* -EINVAL for NaN; clamps to ASYNC__NEVER */
+int64_t async__deadline(int64_t now, int64_t delay);   /* now + delay, that does not wrap round */
+
+static inline void async__ready_push(async_loop *loop, async_callback *callback)
+{
+    callback->prev = loop->ready.prev;
+    callback->next = &loop->ready;
+    loop->ready.prev->next = callback;
+    loop->ready.prev = callback;
+}
+
+static inline void async__ready_unlink(async_callback *callback)
+{
+    callback->prev->next = callback->next;
+    callback->next->prev = callback->prev;
+    callback->next = NULL;
+}
+
+async_callback *async__ready_shuffled(async_loop *loop);
+
+/* The hot path of the task layer: takes the next ready callback if it is one with this `run` and it is
+ * not yet time to look at descriptors and timers; else NULL, and the caller goes back to the loop. */
+bool async__credit_renew(async_loop *loop);
+
+static inline async_callback *async__ready_take(async_loop *loop, void (*run)(async_callback *))
+{
+    async_callback *first = loop->ready.next;
+    if (async__unlikely(loop->seed != 0)) first = async__ready_shuffled(loop);
+    if (async__unlikely(first == &loop->ready || first->run != run)) return NULL;
+    if (async__unlikely(--loop->credit <= 0) && !async__credit_renew(loop)) return NULL;
+    async__ready_unlink(first);
+    return first;
+}
+
+/* ---- thread pools (pool.c) ---- */
+
+struct async__pool *async__pool_new(unsigned max_threads, const char *name);
+int async__pool_submit(struct async__pool *pool, async_loop *loop, async_job *job);
+/* Ends the pool. Its jobs are abandoned, in whatever state they are: done runs for none of them. `wait`: until
+ * all work that has begun is done; else threads that are in a job end by themselves, and do not touch
+ * the loop any more. NULL is fine. */
+void async__pool_close(struct async__pool *pool, bool wait);
+
+/* ---- signals (signals.c) ---- */
+
+/* async_add_signal_handler and its opposite. Not `counted`: the library's own callback, which keeps no
+ * loop alive, and which a counted one of the same loop displaces while it is there. */
+int async__signal_add(async_loop *loop, int number, async_callback *callback, bool counted);
+bool async__signal_remove(async_loop *loop, int number, bool counted);
+
+/* Called by the loop each time it has been woken: queues the callbacks of the signals that arrived. */
+void async__signals_dispatch(async_loop *loop);
+void async__signals_close(async_loop *loop);
+
+/* ---- names (resolver.c) ---- */
+
+struct addrinfo;
+
+/* A getaddrinfo in the resolver pool: done runs in the loop with `error` (0 or an EAI_ code) and `list`. From
+ * then on the look-up is its starter's, to be freed with async__lookup_free. */
+struct async__lookup {
+    async_job job;
+    char *host, *service; /* copies, owned; may be NULL */
+    int family, type, protocol, flags;
+    int error, system_error; /* EAI_..., and errno for EAI_SYSTEM */
+    struct addrinfo *list;
+    void (*done)(struct async__lookup *self);
+    void *data;
+};
+
+/* NULL and *code: -ENOMEM, -EAGAIN. */
+struct async__lookup *async__lookup_start(async_loop *loop, const char *host, const char *service,
+                                          int family, int type, int protocol, int flags,
+                                          void (*done)(struct async__lookup *), void *data,
+                                          int *code);
+void async__lookup_abandon(struct async__lookup *lookup); /* before done: done will not run */
+void async__lookup_free(struct async__lookup *lookup);    /* after done; frees list unless it is NULL */
+
+/* For a host and a service that are numbers (or NULL): answers at once. 0, or an EAI_ code: EAI_NONAME
+ * for what is not a number. */
+int async__lookup_numeric(const char *host, const char *service, int family, int type, int protocol,
+                          int flags, struct addrinfo **list);
+
+/* The code of errors.h for an EAI_ code (and the errno that belongs to EAI_SYSTEM); 0 for 0. */
+int async__lookup_error(int eai, int system_error);
+
+#endif

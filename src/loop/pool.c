@@ -1,0 +1,394 @@
+/* pool.c - threads for what cannot be done without blocking.
+ *
+ * A loop has up to two pools: the executor, for the user's work, and the resolver, for getaddrinfo
+ * (so that slow work cannot starve name look-ups, nor a dead name server the work). A pool serves one
+ * loop, and all its functions are called in that loop's thread.
+ *
+ * The life of a job is its state, which the pool's mutex protects:
+ *
+ *     IDLE -> QUEUED -> RUNNING -> FINISHED -> IDLE, done()
+ *                          |           |
+ *                          +-----------+-> ABANDONED -> IDLE, drop()
+ *
+ * A worker goes to FINISHED and hands job->callback to the loop in one step under the mutex. So the
+ * loop's thread never meets a job that has finished but is not yet on its way to the loop, and
+ * once async__pool_close has marked a job ABANDONED, its thread will not touch the loop again.
+ * To abandon a job is no more than to change its state: whoever holds it next, the worker at the end
+ * of the work or the loop when the callback comes round, sees that and calls drop.
+ *
+ * The pool is counted: one reference is the loop's, one each worker's. A worker that is stuck when the
+ * loop closes (a name server that does not answer takes half a minute) is detached, and the last one
+ * to leave frees the pool. */
+#include "loop_internal.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "../base/faults.h"
+
+enum { IDLE, QUEUED, RUNNING, FINISHED, ABANDONED };
+
+#ifdef __SANITIZE_THREAD__
+#define SANITIZER_SHARE (1024 * 1024) /* gcc's libtsan keeps 780 KiB of each thread's stack for itself */
+#else
+#define SANITIZER_SHARE 0
+#endif
+
+enum {
+    /* Address space, committed page by page. getaddrinfo needs 12 KiB of it on its own, and some of the
+     * modules that nsswitch.conf may bring in need some hundred. */
+    STACK_SIZE = 1024 * 1024 + SANITIZER_SHARE,
+    MAX_THREADS = 32,
+    NAME_SIZE = 16, /* the kernel's limit, TASK_COMM_LEN */
+};
+
+struct worker {
+    struct worker *next; /* of pool->workers */
+    struct async__pool *pool;
+    pthread_t thread;
+    async_job *job; /* whose work runs; NULL before and after */
+    bool busy;      /* in a job's functions, for as long as those please */
+    bool detached;  /* frees itself */
+    unsigned number;
+};
+
+struct async__pool {
+    pthread_mutex_t mutex;
+    pthread_cond_t wanted; /* there is a job, or the pool closes */
+    atomic_uint references;
+    async_loop *loop;
+    async_job *first, *last;
+    struct worker *workers;
+    unsigned queued, threads, max_threads;
+    unsigned idle; /* workers that will look at the queue soon; a new one is idle from its making */
+    bool closing;
+    pid_t process;
+    char name[NAME_SIZE];
+};
+
+static void release(struct async__pool *pool)
+{
+    if (atomic_fetch_sub_explicit(&pool->references, 1, memory_order_acq_rel) > 1) return;
+    pthread_cond_destroy(&pool->wanted);
+    pthread_mutex_destroy(&pool->mutex);
+    async__free(pool);
+}
+
+/* ---- the queue; the mutex is held ---- */
+
+static void enqueue(struct async__pool *pool, async_job *job)
+{
+    job->state = QUEUED;
+    job->next = NULL;
+    job->prev = pool->last;
+    if (pool->last) pool->last->next = job;
+    else pool->first = job;
+    pool->last = job;
+    pool->queued++;
+}
+
+static void dequeue(struct async__pool *pool, async_job *job)
+{
+    if (job->prev) job->prev->next = job->next;
+    else pool->first = job->next;
+    if (job->next) job->next->prev = job->prev;
+    else pool->last = job->prev;
+    job->next = job->prev = NULL;
+    pool->queued--;
+}
+
+/* ---- the end of a job, the mutex not held ---- */
+
+static void drop(async_job *job)
+{
+    job->state = IDLE;
+    job->pool = NULL;
+    if (job->drop) job->drop(job);
+}
+
+/* job->callback, in the loop. No lock: the worker is through with the job, and what it wrote came here
+ * with the callback. */
+static void deliver(async_callback *callback)
+{
+    async_job *job = async__container(callback, async_job, callback);
+    if (job->state == ABANDONED) {
+        drop(job);
+        return;
+    }
+    job->state = IDLE;
+    job->pool = NULL;
+    job->loop->jobs--;
+    job->done(job);
+}
+
+/* ---- workers ---- */
+
+static void run_first(struct async__pool *pool, struct worker *self)
+{
+    async_job *job = pool->first;
+    dequeue(pool, job);
+    pool->idle--;
+    job->state = RUNNING;
+    self->job = job;
+    self->busy = true;
+    pthread_mutex_unlock(&pool->mutex);
+
+    job->work(job);
+
+    pthread_mutex_lock(&pool->mutex);
+    self->job = NULL;
+    if (job->state == ABANDONED) {
+        pthread_mutex_unlock(&pool->mutex);
+        drop(job);
+        pthread_mutex_lock(&pool->mutex);
+    } else {
+        job->state = FINISHED;
+        async_call_soon_threadsafe(job->loop, &job->callback);
+    }
+    self->busy = false;
+    pool->idle++;
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *self = argument;
+    struct async__pool *pool = self->pool;
+    char name[NAME_SIZE];
+    if (snprintf(name, sizeof name, "%s-%u", pool->name, self->number) > 0)
+        pthread_setname_np(pthread_self(), name);
+
+    pthread_mutex_lock(&pool->mutex);
+    for (;;) {
+        while (!pool->first && !pool->closing) pthread_cond_wait(&pool->wanted, &pool->mutex);
+        if (pool->closing) break;
+        run_first(pool, self);
+    }
+    bool detached = self->detached;
+    pthread_mutex_unlock(&pool->mutex);
+
+    if (detached) async__free(self);
+    release(pool);
+    return NULL;
+}
+
+/* Signals go to the program's own threads, so that nobody's handler runs on a stack of ours. Faults stay
+ * open: a blocked one would kill the process before any handler could report it. */
+static void block_signals(sigset_t *before)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+    sigset_t set;
+    sigfillset(&set);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&set, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &set, before);
+}
+
+static bool add_worker(struct async__pool *pool)
+{
+    pthread_attr_t attributes;
+    sigset_t before;
+    struct worker *worker = async__alloc_zeroed(sizeof *worker);
+    if (!worker) return false;
+    worker->pool = pool;
+    worker->number = pool->threads;
+    if (pthread_attr_init(&attributes) != 0) {
+        async__free(worker);
+        return false;
+    }
+    pthread_attr_setstacksize(&attributes, STACK_SIZE);
+    atomic_fetch_add_explicit(&pool->references, 1, memory_order_relaxed);
+    block_signals(&before);
+    int error = EAGAIN;
+    if (!async__fault(ASYNC__FAULT_SYSTEM_CALL))
+        error = pthread_create(&worker->thread, &attributes, worker_main, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    if (error) {
+        atomic_fetch_sub_explicit(&pool->references, 1, memory_order_relaxed);
+        async__free(worker);
+        return false;
+    }
+    worker->next = pool->workers;
+    pool->workers = worker;
+    pool->threads++;
+    pool->idle++;
+    return true;
+}
+
+/* ---- the pool ---- */
+
+/* Python's rule: work that blocks on input and output wants more threads than processors. */
+static unsigned default_threads(void)
+{
+    cpu_set_t set;
+    long processors;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) processors = CPU_COUNT(&set);
+    else processors = sysconf(_SC_NPROCESSORS_ONLN); /* more of them than the set has room for */
+    if (processors < 1) processors = 1;
+    return processors + 4 < MAX_THREADS ? (unsigned)processors + 4 : MAX_THREADS;
+}
+
+struct async__pool *async__pool_new(unsigned max_threads, const char *name)
+{
+    struct async__pool *pool = async__alloc_zeroed(sizeof *pool);
+    if (!pool) return NULL;
+    if (pthread_mutex_init(&pool->mutex, NULL) != 0) {
+        async__free(pool);
+        return NULL;
+    }
+    if (pthread_cond_init(&pool->wanted, NULL) != 0) {
+        pthread_mutex_destroy(&pool->mutex);
+        async__free(pool);
+        return NULL;
+    }
+    atomic_init(&pool->references, 1);
+    pool->max_threads = max_threads ? max_threads : default_threads();
+    pool->process = getpid();
+    snprintf(pool->name, sizeof pool->name, "%.*s", NAME_SIZE - 5, name);
+    return pool;
+}
+
+int async__pool_submit(struct async__pool *pool, async_loop *loop, async_job *job)
+{
+    job->pool = pool;
+    job->loop = loop;
+    job->callback = (async_callback){.run = deliver};
+
+    pthread_mutex_lock(&pool->mutex);
+    pool->loop = loop;
+    enqueue(pool, job);
+    if (pool->queued > pool->idle && pool->threads < pool->max_threads) add_worker(pool);
+    if (pool->threads == 0) {
+        dequeue(pool, job);
+        job->state = IDLE;
+        job->pool = NULL;
+        pthread_mutex_unlock(&pool->mutex);
+        return -EAGAIN;
+    }
+    pthread_cond_signal(&pool->wanted);
+    pthread_mutex_unlock(&pool->mutex);
+    loop->jobs++;
+    return 0;
+}
+
+/* Drops the finished jobs whose callbacks the loop has not run; they are on their way to it or in its
+ * ready queue. First all are taken out, as a drop may well change that queue. */
+static void drop_finished(struct async__pool *pool)
+{
+    async_loop *loop = pool->loop;
+    async_job *found = NULL, *next_job;
+    async_callback *callback, *next;
+    if (!loop) return;
+    async__take_incoming(loop);
+    for (callback = loop->ready.next; callback != &loop->ready; callback = next) {
+        next = callback->next;
+        if (callback->run != deliver) continue;
+        async_job *job = async__container(callback, async_job, callback);
+        if (job->pool != pool) continue;
+        async__ready_unlink(callback);
+        if (job->state == FINISHED) loop->jobs--;
+        job->next = found;
+        found = job;
+    }
+    for (; found; found = next_job) {
+        next_job = found->next;
+        drop(found);
+    }
+}
+
+/* Marks what runs as abandoned, and gives the workers that are to be joined: all that will end soon,
+ * or, if `wait`, all. The others are on their own from here. The mutex is held. */
+static struct worker *part_with_workers(struct async__pool *pool, bool wait)
+{
+    struct worker *joined = NULL, *worker, *next;
+    for (worker = pool->workers; worker; worker = next) {
+        next = worker->next;
+        if (worker->job && worker->job->state == RUNNING) {
+            worker->job->state = ABANDONED;
+            pool->loop->jobs--;
+        }
+        if (worker->busy && !wait) {
+            worker->detached = true;
+            pthread_detach(worker->thread);
+        } else {
+            worker->next = joined;
+            joined = worker;
+        }
+    }
+    pool->workers = NULL;
+    return joined;
+}
+
+void async__pool_close(struct async__pool *pool, bool wait)
+{
+    if (!pool) return;
+    /* In a child after fork the threads are not there to be joined, and one may have held the mutex. */
+    if (pool->process != getpid()) return;
+
+    pthread_mutex_lock(&pool->mutex);
+    pool->closing = true;
+    if (pool->loop) pool->loop->jobs -= pool->queued;
+    async_job *job = pool->first, *next_job;
+    pool->first = pool->last = NULL;
+    pool->queued = 0;
+    struct worker *worker = part_with_workers(pool, wait), *next;
+    pthread_cond_broadcast(&pool->wanted);
+    pthread_mutex_unlock(&pool->mutex);
+
+    for (; job; job = next_job) {
+        next_job = job->next;
+        drop(job);
+    }
+    for (; worker; worker = next) {
+        next = worker->next;
+        pthread_join(worker->thread, NULL);
+        async__free(worker);
+    }
+    drop_finished(pool);
+    release(pool);
+}
+
+/* ---- jobs ---- */
+
+int async_run_in_executor(async_loop *loop, async_job *job)
+{
+    if (!loop->executor) {
+        loop->executor = async__pool_new(loop->executor_threads, "async-work");
+        if (!loop->executor) return -ENOMEM;
+    }
+    return async__pool_submit(loop->executor, loop, job);
+}
+
+bool async_job_cancel(async_job *job)
+{
+    struct async__pool *pool = job->pool;
+    if (!pool) return false;
+    pthread_mutex_lock(&pool->mutex);
+    bool queued = job->state == QUEUED;
+    if (queued) {
+        dequeue(pool, job);
+        job->state = IDLE;
+        job->pool = NULL;
+        job->loop->jobs--;
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    return queued;
+}
+
+void async_job_abandon(async_job *job)
+{
+    if (async_job_cancel(job)) {
+        drop(job);
+        return;
+    }
+    struct async__pool *pool = job->pool;
+    if (!pool) return;
+    pthread_mutex_lock(&pool->mutex);
+    if (job->state == RUNNING || job->state == FINISHED) {
+        job->state = ABANDONED;
+        job->loop->jobs--;
+    }
+    pthread_mutex_unlock(&pool->mutex);
+}

@@ -1,0 +1,196 @@
+/* signals.c - signals as callbacks in a loop.
+ *
+ * Dispositions belong to the process, and so does the table here: it says which loop each signal goes to.
+ * The handler sets a bit in that loop's state and wakes it; the rest happens in the loop's thread.
+ *
+ * The handler may run in any thread, also while the loop's own thread takes the loop away. So it counts
+ * itself in before it reads the table, and whoever removes a loop from the table waits until all that
+ * were in have left: a handler has either seen that the loop is gone, or is done with it. It blocks all
+ * signals, so nothing can keep it from leaving.
+ *
+ * A child shares the parent's eventfd after fork: our handler there would wake the parent. So a fork
+ * gives the child the dispositions of before and an empty table. Children that are made behind
+ * fork's back (vfork, clone) are told by their process id, and hand the signal back in the same way. */
+#include "loop_internal.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../base/faults.h"
+
+enum { SIGNALS = 64 };
+
+static struct slot {
+    _Atomic(async_loop *) loop;
+    atomic_int inside;         /* handlers that may be using the loop */
+    struct sigaction previous; /* good while our handler is installed */
+} table[SIGNALS + 1];
+
+static atomic_int process; /* whose table this is */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int once_error;
+
+struct async__signal_state {
+    _Atomic uint64_t pending; /* bit n - 1: signal n has arrived */
+    struct {
+        async_callback *user, *own; /* own: async_run's, which stands back for the user's */
+    } callbacks[SIGNALS + 1];
+};
+
+static uint64_t bit(int number) { return (uint64_t)1 << (number - 1); }
+
+static void arrived(int number)
+{
+    int saved = errno;
+    struct slot *slot = &table[number];
+    pid_t here = getpid();
+    if (here != atomic_load(&process)) {
+        sigaction(number, &slot->previous, NULL);
+        kill(here, number); /* comes as soon as this returns; raise would need a thread id that is true */
+    } else {
+        atomic_fetch_add(&slot->inside, 1);
+        async_loop *loop = atomic_load(&slot->loop);
+        if (loop) {
+            atomic_fetch_or(&loop->signal_state->pending, bit(number));
+            async__wake(loop);
+        }
+        atomic_fetch_sub(&slot->inside, 1);
+    }
+    errno = saved;
+}
+
+static bool is_ours(const struct sigaction *action)
+{
+    return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == arrived;
+}
+
+/* Leaves alone what the program has put in our handler's place in the meantime. */
+static void restore(int number)
+{
+    struct sigaction current;
+    if (sigaction(number, NULL, &current) == 0 && is_ours(&current))
+        sigaction(number, &table[number].previous, NULL);
+}
+
+/* ---- fork ---- */
+
+static void after_fork(void)
+{
+    for (int number = 1; number <= SIGNALS; number++) {
+        if (atomic_load(&table[number].loop)) restore(number);
+        atomic_store(&table[number].loop, NULL);
+        atomic_store(&table[number].inside, 0); /* threads that were in it are not here */
+    }
+    atomic_store(&process, getpid());
+}
+
+static void start(void)
+{
+    atomic_store(&process, getpid());
+    once_error = pthread_atfork(NULL, NULL, after_fork);
+}
+
+/* ---- the table ---- */
+
+static int install(async_loop *loop, int number)
+{
+    struct slot *slot = &table[number];
+    struct sigaction action = {.sa_handler = arrived, .sa_flags = SA_RESTART | SA_ONSTACK};
+    async_loop *nobody = NULL;
+    if (!atomic_compare_exchange_strong(&slot->loop, &nobody, loop)) return -EBUSY;
+    sigfillset(&action.sa_mask);
+    /* Asked for first, so that it is there before the handler can run. */
+    if (sigaction(number, NULL, &slot->previous) == 0) {
+        /* Somebody saved our handler, and put it back after we had left. */
+        if (is_ours(&slot->previous)) slot->previous = (struct sigaction){.sa_handler = SIG_DFL};
+        if (ASYNC__CALL(sigaction(number, &action, NULL)) == 0) return 0;
+    }
+    int code = -errno;
+    atomic_store(&slot->loop, NULL);
+    return code;
+}
+
+static void uninstall(async_loop *loop, int number)
+{
+    struct slot *slot = &table[number];
+    struct timespec moment = {.tv_nsec = 10000};
+    if (atomic_load(&slot->loop) != loop) return; /* in a child after fork */
+    restore(number);
+    atomic_store(&slot->loop, NULL);
+    /* Not sched_yield: a real-time thread would yield to nobody who is in there. */
+    while (atomic_load(&slot->inside) > 0) nanosleep(&moment, NULL);
+    atomic_fetch_and(&loop->signal_state->pending, ~bit(number));
+}
+
+/* ---- the loop's side ---- */
+
+int async__signal_add(async_loop *loop, int number, async_callback *callback, bool counted)
+{
+    if (number < 1 || number > SIGNALS) return -EINVAL;
+    pthread_once(&once, start);
+    if (once_error) return -once_error;
+    struct async__signal_state *state = loop->signal_state;
+    if (!state) {
+        state = loop->signal_state = async__alloc_zeroed(sizeof *state);
+        if (!state) return -ENOMEM;
+    }
+    async_callback **user = &state->callbacks[number].user, **own = &state->callbacks[number].own;
+    if (counted ? *user : *own) return -EBUSY;
+    if (!*user && !*own) {
+        int code = install(loop, number);
+        if (code < 0) return code;
+    }
+    *(counted ? user : own) = callback;
+    if (counted) loop->signals++;
+    return 0;
+}
+
+bool async__signal_remove(async_loop *loop, int number, bool counted)
+{
+    struct async__signal_state *state = loop->signal_state;
+    if (number < 1 || number > SIGNALS || !state) return false;
+    async_callback **user = &state->callbacks[number].user, **own = &state->callbacks[number].own;
+    async_callback **place = counted ? user : own;
+    if (!*place) return false;
+    async_callback_cancel(*place);
+    *place = NULL;
+    if (counted) loop->signals--;
+    if (!*user && !*own) uninstall(loop, number);
+    return true;
+}
+
+int async_add_signal_handler(async_loop *loop, int number, async_callback *callback)
+{
+    return async__signal_add(loop, number, callback, true);
+}
+
+bool async_remove_signal_handler(async_loop *loop, int number)
+{
+    return async__signal_remove(loop, number, true);
+}
+
+void async__signals_dispatch(async_loop *loop)
+{
+    struct async__signal_state *state = loop->signal_state;
+    if (!state || !atomic_load_explicit(&state->pending, memory_order_relaxed)) return;
+    uint64_t pending = atomic_exchange(&state->pending, 0);
+    for (; pending; pending &= pending - 1) {
+        int number = __builtin_ctzll(pending) + 1;
+        async_callback *callback = state->callbacks[number].user;
+        if (!callback) callback = state->callbacks[number].own;
+        if (callback) async_call_soon(loop, callback);
+    }
+}
+
+void async__signals_close(async_loop *loop)
+{
+    if (!loop->signal_state) return;
+    for (int number = 1; number <= SIGNALS; number++) {
+        async__signal_remove(loop, number, true);
+        async__signal_remove(loop, number, false);
+    }
+    async__free(loop->signal_state);
+    loop->signal_state = NULL;
+}

@@ -1,0 +1,17 @@
+/* event.c - a flag to wait for. */
+#include "../task/task.h"
+
+#include <casyncio/sync.h>
+
+int async_event_wait(async_event *event)
+{
+    int code = async__checkpoint();
+    if (code < 0 || event->set) return code;
+    return async__wait_in(&event->waiters, "event", NULL);
+}
+
+void async_event_set(async_event *event)
+{
+    event->set = true;
+    async__wake_all(&event->waiters);
+}

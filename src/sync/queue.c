@@ -1,0 +1,218 @@
+/* queue.c - a queue of items of one size.
+ *
+ * The items lie in a ring that grows by doubling. An item that is put while somebody waits goes straight
+ * to where that waiter wants it, and a putter's item, while it waits for room, straight into the ring;
+ * so whoever is woken has what it came for, and a cancellation can lose nothing. */
+#include "../task/task.h"
+
+#include <casyncio/queues.h>
+#include <string.h>
+
+#define FIRST_CAPACITY 8
+
+struct async_queue {
+    char *ring;
+    size_t item_size, maxsize, capacity, head, count;
+    struct async__wait_list getters, putters, joiners;
+    size_t unfinished; /* put, and not said to be worked off */
+    bool shut;
+    async_iterator items;
+};
+
+/* What a waiter offers (a putter) or has room for (a getter). */
+struct exchange {
+    void *item;
+    bool shut; /* the queue was shut down: nothing was exchanged */
+};
+
+async_queue *async_queue_new(size_t item_size, size_t maxsize)
+{
+    if (item_size == 0) {
+        async__failf(-EINVAL, "async_queue_new: items of 0 bytes");
+        return NULL;
+    }
+    async_queue *queue = async__alloc_zeroed(sizeof *queue);
+    if (!queue) {
+        async__fail(-ENOMEM);
+        return NULL;
+    }
+    queue->item_size = item_size;
+    queue->maxsize = maxsize;
+    return queue;
+}
+
+void async_queue_free(async_queue *queue)
+{
+    if (!queue) return;
+    async__free(queue->ring);
+    async__free(queue);
+}
+
+size_t async_queue_size(const async_queue *queue)
+{
+    return queue->count;
+}
+
+bool async_queue_empty(const async_queue *queue)
+{
+    return queue->count == 0;
+}
+
+bool async_queue_full(const async_queue *queue)
+{
+    return queue->maxsize != 0 && queue->count >= queue->maxsize;
+}
+
+/* ---- the ring ---- */
+
+static int grow(async_queue *queue)
+{
+    size_t capacity = queue->capacity ? queue->capacity * 2 : FIRST_CAPACITY, bytes;
+    if (queue->maxsize && capacity > queue->maxsize) capacity = queue->maxsize;
+    if (__builtin_mul_overflow(capacity, queue->item_size, &bytes)) return -ENOMEM;
+    char *ring = async__alloc(bytes);
+    if (!ring) return -ENOMEM;
+
+    size_t to_end = queue->capacity - queue->head, size = queue->item_size;
+    if (to_end > queue->count) to_end = queue->count;
+    if (queue->count) {
+        memcpy(ring, queue->ring + queue->head * size, to_end * size);
+        memcpy(ring + to_end * size, queue->ring, (queue->count - to_end) * size);
+    }
+    async__free(queue->ring);
+    queue->ring = ring;
+    queue->capacity = capacity;
+    queue->head = 0;
+    return 0;
+}
+
+static void push(async_queue *queue, const void *item)
+{
+    size_t at = queue->head + queue->count++;
+    if (at >= queue->capacity) at -= queue->capacity;
+    memcpy(queue->ring + at * queue->item_size, item, queue->item_size);
+}
+
+static void pop(async_queue *queue, void *item)
+{
+    memcpy(item, queue->ring + queue->head * queue->item_size, queue->item_size);
+    if (++queue->head == queue->capacity) queue->head = 0;
+    queue->count--;
+}
+
+/* ---- put and get ---- */
+
+static int put_now(async_queue *queue, const void *item)
+{
+    if (queue->shut) return ASYNC_ESHUTDOWN;
+    if (async_queue_full(queue)) return -EAGAIN;
+
+    async__waiter *getter = async__wake_first(&queue->getters);
+    if (getter) {
+        memcpy(((struct exchange *)getter->item)->item, item, queue->item_size);
+    } else {
+        if (queue->count == queue->capacity && grow(queue) < 0) return -ENOMEM;
+        push(queue, item);
+    }
+    queue->unfinished++;
+    return 0;
+}
+
+static int get_now(async_queue *queue, void *item)
+{
+    if (queue->count == 0) return queue->shut ? ASYNC_ESHUTDOWN : -EAGAIN;
+
+    pop(queue, item);
+    async__waiter *putter = async__wake_first(&queue->putters);
+    if (putter) {
+        push(queue, ((struct exchange *)putter->item)->item);
+        queue->unfinished++;
+    }
+    return 0;
+}
+
+static int exchange(struct async__wait_list *list, void *item, const char *what)
+{
+    struct exchange exchange = {.item = item};
+    int code = async__wait_in(list, what, &exchange);
+    if (code < 0) return code;
+    return exchange.shut ? async__fail(ASYNC_ESHUTDOWN) : 0;
+}
+
+int async_queue_put(async_queue *queue, const void *item)
+{
+    int code = async__checkpoint();
+    if (code < 0) return code;
+    code = put_now(queue, item);
+    if (code == -EAGAIN) return exchange(&queue->putters, (void *)item, "queue, to put");
+    return code < 0 ? async__fail(code) : 0;
+}
+
+int async_queue_get(async_queue *queue, void *item)
+{
+    int code = async__checkpoint();
+    if (code < 0) return code;
+    code = get_now(queue, item);
+    if (code == -EAGAIN) return exchange(&queue->getters, item, "queue, to get");
+    return code < 0 ? async__fail(code) : 0;
+}
+
+int async_queue_put_nowait(async_queue *queue, const void *item)
+{
+    int code = put_now(queue, item);
+    return code < 0 ? async__fail(code) : 0;
+}
+
+int async_queue_get_nowait(async_queue *queue, void *item)
+{
+    int code = get_now(queue, item);
+    return code < 0 ? async__fail(code) : 0;
+}
+
+/* ---- join and shutdown ---- */
+
+int async_queue_task_done(async_queue *queue)
+{
+    if (queue->unfinished == 0)
+        return async__failf(-EINVAL, "async_queue_task_done: called more often than items were put");
+    if (--queue->unfinished == 0) async__wake_all(&queue->joiners);
+    return 0;
+}
+
+int async_queue_join(async_queue *queue)
+{
+    int code = async__checkpoint();
+    if (code < 0 || queue->unfinished == 0) return code;
+    return async__wait_in(&queue->joiners, "queue, to join", NULL);
+}
+
+static void turn_away(struct async__wait_list *list)
+{
+    async__waiter *waiter;
+    while ((waiter = async__wake_first(list)))
+        ((struct exchange *)waiter->item)->shut = true;
+}
+
+void async_queue_shutdown(async_queue *queue, bool now)
+{
+    queue->shut = true;
+    turn_away(&queue->putters);
+    if (now) {
+        queue->unfinished -= queue->count;
+        queue->count = 0;
+        if (queue->unfinished == 0) async__wake_all(&queue->joiners);
+    }
+    turn_away(&queue->getters); /* they wait only while there is nothing */
+}
+
+static int next_item(async_iterator *iterator, void *value)
+{
+    int code = async_queue_get(async__container(iterator, async_queue, items), value);
+    return code == 0 ? 1 : code == ASYNC_ESHUTDOWN ? 0 : code;
+}
+
+async_iterator *async_queue_items(async_queue *queue)
+{
+    queue->items.next = next_item;
+    return &queue->items;
+}

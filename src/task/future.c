@@ -1,0 +1,24 @@
+/* future.c - a result that is set once and awaited by any number of tasks. */
+#include "task.h"
+
+int async_future_set(async_future *future, int code, void *value)
+{
+    if (future->done) return async__fail(-EALREADY);
+    future->done = true;
+    future->code = code;
+    future->value = value;
+    async__wake_all(&future->waiters);
+    return 0;
+}
+
+int async_future_wait(async_future *future, void **value)
+{
+    int code = async__checkpoint();
+    if (code < 0 && !(future->done && async__current)) return code;
+    if (!future->done) {
+        code = async__wait_in(&future->waiters, "future", NULL);
+        if (code < 0) return code;
+    }
+    if (value) *value = future->value;
+    return future->code < 0 ? async__fail(future->code) : future->code;
+}

@@ -1,0 +1,193 @@
+/* generator.c - an iterator written as a coroutine.
+ *
+ * The coroutine is a task of its own that runs only while somebody waits for its next value: both
+ * sides hand over by two wait lists. Closing it cancels the task and waits until it has ended. Whoever
+ * gives up waiting for a value cancels the generator too, since it may be in the middle of anything;
+ * if a value comes all the same, it is delivered. */
+#include "task.h"
+
+#include <casyncio/iterators.h>
+#include <string.h>
+
+struct async_generator {
+    async_iterator iterator;
+    async_generator *next, *previous; /* all generators of the loop */
+    struct async__tasks *tasks;
+    async_task *task; /* NULL before the first value is asked for, and once it has ended */
+    int (*function)(async_generator *self, void *argument);
+    void *argument;
+    size_t size;
+    const char *coroutine;
+    struct async__wait_list producer; /* the task, in async_yield, until it is asked for more */
+    async__wait consumer;
+    bool awaited;     /* somebody is parked on consumer */
+    bool yielded;     /* the task has put a value into *value */
+    bool ended, started;
+    int result;
+    void *value;
+    async__error *error;
+};
+
+/* ---- the producer's side ---- */
+
+static int produce(void *argument)
+{
+    async_generator *self = argument;
+    return self->function(self, self->argument);
+}
+
+static void wake_consumer(async_generator *self)
+{
+    if (!self->awaited) return;
+    self->awaited = false;
+    async__unpark(&self->consumer);
+}
+
+static void producer_done(async_task *task)
+{
+    async_generator *self = task->owner;
+
+    self->ended = true;
+    self->result = task->result;
+    self->error = task->error;
+    task->error = NULL;
+    if (self->error) async__error_passed(self->error, task);
+    self->task = NULL;
+    task->tasks->zombie = task;
+    wake_consumer(self);
+}
+
+int async_yield(async_generator *self, const void *value)
+{
+    if (!async__current || async__current != self->task)
+        return async__failf(-EPERM, "async_yield: called from outside of the generator's coroutine");
+    if (!self->value) {
+        /* Cancelled, and nobody asks: the value has no place to go to. */
+        return async__current->interrupt ? async__interrupted(async__current) : async__fail(-ECANCELED);
+    }
+    memcpy(self->value, value, self->size);
+    self->value = NULL;
+    self->yielded = true;
+    wake_consumer(self);
+    if (async__current->interrupt) return async__interrupted(async__current);
+    return async__wait_in(&self->producer, "generator's consumer", NULL);
+}
+
+/* ---- the consumer's side ---- */
+
+static void interrupt_consumer(async__wait *wait)
+{
+    async_cancel(async__container(wait, async_generator, consumer)->task, "the consumer has gone");
+}
+
+static void wait_for_producer(async_generator *self)
+{
+    self->consumer =
+        (async__wait){.interrupt = interrupt_consumer, .what = "generator", .fd = -1, .awaited = self->task};
+    self->awaited = true;
+    async__park(&self->consumer);
+}
+
+static int start(async_generator *self)
+{
+    self->task = async__task_new(self->tasks, produce, self,
+                                 &(async_task_options){.coroutine = self->coroutine});
+    if (!self->task) return async__current->last_code;
+    self->task->done = producer_done;
+    self->task->owner = self;
+    self->started = true;
+    return 0;
+}
+
+static int end_of(async_generator *self)
+{
+    async_task *consumer = async__current;
+    int result = self->result;
+
+    if (result >= 0) return 0;
+    if (result == -ECANCELED && consumer->interrupt) return async__interrupted(consumer);
+    if (self->error) {
+        async__error_free(consumer->error);
+        consumer->error = self->error;
+        self->error = NULL;
+    }
+    return async__fail(result);
+}
+
+static int generator_next(async_iterator *iterator, void *value)
+{
+    async_generator *self = async__container(iterator, async_generator, iterator);
+    int code = async__checkpoint();
+    if (code < 0) return code;
+    if (self->ended) return 0;
+    if (self->awaited) return async__failf(-EBUSY, "the generator is being waited for already");
+    if (!self->started) {
+        code = start(self);
+        if (code < 0) return code;
+    }
+    self->value = value;
+    self->yielded = false;
+    async__wake_first(&self->producer);
+    wait_for_producer(self);
+    self->value = NULL;
+    if (self->yielded) return 1;
+    return end_of(self);
+}
+
+static void free_generator(async_generator *self)
+{
+    if (self->previous)
+        self->previous->next = self->next;
+    else
+        self->tasks->generators = self->next;
+    if (self->next) self->next->previous = self->previous;
+    async__error_free(self->error);
+    async__free(self);
+}
+
+void async_generator_close(async_iterator *iterator)
+{
+    if (!iterator) return;
+    async_generator *self = async__container(iterator, async_generator, iterator);
+
+    if (self->awaited) { /* by another task, which has it then; freed at the end of the loop */
+        async_cancel(self->task, "the generator was closed");
+        return;
+    }
+    if (self->task && async__current) {
+        async_cancel(self->task, "the generator was closed");
+        wait_for_producer(self);
+    }
+    free_generator(self);
+}
+
+async_iterator *async_generate_with(int (*function)(async_generator *self, void *argument),
+                                    void *argument, size_t size, const char *coroutine)
+{
+    async_task *self = async__current;
+    if (!self) return NULL;
+    async_generator *generator = async__alloc_zeroed(sizeof *generator);
+    if (!generator) {
+        async__fail(-ENOMEM);
+        return NULL;
+    }
+    generator->iterator.next = generator_next;
+    generator->iterator.close = async_generator_close;
+    generator->tasks = self->tasks;
+    generator->function = function;
+    generator->argument = argument;
+    generator->size = size;
+    generator->coroutine = coroutine;
+    generator->next = self->tasks->generators;
+    if (generator->next) generator->next->previous = generator;
+    self->tasks->generators = generator;
+    async__succeed();
+    return &generator->iterator;
+}
+
+/* At the end of the loop: those that nobody closed. Their tasks have ended. */
+void async__generators_free(struct async__tasks *tasks)
+{
+    while (tasks->generators)
+        free_generator(tasks->generators);
+}

@@ -1,0 +1,215 @@
+/* group.c - task groups.
+ *
+ * A group is a scope of its owner plus the tasks it owns. A task that fails leaves its error record
+ * here as a cause, and the group is cancelled: its tasks, and the block. To leave a group is to wait
+ * until the last task has ended; that wait cannot be given up, only hastened: if the owner is
+ * cancelled, or its time runs out, the group is cancelled and waited for all the same. */
+#include "group.h"
+
+async_group *async_group_enter(void)
+{
+    async_task *self = async__current;
+    if (!self) return NULL;
+    async_group *group = async__alloc_zeroed(sizeof *group);
+    if (!group) {
+        async__fail(-ENOMEM);
+        return NULL;
+    }
+    async__scope_enter(&group->scope);
+    group->owner = self;
+    group->outer = self->groups;
+    self->groups = group;
+    async__succeed();
+    return group;
+}
+
+/* Cancelling a task makes it ready, never runs it: the list stays as it is. */
+static void cancel_tasks(async_group *group)
+{
+    group->cancelling = true;
+    for (async_task *task = group->first; task; task = task->next_sibling)
+        async_cancel(task, NULL);
+}
+
+void async_group_cancel(async_group *group)
+{
+    if (group->cancelling) return;
+    cancel_tasks(group);
+    async_scope_cancel(&group->scope);
+}
+
+size_t async_group_count(const async_group *group)
+{
+    return group->count;
+}
+
+/* ---- a task of the group ends ---- */
+
+static void unlink_child(async_group *group, async_task *task)
+{
+    if (task->previous_sibling)
+        task->previous_sibling->next_sibling = task->next_sibling;
+    else
+        group->first = task->next_sibling;
+    if (task->next_sibling) task->next_sibling->previous_sibling = task->previous_sibling;
+    group->count--;
+}
+
+/* As in asyncio, a task that was cancelled has not failed. */
+static bool is_failure(const async_task *task)
+{
+    return task->result < 0 && task->result != -ECANCELED;
+}
+
+static void add_cause(async_group *group, async_task *task)
+{
+    async__error *cause = task->error;
+    task->error = NULL;
+    if (!cause) cause = async__error_new(task->result, "%s", async_strerror(task->result));
+    if (!cause) return;
+    async__error_passed(cause, task);
+    if (!group->error) {
+        group->error = async__error_new(cause->code, "%s", cause->message);
+        if (!group->error) {
+            async__error_free(cause);
+            return;
+        }
+        group->error->file = cause->file;
+        group->error->line = cause->line;
+        group->error->function = cause->function;
+    }
+    async__error **end = &group->error->causes;
+    while (*end)
+        end = &(*end)->next_cause;
+    *end = cause;
+    group->error->cause_count++;
+}
+
+static void child_done(async_task *task)
+{
+    async_group *group = task->owner;
+
+    unlink_child(group, task);
+    if (is_failure(task)) {
+        if (!group->code) group->code = task->result;
+        add_cause(group, task);
+        async_group_cancel(group);
+    }
+    task->tasks->zombie = task;
+    if (group->count == 0 && group->waiting) async__unpark(&group->wait);
+}
+
+async_task *async_group_create_task_with(async_group *group, async_coroutine coroutine,
+                                         void *argument, const async_task_options *options)
+{
+    if (!group) return NULL;
+    if (group->cancelling) {
+        async__failf(-ECANCELED, "the group is being cancelled: it takes no new task");
+        return NULL;
+    }
+    if (!coroutine) {
+        async__failf(-EINVAL, "async_group_create_task: the coroutine is NULL");
+        return NULL;
+    }
+    async_task *task = async__task_new(group->owner->tasks, coroutine, argument,
+                                       options ? options : &(async_task_options){0});
+    if (!task) return NULL;
+    task->done = child_done;
+    task->owner = group;
+    task->next_sibling = group->first;
+    if (group->first) group->first->previous_sibling = task;
+    group->first = task;
+    group->count++;
+    return task;
+}
+
+/* ---- waiting for all of them ---- */
+
+static void interrupt_wait(async__wait *wait)
+{
+    cancel_tasks(async__container(wait, async_group, wait));
+}
+
+static void wait_for_children(async_group *group)
+{
+    async_task *self = async__current;
+
+    if (self->interrupt && !group->cancelling) cancel_tasks(group);
+    while (group->count > 0) {
+        group->waiting = true;
+        group->wait.what = "group";
+        group->wait.interrupt = interrupt_wait;
+        group->wait.fd = -1;
+        async__park(&group->wait);
+        group->waiting = false;
+    }
+}
+
+/* What the group gives: its failure; or what cancelled the owner from outside. The group's own scope has no say in it. */
+static int take_outcome(async_group *group)
+{
+    async_task *self = async__current;
+    int code = group->code;
+
+    if (!code && self->interrupt) return async__interrupted(self);
+    if (!code) {
+        async__succeed();
+        return 0;
+    }
+    if (group->error) {
+        async__error_free(self->error);
+        self->error = group->error;
+        group->error = NULL;
+    }
+    self->last_code = code;
+    group->code = 0;
+    return code;
+}
+
+int async_group_wait(async_group *group)
+{
+    if (group->owner != async__current)
+        return async__failf(-EPERM, "a group is waited for by the task that opened it");
+    wait_for_children(group);
+    group->cancelling = false;
+    if (group->scope.code) {
+        group->scope.code = 0;
+        async__scope_changed(group->owner);
+    }
+    return take_outcome(group);
+}
+
+static void close_group(async_group *group)
+{
+    async_group **link = &group->owner->groups;
+    while (*link && *link != group)
+        link = &(*link)->outer;
+    if (*link) *link = group->outer;
+    async_scope_leave(&group->scope);
+    async__error_free(group->error);
+    async__free(group);
+}
+
+int async_group_leave(async_group *group)
+{
+    int code = async_group_wait(group);
+    if (code == -EPERM && group->owner != async__current) return code;
+    close_group(group);
+    return code;
+}
+
+int async__groups_abandoned(async_task *task, int result)
+{
+    while (task->groups) {
+        async_group *group = task->groups;
+        group->scope.entered = false;
+        cancel_tasks(group);
+        wait_for_children(group);
+        task->groups = group->outer;
+        async__error_free(group->error);
+        async__free(group);
+    }
+    if (result < 0 && result != -EINVAL) return result;
+    return async__failf(-EINVAL, "%s returned with a group still open",
+                        task->coroutine_name ? task->coroutine_name : "the coroutine");
+}

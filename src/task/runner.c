@@ -1,0 +1,204 @@
+/* runner.c - async_run: a loop, the main task in it, and an orderly end.
+ *
+ * The end: when the main task is done, all others are cancelled and the loop runs on until they have
+ * ended; then generators, threads and the loop go. If nothing can ever happen any more while a task
+ * still waits (-EDEADLK), who waits for what is noted for async_run_error_message, and everything is
+ * cancelled, shields notwithstanding. */
+#include "task.h"
+
+#include <casyncio/runners.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static __thread char *run_message; /* the last async_run's */
+
+struct runner {
+    async_loop *loop;
+    async_task *main;
+    async_callback interrupt; /* SIGINT */
+    bool handles_interrupt, interrupted;
+    int failure;  /* of the loop itself */
+    size_t left;  /* tasks, when it failed */
+};
+
+static void keep_message(const char *message)
+{
+    free(run_message);
+    run_message = message && *message ? strdup(message) : NULL;
+}
+
+const char *async_run_error_message(void)
+{
+    return run_message ? run_message : "";
+}
+
+/* ---- Ctrl-C ---- */
+
+static void on_interrupt(async_callback *callback)
+{
+    struct runner *runner = async__container(callback, struct runner, interrupt);
+
+    if (runner->interrupted) {
+        async__signal_remove(runner->loop, SIGINT, false);
+        runner->handles_interrupt = false;
+        raise(SIGINT);
+        return;
+    }
+    runner->interrupted = true;
+    async_cancel(runner->main, "interrupted (SIGINT)");
+}
+
+static void handle_interrupt(struct runner *runner)
+{
+    struct sigaction now;
+    if (sigaction(SIGINT, NULL, &now) < 0 || now.sa_handler != SIG_DFL) return;
+    runner->interrupt.run = on_interrupt;
+    runner->handles_interrupt =
+        async__signal_add(runner->loop, SIGINT, &runner->interrupt, false) == 0;
+}
+
+/* ---- running until nothing is left ---- */
+
+static void main_done(async_task *task)
+{
+    struct runner *runner = task->owner;
+    async_loop_stop(runner->loop);
+}
+
+static void cancel_everything(struct async__tasks *tasks, bool force)
+{
+    for (async_task *task = tasks->first; task; task = task->next) {
+        task->forced = force;
+        async_cancel(task, NULL);
+        async__scope_changed(task);
+    }
+}
+
+static void note_deadlock(async_loop *loop)
+{
+    char *graph = async__format_call_graph(loop), *message = NULL;
+
+    if (asprintf(&message, "deadlock: every task waits for what can never come\n%s",
+                 graph ? graph : "") < 0)
+        message = NULL;
+    keep_message(message ? message : async_strerror(-EDEADLK));
+    free(message);
+    free(graph);
+}
+
+/* The loop cannot go on: -EDEADLK, or an error of the poller. Every task is cancelled, in whatever
+ * shield it sits; false if that has been done before and was of no use. */
+static bool force_the_end(struct runner *runner, int code)
+{
+    struct async__tasks *tasks = runner->loop->client;
+
+    if (runner->failure && runner->left == tasks->count) return false;
+    runner->left = tasks->count;
+    if (!runner->failure) {
+        runner->failure = code;
+        if (code == -EDEADLK)
+            note_deadlock(runner->loop);
+        else
+            keep_message(async_strerror(code));
+    }
+    tasks->closing = true;
+    cancel_everything(tasks, true);
+    return true;
+}
+
+/* Runs the loop until `task` (NULL: every task) has ended. False: it never will. */
+static bool run_until_done(struct runner *runner, async_task *task)
+{
+    struct async__tasks *tasks = runner->loop->client;
+
+    while (task ? task->state != ASYNC__DONE : tasks->count > 0) {
+        int code = async_loop_run(runner->loop);
+        if (code < 0 && !force_the_end(runner, code)) return false;
+    }
+    return true;
+}
+
+/* Whoever is last stops the loop: see finish in task.c. */
+static bool end_tasks(struct runner *runner)
+{
+    struct async__tasks *tasks = runner->loop->client;
+
+    tasks->closing = true;
+    cancel_everything(tasks, runner->failure != 0);
+    if (!run_until_done(runner, NULL)) return false;
+    async__generators_free(tasks);
+    return true;
+}
+
+static int outcome(struct runner *runner)
+{
+    async_task *main = runner->main;
+    int result = main->result;
+
+    if (runner->failure) return runner->failure;
+    if (result < 0)
+        keep_message(main->error && main->error->code == result ? main->error->message
+                                                                : async_strerror(result));
+    return result == -ECANCELED && runner->interrupted ? -EINTR : result;
+}
+
+static int run_main(struct runner *runner, async_coroutine main, void *argument,
+                    const async_run_options *options, const char *coroutine)
+{
+    struct async__tasks *tasks = runner->loop->client;
+    runner->main = async__task_new(
+        tasks, main, argument,
+        &(async_task_options){.coroutine = coroutine, .name = options->name});
+    if (!runner->main) {
+        async__tasks_close(runner->loop);
+        return -ENOMEM;
+    }
+
+    runner->main->is_main = true;
+    runner->main->done = main_done;
+    runner->main->owner = runner;
+    if (!options->no_signals) handle_interrupt(runner);
+    bool ended = run_until_done(runner, runner->main) && end_tasks(runner);
+    if (runner->handles_interrupt) async__signal_remove(runner->loop, SIGINT, false);
+    if (!ended) return runner->failure;
+    int code = outcome(runner);
+    async__task_release(runner->main);
+    async__tasks_close(runner->loop);
+    return code;
+}
+
+static int run_with(async_coroutine main, void *argument, const async_run_options *options,
+                    const char *coroutine)
+{
+    static const async_run_options none;
+    if (!options) options = &none;
+    if (async__loop())
+        return async__failf(-EBUSY, "async_run: a loop runs in this thread already");
+    if (!main) return -EINVAL;
+    keep_message(NULL);
+
+    struct runner runner = {.loop = async_loop_new(&options->loop)};
+    if (!runner.loop) return -errno;
+    async_set_exception_handler(runner.loop, options->exception_handler, options->exception_data);
+    int code = async__tasks_open(runner.loop);
+    if (code == 0) code = run_main(&runner, main, argument, options, coroutine);
+    async_loop_close(runner.loop);
+    return code;
+}
+
+int async_run_with(async_coroutine main, void *argument, const async_run_options *options)
+{
+    return run_with(main, argument, options, NULL);
+}
+
+int async_run_named(async_coroutine main, void *argument, const char *coroutine)
+{
+    return run_with(main, argument, NULL, coroutine);
+}
+
+int (async_run)(async_coroutine main, void *argument)
+{
+    return run_with(main, argument, NULL, NULL);
+}

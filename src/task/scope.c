@@ -1,0 +1,206 @@
+/* scope.c - cancellation, timeouts and shields.
+ *
+ * What a task's blocking calls give is one int, task->interrupt, so that a checkpoint is one
+ * comparison. It is worked out anew whenever something changes: from the innermost scope outwards up
+ * to a shield, the outermost code wins, since it is the one that ends the most; the task's own
+ * cancellation stands outside all scopes. If the task is parked and there is a code now, its wait is
+ * interrupted. */
+#include "task.h"
+
+#include <math.h>
+#include <string.h>
+
+static int code_now(const async_task *task)
+{
+    int code = 0;
+
+    for (const async_scope *scope = task->scope; scope; scope = scope->parent) {
+        if (scope->code) code = scope->code;
+        if (scope->shield && !task->forced) return code;
+    }
+    return task->cancelled ? -ECANCELED : code;
+}
+
+void async__scope_changed(async_task *task)
+{
+    task->interrupt = code_now(task);
+    async__wait *wait = task->wait;
+    if (!task->interrupt || !wait || wait->interrupted) return;
+    wait->interrupted = true;
+    wait->interrupt(wait);
+}
+
+/* ---- a task's own cancellation ---- */
+
+static void note_why(async_task *task, const char *why)
+{
+    if (!why) return;
+    size_t size = strlen(why) + 1;
+    char *copy = async__alloc(size);
+    if (copy) task->why = memcpy(copy, why, size); /* without memory: cancelled, but without a word */
+}
+
+bool async_cancel(async_task *task, const char *why)
+{
+    if (!task || task->state >= ASYNC__DONE || task->cancelled) return false;
+    task->cancelled = true;
+    note_why(task, why);
+    async__scope_changed(task);
+    return true;
+}
+
+bool async_uncancel(async_task *task)
+{
+    if (!task || task->state >= ASYNC__DONE || !task->cancelled) return false;
+    task->cancelled = false;
+    async__free(task->why);
+    task->why = NULL;
+    async__scope_changed(task);
+    return true;
+}
+
+/* ---- scopes ---- */
+
+int async__scope_enter(async_scope *scope)
+{
+    async_task *self = async__current;
+    if (!self) return -EPERM;
+
+    scope->parent = self->scope;
+    scope->task = self;
+    scope->timer = (async_timer){0};
+    scope->when = INFINITY;
+    scope->code = 0;
+    scope->shield = scope->expired = false;
+    scope->entered = true;
+    self->scope = scope;
+    return 0;
+}
+
+static void on_deadline(async_callback *callback)
+{
+    async_scope *scope = async__container(callback, async_scope, timer.callback);
+
+    scope->expired = true;
+    if (!scope->code) scope->code = -ETIMEDOUT;
+    async__scope_changed(scope->task);
+}
+
+static int set_deadline(async_scope *scope, double when)
+{
+    async_loop *loop = async__loop_of(scope->task);
+    int64_t ns;
+
+    if (async__seconds_to_ns(when, &ns) < 0)
+        return async__failf(-EINVAL, "a timeout's time is not a number");
+    scope->when = when;
+    if (ns == ASYNC__NEVER) {
+        async_timer_cancel(loop, &scope->timer);
+        return 0;
+    }
+    if (ns <= async_loop_time_ns(loop)) {
+        async_timer_cancel(loop, &scope->timer);
+        on_deadline(&scope->timer.callback);
+        return 0;
+    }
+    scope->timer.callback.run = on_deadline;
+    return async_call_at(loop, &scope->timer, ns) < 0 ? async__fail(-ENOMEM) : 0;
+}
+
+int async_timeout_enter_at(async_scope *scope, double when)
+{
+    int code = async__scope_enter(scope);
+    if (code < 0) return code;
+    code = set_deadline(scope, when);
+    if (code < 0) async_scope_leave(scope);
+    return code;
+}
+
+int async_timeout_enter(async_scope *scope, double delay)
+{
+    return async_timeout_enter_at(scope, async_now() + delay);
+}
+
+int async_shield_enter(async_scope *scope)
+{
+    int code = async__scope_enter(scope);
+    if (code < 0) return code;
+    scope->shield = true;
+    async__scope_changed(scope->task);
+    return 0;
+}
+
+void async_scope_leave(async_scope *scope)
+{
+    if (!scope->entered) return;
+    async_task *task = scope->task;
+
+    scope->entered = false;
+    async_timer_cancel(async__loop_of(task), &scope->timer);
+    task->scope = scope->parent;
+    if (scope->code || scope->shield) async__scope_changed(task);
+}
+
+int async_scope_reschedule(async_scope *scope, double when)
+{
+    if (!scope->entered) return async__failf(-EINVAL, "the timeout scope has been left");
+    if (scope->expired) return async__failf(-EINVAL, "the timeout has expired already");
+    return set_deadline(scope, when);
+}
+
+double async_scope_when(const async_scope *scope)
+{
+    return scope->when;
+}
+
+bool async_scope_expired(const async_scope *scope)
+{
+    return scope->expired;
+}
+
+void async_scope_cancel(async_scope *scope)
+{
+    if (!scope->entered || scope->code) return;
+    scope->code = -ECANCELED;
+    async__scope_changed(scope->task);
+}
+
+/* ---- a coroutine that returned inside of scopes it had entered ---- */
+
+/* valgrind takes what lies below the stack pointer for undefined. */
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#define ASYNC__DEFINED(memory, size) (void)VALGRIND_MAKE_MEM_DEFINED(memory, size)
+#else
+#define ASYNC__DEFINED(memory, size) (void)0
+#endif
+
+/* The scopes lie in frames that are gone, but are still as they were: this is called first of all, its
+ * own frame lies in the clearance that task.c has left for it, and what it calls is kept off them by
+ * a clearance of its own. */
+__attribute__((noinline, no_sanitize("address"))) int async__scopes_abandoned(async_task *task,
+                                                                              int result)
+{
+    async_loop *loop = async__loop_of(task);
+    struct async__timers *timers = &loop->timers;
+    volatile char clearance[4096];
+
+    clearance[0] = 0;
+    (void)clearance[0];
+    for (async_scope *scope = task->scope, *parent; scope; scope = parent) {
+        ASYNC__DEFINED(scope, sizeof *scope);
+        parent = scope->parent;
+        uint32_t slot = scope->timer.slot;
+        async_callback *callback = &scope->timer.callback;
+        if (slot && slot <= timers->slots_used && timers->slots[slot] == &scope->timer)
+            async__timers_remove(timers, slot);
+        else if (!slot && callback->next && callback->next->prev == callback)
+            async__ready_unlink(callback);
+        scope->entered = false;
+    }
+    task->scope = NULL;
+    async__scope_changed(task);
+    if (result < 0) return result;
+    return async__failf(-EINVAL, "%s returned inside of a timeout, shield or group it had entered",
+                        task->coroutine_name ? task->coroutine_name : "the coroutine");
+}

@@ -1,0 +1,148 @@
+/* switch.c - from one task to the next.
+ *
+ * A task that parks takes the next ready task itself and switches straight to it; only when the next
+ * callback is not a task's, or it is time to look at the world outside, does it switch to the loop. So
+ * a switch between tasks is one switch, not two.
+ *
+ * Everybody that is switched to first puts away the stack of a task that has just left its own for
+ * ever (the zombie): a task cannot give back the ground it stands on. */
+#include "task.h"
+
+#define PREFETCH_LINES 4 /* of the next task's last frames: they would be missed one after another */
+
+__thread async_task *async__current;
+
+void async__reap(struct async__tasks *tasks)
+{
+    async_task *zombie = tasks->zombie;
+    if (async__likely(!zombie)) return;
+    tasks->zombie = NULL;
+    async__task_release(zombie);
+}
+
+void async__switch_arrived(struct async__tasks *tasks)
+{
+    tasks->budget = ASYNC__BUDGET;
+    async__reap(tasks);
+}
+
+/* Runs in the loop: the callback of a task that is ready. */
+static void step(async_callback *callback)
+{
+    async_task *task = async__container(callback, async_task, step);
+    struct async__tasks *tasks = task->tasks;
+
+    task->state = ASYNC__RUNNING;
+    async__current = task;
+    async__fiber_switch(&tasks->main, &task->fiber);
+    async__current = NULL;
+    async__reap(tasks);
+}
+
+static async_task *next_task(async_loop *loop)
+{
+    async_callback *callback = async__ready_take(loop, step);
+    if (!callback) return NULL;
+
+    async_task *task = async__container(callback, async_task, step);
+    async_callback *after = loop->ready.next;
+    if (after != &loop->ready)
+        for (int line = 0; line < PREFETCH_LINES; line++)
+            __builtin_prefetch((char *)after - line * 64);
+    task->state = ASYNC__RUNNING;
+    return task;
+}
+
+static void give_way(async_task *self)
+{
+    struct async__tasks *tasks = self->tasks;
+    async_task *next = next_task(tasks->loop);
+
+    if (next == self) {
+        tasks->budget = ASYNC__BUDGET;
+        return;
+    }
+    async__current = next;
+    async__fiber_switch(&self->fiber, next ? &next->fiber : &tasks->main);
+    async__switch_arrived(tasks);
+}
+
+void async__switch_leave(async_task *self)
+{
+    struct async__tasks *tasks = self->tasks;
+    async_task *next = next_task(tasks->loop);
+
+    async__current = next;
+    async__fiber_leave(&self->fiber, next ? &next->fiber : &tasks->main);
+    __builtin_unreachable();
+}
+
+static void make_ready(async_task *task)
+{
+    task->state = ASYNC__READY;
+    async__ready_push(task->tasks->loop, &task->step);
+}
+
+void async__switch_start(async_task *task)
+{
+    task->step.run = step;
+    make_ready(task);
+}
+
+static bool idle(async_loop *loop)
+{
+    struct async__tasks *tasks = loop->client;
+    return async__stack_trim(tasks->stacks);
+}
+
+void async__switch_open(async_loop *loop)
+{
+    loop->shuffled = step;
+    loop->idle = idle;
+}
+
+/* ---- parking ---- */
+
+void async__park(async__wait *wait)
+{
+    async_task *self = async__current;
+
+    wait->task = self;
+    wait->interrupted = false;
+    self->wait = wait;
+    self->state = ASYNC__PARKED;
+    give_way(self);
+}
+
+void async__unpark(async__wait *wait)
+{
+    async_task *task = wait->task;
+
+    if (task->wait != wait) return;
+    task->wait = NULL;
+    make_ready(task);
+}
+
+void async__yield(async_task *self)
+{
+    make_ready(self);
+    give_way(self);
+}
+
+int async__interrupted(async_task *self)
+{
+    self->last_code = self->interrupt;
+    return self->interrupt;
+}
+
+int async__checkpoint_slow(async_task *self)
+{
+    if (!self) return -EPERM;
+    if (!self->interrupt && self->tasks->budget <= 0) async__yield(self);
+    return self->interrupt ? async__interrupted(self) : 0;
+}
+
+int async_checkpoint(void)
+{
+    return async__checkpoint();
+}

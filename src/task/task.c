@@ -1,0 +1,366 @@
+/* task.c - tasks: fibers on the loop.
+ *
+ * A task lies at the top of its own stack, above the argument that was copied for it and the frames of
+ * its coroutine, so that making one is to take a stack from the pool and fill in one struct, and an
+ * idle one costs a page.
+ *
+ * A task runs until it parks (task_switch.c); when its coroutine has returned it tells who awaits it
+ * (task->done), and its memory goes back to the pool when the handle is released, at the latest when
+ * the loop ends. */
+#include "group.h"
+#include "task.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- the layer ---- */
+
+/* For the message of a stack overflow: in a signal handler, so that only plain code will do. */
+static const char *overflowing_task(void)
+{
+    static __thread char label[96];
+    const async_task *task = async__current;
+    if (!task) return "the loop";
+
+    size_t used = 0;
+    const char *name = task->name ? task->name : "Task-";
+    while (*name && used < 40)
+        label[used++] = *name++;
+    if (!task->name) {
+        char digits[24];
+        int count = 0;
+        for (uint64_t rest = task->number; rest || !count; rest /= 10)
+            digits[count++] = (char)('0' + rest % 10);
+        while (count)
+            label[used++] = digits[--count];
+    }
+    if (task->coroutine_name) {
+        label[used++] = ' ';
+        label[used++] = '(';
+        for (name = task->coroutine_name; *name && used < sizeof label - 2;)
+            label[used++] = *name++;
+        label[used++] = ')';
+    }
+    label[used] = 0;
+    return label;
+}
+
+int async__tasks_open(async_loop *loop)
+{
+    struct async__tasks *tasks = async__alloc_zeroed(sizeof *tasks);
+    if (!tasks) return -ENOMEM;
+
+    tasks->stacks = async__stack_pool_new(loop->stack_size);
+    if (!tasks->stacks) {
+        int code = errno == EINVAL ? -EINVAL : -ENOMEM;
+        async__free(tasks);
+        return code;
+    }
+    tasks->loop = loop;
+    async__fiber_init_thread(&tasks->main);
+    loop->client = tasks;
+    async__switch_open(loop);
+    /* Without it an overflow is an ordinary crash: no reason to refuse to run. */
+    tasks->watches_overflow = async__overflow_install(tasks->stacks, overflowing_task) == 0;
+    return 0;
+}
+
+void async__tasks_close(async_loop *loop)
+{
+    struct async__tasks *tasks = loop->client;
+
+    async__visits_end(loop);
+    async__reap(tasks);
+    if (tasks->watches_overflow) async__overflow_release();
+    while (tasks->unclaimed)
+        async__task_release(tasks->unclaimed);
+    async__stack_pool_free(tasks->stacks);
+    async__fiber_destroy(&tasks->main);
+    async__free(tasks);
+    loop->client = NULL;
+}
+
+/* ---- the end of a task ---- */
+
+static void link_task(struct async__tasks *tasks, async_task *task)
+{
+    task->next = NULL;
+    task->previous = tasks->last;
+    if (tasks->last)
+        tasks->last->next = task;
+    else
+        tasks->first = task;
+    tasks->last = task;
+    tasks->count++;
+}
+
+static void unlink_task(struct async__tasks *tasks, async_task *task)
+{
+    if (task->previous)
+        task->previous->next = task->next;
+    else
+        tasks->first = task->next;
+    if (task->next)
+        task->next->previous = task->previous;
+    else
+        tasks->last = task->previous;
+    tasks->count--;
+}
+
+/* A task that is done and that nobody has awaited yet waits here; at the end of the loop, for nobody. */
+static void await_claim(struct async__tasks *tasks, async_task *task)
+{
+    task->previous = NULL;
+    task->next = tasks->unclaimed;
+    if (tasks->unclaimed) tasks->unclaimed->previous = task;
+    tasks->unclaimed = task;
+    task->unclaimed = true;
+}
+
+static void end_claim(struct async__tasks *tasks, async_task *task)
+{
+    task->unclaimed = false;
+    if (task->previous)
+        task->previous->next = task->next;
+    else
+        tasks->unclaimed = task->next;
+    if (task->next) task->next->previous = task->previous;
+}
+
+static void report_lost(async_task *task, const char *what)
+{
+    if (task->result >= 0 || task->result == -ECANCELED) return;
+    char label[96], message[512];
+    snprintf(message, sizeof message, "%s %s: %s", async__task_label(task, label, sizeof label), what,
+             task->error && task->error->code == task->result ? task->error->message
+                                                              : async_strerror(task->result));
+    async__report(async__loop_of(task), task->result, message);
+}
+
+void async__task_release(async_task *task)
+{
+    struct async__tasks *tasks = task->tasks;
+
+    if (task->unclaimed) {
+        end_claim(tasks, task);
+        if (tasks->closing && !task->is_main) report_lost(task, "failed and was never awaited");
+    }
+    task->state = ASYNC__RELEASED;
+    async__error_free(task->error);
+    async__free(task->why);
+    if (task->named) async__free((char *)task->name);
+    task->error = NULL;
+    task->why = NULL;
+    task->named = false;
+    task->name = NULL;
+    async__fiber_destroy(&task->fiber);
+    async__stack_put(tasks->stacks, async__task_top(task));
+}
+
+/* The coroutine has returned: an error that nobody asked for becomes its result, and so does a group
+ * or a scope that it forgot, since they lie in frames that are gone. */
+static void finish(async_task *task, int result)
+{
+    struct async__tasks *tasks = task->tasks;
+
+    if (async__unlikely(task->groups != NULL)) result = async__groups_abandoned(task, result);
+    if (result >= 0 && task->pending < 0) result = task->pending;
+    if (result == -ECANCELED && !task->error && task->why)
+        task->error = async__error_new(-ECANCELED, "%s", task->why);
+    if (task->error && task->error->code != result) {
+        async__error_free(task->error);
+        task->error = NULL;
+    }
+    task->result = result;
+    task->state = ASYNC__DONE;
+    unlink_task(tasks, task);
+    if (task->done)
+        task->done(task);
+    else
+        await_claim(tasks, task);
+    if (tasks->closing && tasks->count == 0) async_loop_stop(tasks->loop);
+}
+
+/* Keeps the coroutine's frames clear of those that run_task's other calls will have: a scope that the
+ * coroutine has forgotten must still be there to be taken out (async__scopes_abandoned). */
+__attribute__((noinline)) static int call_coroutine(async_task *task)
+{
+    char clearance[ASYNC__CLEARANCE];
+
+    __asm__ volatile("" ::"r"(clearance) : "memory");
+    int result = task->coroutine(task->argument);
+    __asm__ volatile("" ::"r"(clearance) : "memory");
+    return result;
+}
+
+static void run_task(void *argument)
+{
+    async_task *task = argument;
+
+    async__switch_arrived(task->tasks);
+    int result = call_coroutine(task);
+    if (async__unlikely(task->scope != NULL)) result = async__scopes_abandoned(task, result);
+    finish(task, result);
+    async__switch_leave(task);
+}
+
+/* ---- the beginning of one ---- */
+
+static void *place_argument(async_task *task, const async_task_options *options, void *argument)
+{
+    if (!options->copy) return argument;
+    size_t align = options->align > 16 ? options->align : 16;
+    void *copy = (void *)(((uintptr_t)task - options->size) & ~(uintptr_t)(align - 1));
+    memcpy(copy, options->copy, options->size);
+    return copy;
+}
+
+static async_task *new_task(struct async__tasks *tasks)
+{
+    void *top = async__stack_get(tasks->stacks);
+    if (!top) {
+        const char *why = async__stack_error();
+        async__failf(-ENOMEM, "no stack for a task: %s", why && *why ? why : "out of memory");
+        return NULL;
+    }
+    async_task *task = async__task_at(top);
+    memset(task, 0, sizeof *task);
+    task->tasks = tasks;
+    task->number = ++tasks->numbers;
+    if (async__unlikely(tasks->closing)) {
+        task->cancelled = true; /* the loop is at its end: whoever comes now is to go at once */
+        task->interrupt = -ECANCELED;
+    }
+    return task;
+}
+
+async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutine, void *argument,
+                            const async_task_options *options)
+{
+    if (options->copy && (options->size > ASYNC__ARGUMENT_MAX || options->align > 64)) {
+        async__failf(-EINVAL, "the arguments of %s are %zu bytes, aligned to %zu: at most %d and 64",
+                     options->coroutine ? options->coroutine : "a task", options->size,
+                     options->align, ASYNC__ARGUMENT_MAX);
+        return NULL;
+    }
+    async_task *task = new_task(tasks);
+    if (!task) return NULL;
+    task->coroutine = coroutine;
+    task->coroutine_name = options->coroutine;
+    task->argument = place_argument(task, options, argument);
+    if (options->name && async_task_set_name(task, options->name) < 0) {
+        async__stack_put(tasks->stacks, async__task_top(task));
+        return NULL;
+    }
+    void *bottom = options->copy ? task->argument : (void *)task;
+    void *top = async__task_top(task);
+    async__fiber_init(&task->fiber, async__stack_base(tasks->stacks, top),
+                      (void *)((uintptr_t)bottom & ~(uintptr_t)15), run_task, task);
+    link_task(tasks, task);
+    async__switch_start(task);
+    return task;
+}
+
+async_task *async_create_task_with(async_coroutine coroutine, void *argument,
+                                   const async_task_options *options)
+{
+    async_loop *loop = async__loop();
+
+    if (!loop || !loop->client) return NULL;
+    if (!coroutine) {
+        async__failf(-EINVAL, "async_create_task: the coroutine is NULL");
+        return NULL;
+    }
+    static const async_task_options none;
+    if (!options) options = &none;
+    if (options->group)
+        return async_group_create_task_with(options->group, coroutine, argument, options);
+    struct async__tasks *tasks = loop->client;
+    async_task *task = async__task_new(tasks, coroutine, argument, options);
+    if (!task && async__current) tasks->create_failed = async__current->last_code;
+    return task;
+}
+
+async_task *(async_create_task)(async_coroutine coroutine, void *argument)
+{
+    return async_create_task_with(coroutine, argument, NULL);
+}
+
+/* ---- who there is ---- */
+
+async_task *async_current_task(void)
+{
+    return async__current;
+}
+
+size_t async_all_tasks(async_task **list, size_t capacity)
+{
+    async_loop *loop = async__loop();
+    if (!loop || !loop->client) return 0;
+    struct async__tasks *tasks = loop->client;
+    size_t count = 0;
+
+    for (async_task *task = tasks->first; task; task = task->next, count++)
+        if (count < capacity) list[count] = task;
+    return count;
+}
+
+bool async_task_done(const async_task *task)
+{
+    return task->state >= ASYNC__DONE;
+}
+
+bool async_task_cancelled(const async_task *task)
+{
+    return task->state == ASYNC__DONE && task->cancelled && task->result == -ECANCELED;
+}
+
+bool async_task_cancelling(const async_task *task)
+{
+    return task->cancelled && task->state < ASYNC__DONE;
+}
+
+/* A name that nobody gave is made when somebody asks for it, and kept. */
+const char *async_task_name(const async_task *task)
+{
+    if (!task->name) {
+        char name[32];
+        snprintf(name, sizeof name, "Task-%llu", (unsigned long long)task->number);
+        if (async_task_set_name((async_task *)task, name) < 0) return "Task";
+    }
+    return task->name;
+}
+
+int async_task_set_name(async_task *task, const char *name)
+{
+    size_t size = strlen(name) + 1;
+    char *copy = async__alloc(size);
+    if (!copy) return async__fail(-ENOMEM);
+
+    memcpy(copy, name, size);
+    if (task->named) async__free((char *)task->name);
+    task->name = copy;
+    task->named = true;
+    return 0;
+}
+
+const char *async_task_coroutine(const async_task *task)
+{
+    return task->coroutine_name ? task->coroutine_name : "";
+}
+
+const char *async__task_label(const async_task *task, char *buffer, size_t size)
+{
+    char number[32];
+    const char *name = task->name;
+
+    if (!name) {
+        snprintf(number, sizeof number, "Task-%llu", (unsigned long long)task->number);
+        name = number;
+    }
+    if (task->coroutine_name)
+        snprintf(buffer, size, "%s (%s)", name, task->coroutine_name);
+    else
+        snprintf(buffer, size, "%s", name);
+    return buffer;
+}

@@ -1,0 +1,266 @@
+/* Tasks, await, gather, sleep, and what misuse of them gives. */
+#include "run.h"
+
+#include <math.h>
+
+struct worker {
+    const char *name;
+    double seconds;
+    int result;
+};
+
+static int worker(struct worker *self)
+{
+    note("+%s", self->name);
+    int code = async_sleep(self->seconds);
+    note("-%s@%d", self->name, tenths());
+    return code < 0 ? code : self->result < 0 ? async_raise(self->result, "%s failed", self->name)
+                                              : self->result;
+}
+
+static int sleeps(void *argument)
+{
+    (void)argument;
+    assert_int_equal(async_sleep(1.5), 0);
+    assert_int_equal(tenths(), 15);
+    assert_int_equal(async_sleep(0), 0);
+    assert_int_equal(tenths(), 15);
+    assert_int_equal(async_sleep(-0.5), -EINVAL);
+    assert_non_null(strstr(async_error_message(), "-0.5"));
+    assert_int_equal(async_sleep(NAN), -EINVAL);
+    assert_non_null(strstr(async_error_message(), "nan"));
+    assert_int_equal(async_sleep_until(2.0), 0);
+    assert_int_equal(tenths(), 20);
+    assert_int_equal(async_sleep_until(1.0), 0);
+    assert_int_equal(tenths(), 20);
+    assert_int_equal(async_sleep_until(NAN), -EINVAL);
+    async_error_code();
+    return 0;
+}
+
+static int awaits(void *argument)
+{
+    (void)argument;
+    async_task *task = async_spawn(worker, .name = "a", .seconds = 1, .result = 42);
+    note("made");
+    assert_false(async_task_done(task));
+    assert_int_equal(async_await(task), 42);
+    assert_int_equal(tenths(), 10);
+
+    task = async_spawn(worker, .name = "b", .result = -EIO);
+    async_sleep(1);
+    assert_true(async_task_done(task));
+    assert_int_equal(async_await(task), -EIO);
+    assert_string_equal(async_error_message(), "b failed");
+    assert_non_null(strstr(async_error_where(), "in worker"));
+    assert_string_equal(async_error_chain(), "Task-3 (worker) <- Task-1");
+    return 0;
+}
+
+static int gathers(void *argument)
+{
+    (void)argument;
+    assert_int_equal(async_gather(async_spawn(worker, .name = "a", .seconds = 2),
+                                  async_spawn(worker, .name = "b", .seconds = 1)),
+                     0);
+    assert_notes("+a +b -b@10 -a@20 ");
+    assert_int_equal(async_gather(async_spawn(worker, .name = "a", .seconds = 2),
+                                  async_spawn(worker, .name = "b", .seconds = 1, .result = -EIO),
+                                  async_spawn(worker, .name = "c", .seconds = 9)),
+                     -EIO);
+    assert_string_equal(async_error_message(), "b failed");
+    assert_notes("+a +b +c -b@30 -a@30 -c@30 ");
+    assert_int_equal(async_gather(NULL, async_spawn(worker, .name = "a", .seconds = 9)), -EINVAL);
+    notes[0] = 0;
+
+    async_task *tasks[] = {async_spawn(worker, .name = "a", .seconds = 1, .result = -EIO),
+                           async_spawn(worker, .name = "b", .seconds = 2, .result = 5)};
+    int codes[2];
+    assert_int_equal(async_gather_results(tasks, 2, codes), 0);
+    assert_int_equal(codes[0], -EIO);
+    assert_int_equal(codes[1], 5);
+    notes[0] = 0;
+
+    async_task *twice = async_spawn(worker, .name = "a");
+    assert_int_equal(async_gather(twice, twice), -EINVAL);
+    assert_int_equal(async_await(twice), 0);
+    assert_int_equal(async_gather_array(NULL, 0), 0);
+    async_error_code();
+    notes[0] = 0;
+    return 0;
+}
+
+static int gather_cancelled(void *argument)
+{
+    (void)argument;
+    int code = async_gather(async_spawn(worker, .name = "a", .seconds = 5),
+                            async_spawn(worker, .name = "b", .seconds = 5));
+    note("%s", async_error_name(code));
+    return code;
+}
+
+static int cancels_a_gather(void *argument)
+{
+    (void)argument;
+    async_task *task = async_create_task(gather_cancelled, NULL);
+    async_sleep(1);
+    assert_true(async_cancel(task, "enough"));
+    assert_int_equal(async_await(task), -ECANCELED);
+    assert_notes("+a +b -a@10 -b@10 ECANCELED ");
+    return 0;
+}
+
+static int gathers_many(void *argument)
+{
+    (void)argument;
+    async_task *tasks[1000];
+    for (int i = 0; i < 1000; i++)
+        tasks[i] = async_spawn(worker, .name = "", .seconds = i % 7);
+    int code = async_gather_array(tasks, 1000);
+    notes[0] = 0;
+    return code;
+}
+
+static int awaits_wrongly(void *argument)
+{
+    (void)argument;
+    assert_int_equal(async_await(async_current_task()), -EINVAL);
+    assert_int_equal(async_await(NULL), -EINVAL);
+    assert_int_equal(async_wait_for(NULL, 1), -EINVAL);
+    async_task *task = async_spawn(worker, .name = "a", .seconds = 5);
+    assert_int_equal(async_wait_for(task, 1), -ETIMEDOUT);
+    assert_int_equal(tenths(), 10);
+    task = async_spawn(worker, .name = "a", .seconds = 5);
+    assert_int_equal(async_wait_for(task, NAN), -EINVAL);
+#ifdef ASYNC_DEBUG
+    assert_int_equal(async_await(task), -EINVAL);
+    assert_non_null(strstr(async_error_message(), "before"));
+#endif
+    async_error_code();
+    notes[0] = 0;
+    return 0;
+}
+
+struct big {
+    char bytes[4000];
+};
+
+static int big(struct big *self)
+{
+    return self->bytes[0];
+}
+
+static int too_big(void *argument)
+{
+    (void)argument;
+    assert_null(async_spawn(big));
+    assert_int_equal(async_error_code(), -EINVAL);
+    assert_non_null(strstr(async_error_message(), "4000"));
+    return 0;
+}
+
+struct aligned {
+    _Alignas(64) char bytes[64];
+    int value;
+};
+
+static int aligned(struct aligned *self)
+{
+    assert_int_equal((uintptr_t)self % 64, 0);
+    return self->value;
+}
+
+static int spawns_aligned(void *argument)
+{
+    (void)argument;
+    for (int i = 0; i < 40; i++)
+        assert_int_equal(async_await(async_spawn(aligned, .value = i)), i);
+    return 0;
+}
+
+struct order {
+    int number;
+};
+
+static int order(struct order *self)
+{
+    for (int i = 0; i < 2; i++) {
+        note("%d", self->number);
+        async_sleep(0);
+    }
+    return 0;
+}
+
+static int takes_turns(void *argument)
+{
+    (void)argument;
+    return async_gather(async_spawn(order, 1), async_spawn(order, 2), async_spawn(order, 3));
+}
+
+static void test_turns_and_seeds(void **state)
+{
+    (void)state;
+    assert_int_equal(run(takes_turns, NULL), 0);
+    assert_notes("1 2 3 1 2 3 ");
+
+    char first[sizeof notes];
+    bool differed = false;
+    for (uint64_t seed = 1; seed < 20; seed++) {
+        assert_int_equal(run_seeded(takes_turns, NULL, seed), 0);
+        strcpy(first, notes);
+        notes[0] = 0;
+        assert_int_equal(run_seeded(takes_turns, NULL, seed), 0);
+        assert_notes(first);
+        differed |= strcmp(first, "1 2 3 1 2 3 ") != 0;
+    }
+    assert_true(differed);
+}
+
+static int checkpoints(void *argument)
+{
+    int *turns = argument;
+    while (*turns < 3)
+        async_checkpoint();
+    return 0;
+}
+
+static int counts(void *argument)
+{
+    for (int *turns = argument; *turns < 3; ++*turns)
+        async_sleep(0);
+    return 0;
+}
+
+static int is_fair(void *argument)
+{
+    return async_gather(async_create_task(checkpoints, argument),
+                        async_create_task(counts, argument));
+}
+
+static void test_checkpoints_give_way(void **state)
+{
+    (void)state;
+    int turns = 0;
+    assert_int_equal(run(is_fair, &turns), 0);
+}
+
+TEST(sleeps)
+TEST(awaits)
+TEST(gathers)
+TEST(cancels_a_gather)
+TEST(gathers_many)
+TEST(awaits_wrongly)
+TEST(too_big)
+TEST(spawns_aligned)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sleeps),          cmocka_unit_test(test_awaits),
+        cmocka_unit_test(test_gathers),         cmocka_unit_test(test_cancels_a_gather),
+        cmocka_unit_test(test_gathers_many),    cmocka_unit_test(test_awaits_wrongly),
+        cmocka_unit_test(test_too_big),         cmocka_unit_test(test_spawns_aligned),
+        cmocka_unit_test(test_turns_and_seeds), cmocka_unit_test(test_checkpoints_give_way),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

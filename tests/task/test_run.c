@@ -1,0 +1,227 @@
+/* async_run: results, nesting, the end of what is left, deadlocks, lost errors. */
+#include "run.h"
+
+static int returns(void *argument)
+{
+    return *(int *)argument;
+}
+
+static void test_result(void **state)
+{
+    (void)state;
+    int value = 7;
+    assert_int_equal(run(returns, &value), 7);
+    value = -EIO;
+    assert_int_equal(run(returns, &value), -EIO);
+    assert_string_equal(async_run_error_message(), async_strerror(-EIO));
+    value = 0;
+    assert_int_equal(async_run(returns, &value), 0);
+    assert_string_equal(async_run_error_message(), "");
+}
+
+static int raises(void *argument)
+{
+    (void)argument;
+    return async_raise(-EPROTO, "no %s today", "bread");
+}
+
+static void test_message(void **state)
+{
+    (void)state;
+    assert_int_equal(run(raises, NULL), -EPROTO);
+    assert_string_equal(async_run_error_message(), "no bread today");
+}
+
+static int runs_again(void *argument)
+{
+    int value = 0;
+    (void)argument;
+    assert_int_equal(async_run(returns, &value), -EBUSY);
+    assert_non_null(strstr(async_error_message(), "async_run"));
+    return 3;
+}
+
+static void test_inside_itself(void **state)
+{
+    (void)state;
+    assert_int_equal(run(runs_again, NULL), 3);
+}
+
+static int sleeper(void *argument)
+{
+    int code = async_sleep(100);
+    note("%s:%s", (char *)argument, async_error_name(code));
+    return code;
+}
+
+static int leaves_tasks(void *argument)
+{
+    (void)argument;
+    async_create_task(sleeper, "kept");
+    async_detach(async_create_task(sleeper, "detached"));
+    async_sleep(1);
+    return 0;
+}
+
+static void test_what_is_left_is_cancelled(void **state)
+{
+    (void)state;
+    assert_int_equal(run(leaves_tasks, NULL), 0);
+    assert_notes("kept:ECANCELED detached:ECANCELED ");
+}
+
+static int spawns_at_the_end(void *argument)
+{
+    int code = async_sleep(100);
+    (void)argument;
+    async_detach(async_create_task(sleeper, "late"));
+    return code;
+}
+
+static int leaves_a_spawner(void *argument)
+{
+    (void)argument;
+    async_create_task(spawns_at_the_end, NULL);
+    return async_sleep(1);
+}
+
+static void test_tasks_made_at_the_end_end_too(void **state)
+{
+    (void)state;
+    assert_int_equal(run(leaves_a_spawner, NULL), 0);
+    assert_notes("late:ECANCELED ");
+}
+
+static int waits_for_nothing(void *argument)
+{
+    return async_event_wait(argument);
+}
+
+static int waits_for_a_waiter(void *argument)
+{
+    return async_await(async_create_task(waits_for_nothing, argument));
+}
+
+static void test_deadlock(void **state)
+{
+    (void)state;
+    async_event event = ASYNC_EVENT_INIT;
+    assert_int_equal(run(waits_for_a_waiter, &event), -EDEADLK);
+    const char *message = async_run_error_message();
+    assert_non_null(strstr(message, "deadlock"));
+    assert_non_null(strstr(message, "waits_for_nothing"));
+    assert_non_null(strstr(message, "event"));
+    assert_int_equal(async_run(waits_for_a_waiter, &event), -EDEADLK);
+}
+
+static int waits_in_a_shield(void *argument)
+{
+    async_scope shield;
+    async_shield_enter(&shield);
+    int code = async_event_wait(argument);
+    async_scope_leave(&shield);
+    return code;
+}
+
+static void test_deadlock_in_a_shield(void **state)
+{
+    (void)state;
+    async_event event = ASYNC_EVENT_INIT;
+    assert_int_equal(run(waits_in_a_shield, &event), -EDEADLK);
+}
+
+static void hear(async_loop *loop, int code, const char *message, void *data)
+{
+    (void)loop;
+    (void)data;
+    note("%s[%s]", async_error_name(code), message);
+}
+
+static int loses_errors(void *argument)
+{
+    (void)argument;
+    async_detach(async_create_task(raises, NULL));
+    async_create_task(raises, NULL);
+    return async_sleep(1);
+}
+
+static void test_lost_errors_are_heard_of(void **state)
+{
+    (void)state;
+    assert_int_equal(async_run_with(loses_errors, NULL,
+                                    &(async_run_options){.loop = {.virtual_clock = true},
+                                                         .exception_handler = hear}),
+                     0);
+    assert_notes("EPROTO[Task-2 (raises) failed and nobody awaits it: no bread today] "
+                 "EPROTO[Task-3 (raises) failed and was never awaited: no bread today] ");
+}
+
+static int names(void *argument)
+{
+    (void)argument;
+    assert_string_equal(async_task_name(async_current_task()), "chief");
+    async_task *other = async_create_task(sleeper, "x");
+    assert_string_equal(async_task_name(other), "Task-2");
+    assert_string_equal(async_task_coroutine(other), "sleeper");
+    async_task_set_name(other, "worker");
+    assert_string_equal(async_task_name(other), "worker");
+    async_task *list[4];
+    assert_int_equal(async_all_tasks(list, 4), 2);
+    assert_ptr_equal(list[0], async_current_task());
+    assert_ptr_equal(list[1], other);
+    async_sleep(0);
+    char *graph = async_format_call_graph();
+    assert_non_null(strstr(graph, "worker (sleeper): waits: sleep"));
+    free(graph);
+    async_cancel(other, NULL);
+    async_await(other);
+    notes[0] = 0;
+    return 0;
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        async_run_with(names, NULL,
+                       &(async_run_options){.loop = {.virtual_clock = true}, .name = "chief"}),
+        0);
+}
+
+static void test_bad_options(void **state)
+{
+    (void)state;
+    int value = 0;
+    assert_int_equal(
+        async_run_with(returns, &value, &(async_run_options){.loop = {.backend = "kqueue"}}),
+        -EINVAL);
+    assert_int_equal(async_run_with(NULL, NULL, NULL), -EINVAL);
+}
+
+static void test_outside(void **state)
+{
+    (void)state;
+    assert_int_equal(async_sleep(1), -EPERM);
+    assert_null(async_create_task(returns, NULL));
+    assert_null(async_current_task());
+    assert_null(async_get_running_loop());
+    assert_int_equal(async_await(NULL), -EPERM);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_result),
+        cmocka_unit_test(test_message),
+        cmocka_unit_test(test_inside_itself),
+        cmocka_unit_test(test_what_is_left_is_cancelled),
+        cmocka_unit_test(test_tasks_made_at_the_end_end_too),
+        cmocka_unit_test(test_deadlock),
+        cmocka_unit_test(test_deadlock_in_a_shield),
+        cmocka_unit_test(test_lost_errors_are_heard_of),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_outside),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
