@@ -1,0 +1,62 @@
+# A front for CMake, so that the usual things have short names. Everything is built below build/.
+#   make BUILD_TYPE=Debug CMAKE_FLAGS=-DCASYNCIO_HTTP=OFF
+BUILD_TYPE ?= RelWithDebInfo
+PREFIX ?= /usr/local
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+CMAKE_FLAGS ?=
+# The generator is chosen once a build directory: Ninja if it is there.
+GENERATOR = $(shell test -f build/CMakeCache.txt || { command -v ninja >/dev/null && echo -G Ninja; })
+# `make -j demo` is not to hand its job server to a build that counts its own jobs.
+CLEAN = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL
+BUILD = $(CLEAN) cmake --build build --parallel $(JOBS)
+
+.PHONY: all build configure examples bench demo check install clean format check-format help
+.DEFAULT_GOAL := build
+
+all: build
+
+help:
+	@echo 'make demo          install what is missing, build, and show the twelve programs'
+	@echo 'make check         install what is missing, build in every way, run every test (about 15 minutes)'
+	@echo 'make               build the libraries and the examples, in build/'
+	@echo 'make examples      build/examples/01_hello and the others'
+	@echo 'make bench         build and run the benchmark bench/micro (ARGS=...)'
+	@echo 'make install       into PREFIX=$(PREFIX); DESTDIR is honoured'
+	@echo 'make format        clang-format over all C files; make check-format only tells'
+	@echo 'make clean         remove build/'
+	@echo 'tools/check.sh     the stages of make check, one by one: tools/check.sh gcc asan'
+	@echo 'tools/fresh.sh     a make target in a bare Debian 12'
+
+configure:
+	@$(CLEAN) cmake -S . -B build $(GENERATOR) -DCMAKE_BUILD_TYPE=$(BUILD_TYPE) -DCMAKE_INSTALL_PREFIX=$(PREFIX) $(CMAKE_FLAGS)
+
+build: configure
+	@$(BUILD)
+
+examples: configure
+	@$(BUILD) --target examples
+
+bench: configure
+	@$(BUILD) --target bench
+	@build/bench/micro $(ARGS)
+
+demo:
+	@tools/install_packages.sh demo
+	@$(MAKE) --no-print-directory examples
+	@tools/demo.sh
+
+check:
+	@tools/install_packages.sh check
+	@$(CLEAN) tools/check.sh
+
+install: build
+	@$(CLEAN) cmake --install build
+
+clean:
+	rm -rf build
+
+format:
+	@tools/format.sh
+
+check-format:
+	@tools/format.sh --check

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# The library as a user finds it: installed, then a program built against it by pkg-config and by find_package, shared and static.
+# ctest: shared serial timeout=300
+set -euo pipefail
+CC=${CC:-cc}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+prefix=$work/prefix
+cmake --install "$BUILD_DIR" --prefix "$prefix" >"$work/install.log"
+
+cat >"$work/hello.c" <<'EOF'
+#include <casyncio.h>
+#include <stdio.h>
+
+static int say_hello(void *unused)
+{
+    (void)unused;
+    int code = async_sleep(0.001);
+    if (code < 0) return code;
+    puts("Hello");
+    return 0;
+}
+
+int main(void) { return async_run(say_hello, NULL); }
+EOF
+
+run() { # run DESCRIPTION PROGRAM...
+    local what=$1 output
+    shift
+    output=$("$@")
+    [ "$output" = Hello ] || { echo "$what: printed '$output'"; exit 1; }
+    echo "ok: $what"
+}
+
+cd "$work"
+libdir=$(dirname "$(find "$prefix" -name libcasyncio.so)")
+http=no
+[ ! -e "$libdir/libcasyncio-http.so" ] || http=yes
+
+if command -v pkg-config >/dev/null; then
+    export PKG_CONFIG_PATH=$libdir/pkgconfig
+    pkg-config --exact-version=0.1.0 casyncio
+    $CC -Wall -Werror hello.c -o hello $(pkg-config --cflags --libs casyncio)
+    run "pkg-config, shared" env LD_LIBRARY_PATH="$libdir" ./hello
+    $CC -Wall -Werror hello.c -o hello $(pkg-config --cflags casyncio) -L"$libdir" -l:libcasyncio.a -pthread
+    run "pkg-config, static" ./hello
+    if [ $http = yes ]; then
+        { echo '#include <casyncio/http.h>'; cat hello.c; } >hello_http.c
+        $CC -Wall -Werror hello_http.c -o hello $(pkg-config --cflags --libs casyncio-http) -Wl,--no-as-needed -lcasyncio-http
+        run "pkg-config, http" env LD_LIBRARY_PATH="$libdir" ./hello
+    fi
+else
+    echo "not tried: pkg-config is not installed"
+fi
+
+mkdir project
+cp hello.c project/
+cat >project/CMakeLists.txt <<'EOF'
+cmake_minimum_required(VERSION 3.18)
+project(hello C)
+find_package(casyncio 0.1 REQUIRED)
+add_executable(hello_shared hello.c)
+target_link_libraries(hello_shared PRIVATE casyncio::casyncio)
+add_executable(hello_static hello.c)
+target_link_libraries(hello_static PRIVATE casyncio::casyncio_static)
+if(casyncio_http_FOUND)
+    add_executable(hello_http hello.c)
+    target_link_libraries(hello_http PRIVATE casyncio::http)
+    add_executable(hello_http_static hello.c)
+    target_link_libraries(hello_http_static PRIVATE casyncio::http_static)
+endif()
+EOF
+cmake -S project -B project/build -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$CC" >"$work/cmake.log" 2>&1 &&
+    cmake --build project/build >>"$work/cmake.log" 2>&1 || { cat "$work/cmake.log"; exit 1; }
+for program in project/build/hello_*; do
+    run "find_package, ${program##*/}" "$program"
+done
+# What the .pc files and headers promise: no trace of the build tree, nothing internal.
+if grep -rl -e "$BUILD_DIR" -e "$SOURCE_DIR" "$prefix/include" "$libdir"/pkgconfig "$libdir"/cmake; then
+    echo "the files above name the build tree"
+    exit 1
+fi

@@ -1,0 +1,219 @@
+#!/usr/bin/env bash
+# Every way in which casyncio is built and tested, one stage after another; a failing stage does not stop the later ones.
+#   tools/check.sh            all stages
+#   tools/check.sh gcc asan   some
+# Each stage builds below build/<stage> and logs to build/logs/<stage>.log. The last line sums up: N passed, N failed, N skipped.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 2
+export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"
+jobs=$(nproc)
+
+declare -A about=(
+    [format]="clang-format has nothing to change"
+    [gcc]="gcc, optimised: all tests, symbols and installation among them"
+    [clang]="clang, Debug (ASYNC_DEBUG): all tests"
+    [asan]="gcc, AddressSanitizer and UBSan, Debug: all tests"
+    [tsan]="gcc, ThreadSanitizer: all tests"
+    [valgrind]="valgrind's memcheck over the C tests of the gcc build"
+    [fault]="the n-th allocation, system call, await fails, under AddressSanitizer"
+    [aarch64]="AArch64 by Debian's cross compiler, run by qemu: fibers, loop, tasks, sync"
+    [musl]="musl, static: everything but HTTP"
+    [tidy]="clang-tidy has nothing to say about src/"
+)
+order=(format gcc clang asan tsan valgrind fault aarch64 musl tidy)
+
+stages=("$@")
+[ $# -gt 0 ] || stages=("${order[@]}")
+for stage in "${stages[@]}"; do
+    [ -n "${about[$stage]-}" ] || { echo "check.sh: no stage '$stage'; there are: ${order[*]}" >&2; exit 2; }
+done
+
+mkdir -p build/logs
+passed=0 failed=0 skipped=0 # of the stage that runs
+
+# configure DIRECTORY OPTION...: every build of the check has warnings as errors, and the tests. What a build leaves out is told.
+configure() {
+    local directory=$1 generator=()
+    shift
+    [ -f "$directory/CMakeCache.txt" ] || ! command -v ninja >/dev/null || generator=(-G Ninja)
+    cmake -S . -B "$directory" "${generator[@]}" -DCASYNCIO_WERROR=ON -DCASYNCIO_TESTS=ON "$@" || return
+    tail -n 12 "$log" | sed -n 's/^--   \(http: *no\|left out\|no C++\)/   \1/p' >&3
+}
+
+# build DIRECTORY [TARGET...]
+build() {
+    local directory=$1 targets=()
+    shift
+    [ $# = 0 ] || targets=(--target "$@")
+    cmake --build "$directory" --parallel "$jobs" "${targets[@]}"
+}
+
+# parts NAME...: those of the targets tests_NAME that exist already
+parts() {
+    local part
+    for part in "$@"; do
+        if compgen -G "tests/$part/test_*.c" >/dev/null; then echo "tests_$part"; fi
+    done
+}
+
+# count_tests JUNIT: adds a ctest run's results, and tells of each test that was skipped what it said of the reason
+count_tests() {
+    local junit=$1 total bad none
+    total=$(sed -n 's/.*[[:space:]]tests="\([0-9]*\)".*/\1/p' "$junit" | head -n 1)
+    bad=$(sed -n 's/.*[[:space:]]failures="\([0-9]*\)".*/\1/p' "$junit" | head -n 1)
+    none=$(sed -n 's/.*[[:space:]]skipped="\([0-9]*\)".*/\1/p' "$junit" | head -n 1)
+    none=$((${none:-0} + $(sed -n 's/.*[[:space:]]disabled="\([0-9]*\)".*/\1/p' "$junit" | head -n 1)))
+    passed=$((passed + total - bad - none)) failed=$((failed + bad)) skipped=$((skipped + none))
+    awk '/<testcase / { name = $0; sub(/.*<testcase name="/, "", name); sub(/".*/, "", name); skip = 0 }
+         /<skipped/ { skip = 1 }
+         skip { line = $0; gsub(/<[^>]*>/, "", line); gsub(/^[ \t]+/, "", line)
+                if (tolower(line) ~ /skip/ && line !~ /^\[/) reason = line }
+         /<\/testcase>/ && skip { print "   skipped: " name (reason ? ": " reason : ""); reason = "" }' "$junit" >&3
+}
+
+# run_tests DIRECTORY CTEST-OPTION...
+run_tests() {
+    local directory=$1 junit code
+    shift
+    junit=$PWD/build/logs/$stage.xml
+    rm -f "$junit"
+    echo "==== tests ===="
+    ctest --test-dir "$directory" --parallel "$jobs" --timeout 300 --no-tests=error --output-on-failure --output-junit "$junit" "$@"
+    code=$?
+    if [ -s "$junit" ]; then count_tests "$junit"; else failed=$((failed + 1)); fi
+    [ $code = 0 ] || [ $failed -gt 0 ] || failed=$((failed + 1))
+    return $code
+}
+
+# without_slow DIRECTORY REASON: counts the tests labelled slow, which the caller then leaves out, as skipped, and says why
+without_slow() {
+    local count
+    count=$(ctest --test-dir "$1" -N -L '^slow$' 2>/dev/null | sed -n 's/^Total Tests: //p')
+    if [ "${count:-0}" -gt 0 ]; then
+        skipped=$((skipped + count))
+        echo "   skipped: $count labelled slow: $2" >&3
+    fi
+}
+
+# The sanitizers of Debian 12 know no address space as random as newer kernels make it (vm.mmap_rnd_bits above 28).
+fixed_addresses() {
+    if setarch "$(uname -m)" -R true 2>/dev/null; then setarch "$(uname -m)" -R "$@"; else "$@"; fi
+}
+
+# gcc's sanitizers rather than clang's: their runtimes come with the compiler, and symbolise without llvm's help.
+export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1
+export UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+[ ! -f tools/tsan.supp ] || TSAN_OPTIONS+=":suppressions=$PWD/tools/tsan.supp"
+[ ! -f tools/lsan.supp ] || export LSAN_OPTIONS="suppressions=$PWD/tools/lsan.supp"
+
+stage_format() { tools/format.sh --check; }
+
+build_gcc() { configure build/gcc -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo && build build/gcc; }
+
+# The benchmarks are not run, but are kept compiling.
+stage_gcc() { build_gcc && build build/gcc bench && run_tests build/gcc; }
+
+configure_clang() { configure build/clang -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug; }
+stage_clang() { configure_clang && build build/clang && run_tests build/clang; }
+
+stage_asan() {
+    configure build/asan -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=Debug -DCASYNCIO_SANITIZE=address,undefined \
+        -DCASYNCIO_SHARED=OFF -DCMAKE_C_FLAGS=-O1 && build build/asan || return
+    without_slow build/asan "its shadow memory makes them too large"
+    fixed_addresses_tests build/asan -LE '^slow$'
+}
+
+stage_tsan() {
+    configure build/tsan -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCASYNCIO_SANITIZE=thread \
+        -DCASYNCIO_SHARED=OFF && build build/tsan || return
+    without_slow build/tsan "ThreadSanitizer has room for 8000 fibers and threads"
+    fixed_addresses_tests build/tsan -LE '^slow$'
+}
+
+# run_tests, with its ctest run by setarch
+fixed_addresses_tests() {
+    ctest() { fixed_addresses "$(type -P ctest)" "$@"; }
+    run_tests "$@"
+    local code=$?
+    unset -f ctest
+    return $code
+}
+
+stage_valgrind() {
+    build_gcc || return
+    without_slow build/gcc "valgrind makes them some thirty times slower"
+    local suppressions=()
+    [ ! -f tools/valgrind.supp ] || suppressions=(--suppressions="$PWD/tools/valgrind.supp")
+    export CASYNCIO_TEST_WRAPPER="valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect \
+--show-leak-kinds=definite,indirect --num-callers=30 --fair-sched=yes ${suppressions[*]-}"
+    # The scripts run programs of their own, which the wrapper does not reach.
+    run_tests build/gcc -LE '^(slow|programs|cxx)$'
+    local code=$?
+    unset CASYNCIO_TEST_WRAPPER
+    return $code
+}
+
+stage_fault() {
+    configure build/fault -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=Debug -DCASYNCIO_SANITIZE=address,undefined \
+        -DCASYNCIO_SHARED=OFF -DCASYNCIO_FAULTS=ON -DCMAKE_C_FLAGS=-O1 || return
+    # shellcheck disable=SC2046
+    build build/fault examples $(parts fault) && fixed_addresses_tests build/fault -L '^fault$'
+}
+
+stage_aarch64() {
+    configure build/aarch64 -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/aarch64.cmake" -DCASYNCIO_SHARED=OFF -DCASYNCIO_HTTP=OFF \
+        -DCASYNCIO_MINI_CMOCKA=ON || return
+    # shellcheck disable=SC2046
+    build build/aarch64 casyncio_static $(parts base fiber loop task sync) || return
+    without_slow build/aarch64 "qemu makes them some ten times slower"
+    run_tests build/aarch64 -L '^(base|fiber|loop|task|sync)$' -LE '^slow$'
+}
+
+stage_musl() {
+    configure build/musl -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/musl.cmake" -DCASYNCIO_SHARED=OFF -DCASYNCIO_HTTP=OFF \
+        -DCASYNCIO_MINI_CMOCKA=ON && build build/musl || return
+    without_slow build/musl "what they measure does not depend on the C library"
+    run_tests build/musl -LE '^(slow|programs|http)$'
+}
+
+stage_tidy() {
+    [ -f build/clang/compile_commands.json ] || configure_clang || return
+    find src -name '*.c' -print0 | xargs -0 -r -n 1 -P "$jobs" clang-tidy --quiet -p build/clang
+}
+
+rows=() total_passed=0 total_failed=0 total_skipped=0 begin=$SECONDS
+for stage in "${stages[@]}"; do
+    log=build/logs/$stage.log
+    passed=0 failed=0 skipped=0 start=$SECONDS
+    echo "== $stage: ${about[$stage]}"
+    # 3 is the terminal; all else goes to the log.
+    if "stage_$stage" 3>&1 >"$log" 2>&1; then
+        [ $((passed + failed)) -gt 0 ] || passed=1 # a stage without tests is one
+    else
+        [ $failed -gt 0 ] || failed=1
+    fi
+    if [ $failed -gt 0 ]; then
+        echo "-- what failed ($log):"
+        if grep -q '^==== tests ====' "$log"; then
+            sed -e '1,/^==== tests ====/d' -e '/% tests passed, /,$d' "$log" | grep -vE '^ +Start +[0-9]+: |   Passed +[0-9.]+ sec *$|^Internal ctest|^Test project' | head -n 300
+        elif [ "$stage" = format ]; then
+            cat "$log"
+        elif grep -qE 'FAILED:|error:|CMake Error|warning:' "$log"; then
+            grep -E -A 12 'FAILED:|error:|CMake Error|warning:' "$log" | head -n 120
+        else
+            tail -n 40 "$log"
+        fi
+    fi
+    row=$(printf '%-10s %5d passed %5d failed %5d skipped %6d s' "$stage" $passed $failed $skipped $((SECONDS - start)))
+    echo "   ${row#"$stage"}" | tr -s ' '
+    rows+=("$row")
+    total_passed=$((total_passed + passed)) total_failed=$((total_failed + failed)) total_skipped=$((total_skipped + skipped))
+done
+
+echo
+echo "== all stages, $((SECONDS - begin)) s"
+printf '%s\n' "${rows[@]}"
+echo
+echo "$total_passed passed, $total_failed failed, $total_skipped skipped"
+[ $total_failed = 0 ]

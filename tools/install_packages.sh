@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Installs what `make demo` or `make check` needs and this machine lacks: tools/install_packages.sh demo|check
+# What is there is recognised by what it provides, not by its package: a cmake from elsewhere is a cmake. If nothing is missing
+# nothing is run. Asks for root only when it must.
+set -euo pipefail
+purpose=${1:-}
+case $purpose in
+    demo | check) ;;
+    *) echo "usage: $0 demo|check" >&2; exit 2 ;;
+esac
+
+# Debian's package, and how to see that it is there: cmd:NAME, header:PATH, file:PATH
+needs="
+gcc                     cmd:gcc
+libc6-dev               header:stdio.h
+make                    cmd:make
+cmake                   cmd:cmake
+libcurl4-openssl-dev    header:curl/curl.h
+"
+[ "$purpose" = demo ] || needs+="
+git                     cmd:git
+g++                     cmd:g++
+ninja-build             cmd:ninja
+binutils                cmd:nm
+pkg-config              cmd:pkg-config
+libcmocka-dev           header:cmocka.h
+clang                   cmd:clang
+clang-format            cmd:clang-format
+clang-tidy              cmd:clang-tidy
+valgrind                cmd:valgrind
+valgrind                header:valgrind/valgrind.h
+gcc-aarch64-linux-gnu   cmd:aarch64-linux-gnu-gcc
+libc6-dev-arm64-cross   file:/usr/aarch64-linux-gnu/include/stdio.h
+qemu-user-static        cmd:qemu-aarch64-static
+musl-tools              cmd:musl-gcc
+nginx-light             cmd:nginx
+openssl                 cmd:openssl
+"
+
+# Debian keeps daemons (nginx) in sbin, which a user's PATH may lack.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+there() {
+    local what=${1#*:} place
+    case $1 in
+        cmd:*) command -v "$what" >/dev/null ;;
+        header:*)
+            for place in /usr/local/include /usr/include /usr/include/*-linux-gnu; do
+                [ ! -e "$place/$what" ] || return 0
+            done
+            return 1
+            ;;
+        file:*) [ -e "$what" ] ;;
+    esac
+}
+
+missing=()
+while read -r package probe; do
+    [ -n "$package" ] || continue
+    if ! there "$probe" && [[ " ${missing[*]-} " != *" $package "* ]]; then missing+=("$package"); fi
+done <<<"$needs"
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+    echo "install_packages.sh: this is not Debian; missing are what Debian calls: ${missing[*]}" >&2
+    exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+    echo "install_packages.sh: not root, and these packages are missing: apt-get install ${missing[*]}" >&2
+    exit 1
+fi
+
+echo "== installing ${missing[*]}"
+# The tests start an nginx of their own; the package's is not to open port 80 of this machine. policy-rc.d is how Debian is told.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+fi
+log=$(mktemp)
+export DEBIAN_FRONTEND=noninteractive
+if ! { apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+    tail -n 30 "$log" >&2
+    echo "install_packages.sh: apt-get failed, see $log" >&2
+    exit 1
+fi
+rm -f "$log"
