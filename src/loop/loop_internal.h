@@ -107,6 +107,7 @@ struct async_loop {
     /* The ready queue: a ring through this node. */
     async_callback ready;
     int credit; /* callbacks to run before the clock is looked at */
+    unsigned renewals; /* of the credit */
     bool poll_due;
     bool running, stopping, shared, closed;
     bool virtual_clock;

@@ -112,15 +112,18 @@ int async_await(async_task *task)
     int code = check_handle(task, "async_await");
     if (code < 0) return code;
 
+    if (task->state == ASYNC__DONE) {
+        code = take_result(task);
+        async__task_release(task);
+        return code;
+    }
+    async_task *self = async__current;
     struct gathering gathering = {.tasks = &task, .count = 1};
-    bool was_done = task->state == ASYNC__DONE;
-    if (!was_done) async__checkpoint();
+    async__checkpoint();
     gather(&gathering);
     code = take_result(task);
     async__task_release(task);
-    async_task *self = async__current;
-    if (code == -ECANCELED && self->interrupt && !was_done) return async__interrupted(self);
-    return code;
+    return code == -ECANCELED && self->interrupt ? async__interrupted(self) : code;
 }
 
 /* A handle that cannot be waited for counts as a task that failed. */

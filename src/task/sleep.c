@@ -33,7 +33,7 @@ static int sleep_until(async_task *self, int64_t when)
     return sleeper.wait.interrupted ? async__interrupted(self) : 0;
 }
 
-static int yield_once(async_task *self)
+static inline int yield_once(async_task *self)
 {
     async__yield(self);
     return self->interrupt ? async__interrupted(self) : 0;
@@ -45,11 +45,12 @@ int async_sleep(double seconds)
     int64_t ns;
 
     if (!self) return -EPERM;
-    if (async__unlikely(async__seconds_to_ns(seconds, &ns) < 0 || seconds < 0))
+    if (async__unlikely(!(seconds >= 0)))
         return async__failf(-EINVAL, "async_sleep: cannot sleep for %g seconds", seconds);
     int code = async__checkpoint();
     if (code < 0) return code;
-    if (ns == 0) return yield_once(self);
+    if (seconds == 0) return yield_once(self);
+    async__seconds_to_ns(seconds, &ns);
     return sleep_until(self, async__deadline(async_loop_time_ns(async__loop_of(self)), ns));
 }
 

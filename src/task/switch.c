@@ -15,15 +15,20 @@ __thread async_task *async__current;
 void async__reap(struct async__tasks *tasks)
 {
     async_task *zombie = tasks->zombie;
-    if (async__likely(!zombie)) return;
+    if (!zombie) return;
     tasks->zombie = NULL;
     async__task_release(zombie);
 }
 
-void async__switch_arrived(struct async__tasks *tasks)
+static inline void arrived(struct async__tasks *tasks)
 {
     tasks->budget = ASYNC__BUDGET;
-    async__reap(tasks);
+    if (async__unlikely(tasks->zombie != NULL)) async__reap(tasks);
+}
+
+void async__switch_arrived(struct async__tasks *tasks)
+{
+    arrived(tasks);
 }
 
 /* Runs in the loop: the callback of a task that is ready. */
@@ -39,7 +44,7 @@ static void step(async_callback *callback)
     async__reap(tasks);
 }
 
-static async_task *next_task(async_loop *loop)
+static inline async_task *next_task(async_loop *loop)
 {
     async_callback *callback = async__ready_take(loop, step);
     if (!callback) return NULL;
@@ -53,7 +58,7 @@ static async_task *next_task(async_loop *loop)
     return task;
 }
 
-static void give_way(async_task *self)
+static inline void give_way(async_task *self)
 {
     struct async__tasks *tasks = self->tasks;
     async_task *next = next_task(tasks->loop);
@@ -64,7 +69,7 @@ static void give_way(async_task *self)
     }
     async__current = next;
     async__fiber_switch(&self->fiber, next ? &next->fiber : &tasks->main);
-    async__switch_arrived(tasks);
+    arrived(tasks);
 }
 
 void async__switch_leave(async_task *self)
@@ -77,7 +82,7 @@ void async__switch_leave(async_task *self)
     __builtin_unreachable();
 }
 
-static void make_ready(async_task *task)
+static inline void make_ready(async_task *task)
 {
     task->state = ASYNC__READY;
     async__ready_push(task->tasks->loop, &task->step);
@@ -131,8 +136,10 @@ void async__yield(async_task *self)
 
 int async__interrupted(async_task *self)
 {
-    self->last_code = self->interrupt;
-    return self->interrupt;
+    /* The cancellation may have been taken back before the task could run: its wait has ended all the
+     * same, without what it waited for. */
+    self->last_code = self->interrupt ? self->interrupt : -ECANCELED;
+    return self->last_code;
 }
 
 int async__checkpoint_slow(async_task *self)

@@ -1,0 +1,58 @@
+/* bench.h - what the benchmark programs share: clocks, and a table with a limit beside each row.
+ *
+ * Times are of the machine they are taken on: quote the ratio to the limit of the same run. Each row
+ * is the best of several rounds, ours and the limit's by turns, so that both saw the same machine. */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define ROUNDS 7
+
+static inline double bench_clock(clockid_t clock)
+{
+    struct timespec time;
+    clock_gettime(clock, &time);
+    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
+}
+
+/* CPU time of this thread in ns: what others do to the machine counts less in it than in wall time. */
+static inline double bench_cpu(void) { return bench_clock(CLOCK_THREAD_CPUTIME_ID); }
+static inline double bench_wall(void) { return bench_clock(CLOCK_MONOTONIC); }
+
+/* A figure in /proc/self/status, in bytes. */
+static inline size_t bench_status(const char *field)
+{
+    char line[256];
+    size_t kib = 0, length = strlen(field);
+    FILE *file = fopen("/proc/self/status", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, field, length) == 0 && line[length] == ':')
+            kib = strtoul(line + length + 1, NULL, 10);
+    if (file) fclose(file);
+    return kib * 1024;
+}
+
+static inline void bench_heading(void)
+{
+    printf("%-44s %10s %10s %7s %9s\n", "", "casyncio", "limit", "ratio", "aim");
+}
+
+/* limit 0: there is none to be had. aim: text, as it stands in the documentation. */
+static inline void bench_row(const char *name, const char *unit, double ours, double limit,
+                             const char *aim)
+{
+    char label[64];
+    snprintf(label, sizeof label, "%s, %s", name, unit);
+    if (limit > 0)
+        printf("%-44s %10.1f %10.1f %7.2f %9s\n", label, ours, limit, ours / limit, aim);
+    else
+        printf("%-44s %10.1f %10s %7s %9s\n", label, ours, "-", "-", aim);
+    fflush(stdout);
+}
+
+#endif
