@@ -1,0 +1,320 @@
+/* connect.c - making connections.
+ *
+ * A host has several addresses, and some of them may not answer, not even with a refusal. RFC 8305
+ * ("happy eyeballs"): the families take turns, a new attempt begins when the last one has failed or
+ * 250 ms old, those under way go on, and the first to succeed wins.
+ *
+ * All of it is one task's work: each attempt has a watch of its own, and they and the timer do no more
+ * than wake the task, which looks round for what has happened. */
+#include "io.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STAGGER (ASYNC__SECOND / 4)
+
+struct race;
+
+struct attempt {
+    async_watch watch;
+    struct race *race;
+    int fd; /* -1 while it does not run */
+    bool ready;
+};
+
+struct race {
+    async__wait wait;
+    async_timer timer;
+    bool late; /* the timer has gone off: time for another attempt */
+    int error; /* the most telling one so far */
+    const struct addrinfo **addresses;
+    size_t count, next, running;
+    struct attempt *attempts;
+};
+
+/* ---- what wakes the task ---- */
+
+static void on_connected(async_callback *callback)
+{
+    struct attempt *attempt = async__container(callback, struct attempt, watch.callback);
+    attempt->ready = true;
+    async__unpark(&attempt->race->wait);
+}
+
+static void on_late(async_callback *callback)
+{
+    struct race *race = async__container(callback, struct race, timer.callback);
+    race->late = true;
+    async__unpark(&race->wait);
+}
+
+static void on_interrupt(async__wait *wait)
+{
+    async__unpark(wait);
+}
+
+/* ---- attempts ---- */
+
+/* That there is no way to an address says less than what was heard from it. */
+static int weight(int code)
+{
+    switch (code) {
+    case 0: return 0;
+    case -EAFNOSUPPORT:
+    case -EADDRNOTAVAIL:
+    case -ENETUNREACH:
+    case -EHOSTUNREACH: return 1;
+    default: return 2;
+    }
+}
+
+static void note_error(struct race *race, int code)
+{
+    if (weight(code) > weight(race->error)) race->error = code;
+}
+
+/* A connection to a port of this machine to which nobody listens can meet itself, if the kernel picks
+ * that very port for its other end. */
+static bool met_itself(int fd, const struct addrinfo *address)
+{
+    struct sockaddr_storage own = {0};
+    socklen_t length = sizeof own;
+
+    if (getsockname(fd, (struct sockaddr *)&own, &length) < 0) return false;
+    if (own.ss_family != address->ai_family) return false;
+    if (own.ss_family == AF_INET) {
+        const struct sockaddr_in *a = (void *)&own, *b = (const void *)address->ai_addr;
+        return a->sin_port == b->sin_port && a->sin_addr.s_addr == b->sin_addr.s_addr;
+    }
+    if (own.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *a = (void *)&own, *b = (const void *)address->ai_addr;
+        return a->sin6_port == b->sin6_port &&
+               memcmp(&a->sin6_addr, &b->sin6_addr, sizeof a->sin6_addr) == 0;
+    }
+    return false;
+}
+
+/* The descriptor: connected, or (*pending) on its way; or a code. */
+static int begin_connect(const struct addrinfo *address, bool *pending)
+{
+    int fd = ASYNC__CALL(socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                                address->ai_protocol));
+    if (fd < 0) return -errno;
+    int result = ASYNC__CALL(connect(fd, address->ai_addr, address->ai_addrlen));
+    *pending = result < 0 && (errno == EINPROGRESS || errno == EINTR);
+    if (result == 0 || *pending) return fd;
+    int code = -errno;
+    close(fd);
+    return code;
+}
+
+/* Ends an attempt, well or not, and gives its descriptor away. */
+static int end_attempt(async_loop *loop, struct attempt *attempt)
+{
+    int fd = attempt->fd;
+    async_remove_watch(loop, &attempt->watch);
+    attempt->fd = -1;
+    attempt->race->running--;
+    return fd;
+}
+
+/* Begins the next attempt: the descriptor if it succeeded at once, else -1. */
+static int start_next(async_loop *loop, struct race *race)
+{
+    size_t index = race->next++;
+    const struct addrinfo *address = race->addresses[index];
+    struct attempt *attempt = &race->attempts[index];
+    bool pending = false;
+
+    int fd = begin_connect(address, &pending);
+    if (fd < 0) {
+        note_error(race, fd);
+        return -1;
+    }
+    if (!pending && met_itself(fd, address)) {
+        note_error(race, -ECONNREFUSED);
+        close(fd);
+        return -1;
+    }
+    if (!pending) return fd;
+    *attempt = (struct attempt){
+        .watch = {.callback = {.run = on_connected}, .once = true},
+        .race = race,
+        .fd = fd,
+    };
+    int code = async_add_writer(loop, fd, &attempt->watch);
+    if (code < 0) {
+        note_error(race, code);
+        async_close(fd);
+        return -1;
+    }
+    race->running++;
+    return -1;
+}
+
+/* What has become of an attempt that was woken: the descriptor if it won, else -1. */
+static int look_at(async_loop *loop, struct race *race, size_t index)
+{
+    struct attempt *attempt = &race->attempts[index];
+    int error = 0;
+    socklen_t size = sizeof error;
+
+    int fd = end_attempt(loop, attempt);
+    if (ASYNC__CALL(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size)) < 0) error = errno;
+    if (error == 0 && met_itself(fd, race->addresses[index])) error = ECONNREFUSED;
+    if (error == 0) return fd;
+    note_error(race, -error);
+    async_close(fd);
+    return -1;
+}
+
+/* ---- the race ---- */
+
+static int set_timer(async_loop *loop, struct race *race)
+{
+    race->late = false;
+    race->timer.callback.run = on_late;
+    return async_call_at(loop, &race->timer,
+                         async__deadline(async_loop_time_ns(loop), STAGGER));
+}
+
+/* Looks at those that were woken: the winner's descriptor or -1. *failed: one has ended in vain. */
+static int look_round(async_loop *loop, struct race *race, bool *failed)
+{
+    for (size_t i = 0; i < race->next; i++) {
+        if (race->attempts[i].fd < 0 || !race->attempts[i].ready) continue;
+        int fd = look_at(loop, race, i);
+        if (fd >= 0) return fd;
+        *failed = true;
+    }
+    return -1;
+}
+
+static int run_race(async_loop *loop, struct race *race)
+{
+    bool start = true;
+
+    for (;;) {
+        while (race->next < race->count && (start || race->running == 0)) {
+            size_t before = race->running;
+            int fd = start_next(loop, race);
+            if (fd >= 0) return fd;
+            start = race->running == before; /* it failed at once */
+            /* Without memory for a timer the next one waits until this one has failed. */
+            if (!start && race->next < race->count) set_timer(loop, race);
+        }
+        if (race->running == 0) return race->error;
+
+        async__park(&race->wait);
+        start = race->late;
+        race->late = false;
+        int fd = look_round(loop, race, &start);
+        if (fd >= 0) return fd;
+        if (race->wait.interrupted) return -ECANCELED;
+    }
+}
+
+/* Those that lost. */
+static void end_race(async_loop *loop, struct race *race)
+{
+    async_timer_cancel(loop, &race->timer);
+    for (size_t i = 0; i < race->next; i++)
+        if (race->attempts[i].fd >= 0) async_close(end_attempt(loop, &race->attempts[i]));
+}
+
+/* The first of the list, the first of another family, the second of the list's family, ... */
+static void interleave(const struct addrinfo *list, const struct addrinfo **out, size_t count)
+{
+    const struct addrinfo *same = list, *other = list;
+    int family = list->ai_family;
+
+    for (size_t i = 0; i < count; i++) {
+        while (same && same->ai_family != family) same = same->ai_next;
+        while (other && other->ai_family == family) other = other->ai_next;
+        const struct addrinfo **from = (i % 2 == 0 && same) || !other ? &same : &other;
+        out[i] = *from;
+        *from = (*from)->ai_next;
+    }
+}
+
+int async__connect_any(const struct addrinfo *list, const char *host, int port)
+{
+    async_loop *loop = async__loop();
+    struct race race = {.wait = {.interrupt = on_interrupt, .what = "connect", .fd = -1}};
+
+    for (const struct addrinfo *a = list; a; a = a->ai_next) race.count++;
+    if (race.count == 0)
+        return async__failf(ASYNC_ENONAME, "the host name %s has no address", host);
+    /* One piece of memory: the attempts, and behind them the addresses in their order. */
+    size_t size = race.count * (sizeof *race.attempts + sizeof *race.addresses);
+    race.attempts = async__alloc_zeroed(size);
+    if (!race.attempts) return async__failf(-ENOMEM, "connect to %s: out of memory", host);
+    race.addresses = (const struct addrinfo **)(race.attempts + race.count);
+    interleave(list, race.addresses, race.count);
+    for (size_t i = 0; i < race.count; i++) race.attempts[i].fd = -1;
+
+    int fd = run_race(loop, &race);
+    end_race(loop, &race);
+    async__free(race.attempts);
+    if (fd >= 0) return fd;
+    if (race.wait.interrupted) return async__interrupted(async__current);
+    return async__failf(fd, "connect to %s port %d: %s", host, port, async_strerror(fd));
+}
+
+/* ---- streams ---- */
+
+static async_stream *stream_of(int fd)
+{
+    async_stream *stream = async__stream_new();
+    if (!stream) {
+        async__failf(-ENOMEM, "no memory for a stream");
+        async_close(fd);
+        return NULL;
+    }
+    async__stream_set_fd(stream, fd, true);
+    async__succeed();
+    return stream;
+}
+
+async_stream *async_open_connection(const char *host, int port)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP}, *list;
+    char service[16];
+
+    if (!host || port < 1 || port > 65535) {
+        int code = async__checkpoint();
+        if (code < 0) return NULL;
+        if (!host)
+            async__failf(-EINVAL, "there is no host to connect to: it is NULL");
+        else
+            async__failf(-EINVAL, "connect to %.255s: port %d is not one of 1 to 65535", host, port);
+        return NULL;
+    }
+    snprintf(service, sizeof service, "%d", port);
+    if (async_getaddrinfo(host, service, &hints, &list) < 0) return NULL;
+    int fd = async__connect_any(list, host, port);
+    freeaddrinfo(list);
+    if (fd < 0) return NULL;
+    /* asyncio does so: a stream gathers what is to be sent by itself. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    return stream_of(fd);
+}
+
+async_stream *async_open_unix_connection(const char *path)
+{
+    struct sockaddr_un address;
+    socklen_t length;
+
+    if (async__unix_address(path, &address, &length) < 0) return NULL;
+    int fd = async_socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0) return NULL;
+    if (async_connect(fd, (struct sockaddr *)&address, length) < 0) {
+        async_close(fd);
+        return NULL;
+    }
+    return stream_of(fd);
+}

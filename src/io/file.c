@@ -1,0 +1,434 @@
+/* file.c - files: opening, writing, closing; see file_read.c for reading.
+ *
+ * Files on a disk are worked on in threads. Others (FIFOs, ttys, devices) could hold a thread for ever,
+ * and the end of the loop with it; but they have readiness, and wait for it like sockets. For that,
+ * everything is opened non-blocking, which to a file on a disk means nothing. An open of a FIFO then
+ * does not wait for its other end: a reader waits before its first read, and a writer tries again.
+ *
+ * Where a file stands is kept here, and given with each call: a read that is abandoned half-way
+ * does not move it. */
+#include "file.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+int async__file_failed(const async_file *file, const char *what, ssize_t code)
+{
+    return async__failf((int)code, "%s %s: %s", what, file->path, async_strerror((int)code));
+}
+
+/* ---- calls ---- */
+
+void async__file_unref(async_file *file)
+{
+    if (--file->references > 0) return;
+    if (file->fd >= 0) close(file->fd);
+    async__free(file->block);
+    async__free(file);
+}
+
+void async__file_give_turn(async_file *file)
+{
+    if (!async__wake_first(&file->turns)) file->busy = false;
+}
+
+static int closed(const async_file *file)
+{
+    return async__failf(-EBADF, "the file %s has been closed", file->path);
+}
+
+int async__file_enter(async_file *file)
+{
+    if (!file) return async__failf(-EBADF, "there is no file: it is NULL");
+    int code = async__checkpoint();
+    if (code < 0) return code;
+    if (file->closed) return closed(file);
+    if (file->busy) {
+        file->references++;
+        code = async__wait_in(&file->turns, "file", NULL);
+        if (code == 0 && file->closed) code = closed(file);
+        async__file_unref(file);
+        if (code < 0) return code;
+    }
+    file->busy = true;
+    file->references++;
+    return 0;
+}
+
+ssize_t async__file_leave(async_file *file, ssize_t result)
+{
+    if (!file->detached) async__file_give_turn(file);
+    async__file_unref(file);
+    return result;
+}
+
+/* ---- opening ---- */
+
+/* The flags of open(2), or -EINVAL. */
+static int parse_mode(const char *mode)
+{
+    int flags, more = 0;
+
+    switch (mode ? mode[0] : 0) {
+    case 'r': flags = 0; break;
+    case 'w': flags = O_CREAT | O_TRUNC; break;
+    case 'a': flags = O_CREAT | O_APPEND; break;
+    case 'x': flags = O_CREAT | O_EXCL; break;
+    default: return -EINVAL;
+    }
+    for (const char *c = mode + 1; *c; c++) {
+        int bit = *c == '+' ? 1 : *c == 'b' ? 2 : 4;
+        if (bit == 4 || (more & bit)) return -EINVAL;
+        more |= bit;
+    }
+    return flags | (more & 1 ? O_RDWR : mode[0] == 'r' ? O_RDONLY : O_WRONLY);
+}
+
+static void run_open(struct async__work *work)
+{
+    work->fd = open(work->data, work->flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
+    work->owned_fd = work->fd;
+    work->result = work->fd < 0 ? -errno : 0;
+    if (work->fd >= 0) work->offset = lseek(work->fd, 0, SEEK_CUR);
+    /* A FIFO to be written that nobody reads yet. */
+    struct stat status;
+    if (work->result == -ENXIO &&
+        (stat(work->data, &status) < 0 || !S_ISFIFO(status.st_mode)))
+        work->result = -ENODEV;
+}
+
+/* One try, in a thread; *work is what came of it. */
+static int try_open(const char *path, size_t length, int flags, struct async__work **work)
+{
+    *work = async__work_new(NULL, run_open, length + 1);
+    if (!*work) return -ENOMEM;
+    memcpy((*work)->data, path, length + 1);
+    (*work)->flags = flags;
+    int code = async__work_await(*work, "open");
+    if (code < 0) *work = NULL;
+    return code;
+}
+
+static int open_patiently(const char *path, size_t length, int flags, struct async__work **work)
+{
+    double pause = 0.001;
+
+    for (;;) {
+        int code = try_open(path, length, flags, work);
+        if (code < 0) return code;
+        code = (int)(*work)->result;
+        if (code == 0) return 0;
+        async__free(*work);
+        *work = NULL;
+        if (code == -ENODEV) {
+            code = -ENXIO;
+        } else if (code == -ENXIO) {
+            code = async_sleep(pause);
+            if (code < 0) return code;
+            if (pause < 0.1) pause *= 2;
+            continue;
+        }
+        return async__failf(code, "open %s: %s", path, async_strerror(code));
+    }
+}
+
+static int learn(async_file *file, int flags)
+{
+    struct stat status;
+
+    if (ASYNC__CALL(fstat(file->fd, &status)) < 0) return -errno;
+    if (S_ISDIR(status.st_mode)) return -EISDIR;
+    file->polled = !S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode);
+    file->unopened = S_ISFIFO(status.st_mode) && (flags & O_ACCMODE) == O_RDONLY;
+    file->positioned = !file->polled && file->offset >= 0;
+    if (file->offset < 0) file->offset = 0;
+    file->append = flags & O_APPEND;
+    return 0;
+}
+
+static async_file *new_file(const char *path, size_t length)
+{
+    async_file *file = async__alloc_zeroed(sizeof *file + length + 1);
+    if (!file) {
+        async__failf(-ENOMEM, "open %s: out of memory", path);
+        return NULL;
+    }
+    memcpy(file->path, path, length);
+    file->fd = -1;
+    file->references = 1;
+    return file;
+}
+
+async_file *async_open(const char *path, const char *mode)
+{
+    int flags = parse_mode(mode);
+    if (!path) {
+        async__failf(-EINVAL, "open: the path is NULL");
+        return NULL;
+    }
+    if (flags < 0) {
+        async__failf(-EINVAL, "open %s: the mode %s is not one of r, w, a, x, with + and b", path,
+                     mode ? mode : "NULL");
+        return NULL;
+    }
+    if (async__checkpoint() < 0) return NULL;
+    size_t length = strlen(path);
+    struct async__work *work;
+    async_file *file = new_file(path, length);
+    if (!file) return NULL;
+    int code = open_patiently(path, length, flags, &work);
+    if (code == 0) {
+        file->fd = work->fd;
+        file->offset = work->offset;
+        async__free(work);
+        code = learn(file, flags);
+        if (code < 0) async__failf(code, "open %s: %s", path, async_strerror(code));
+    }
+    if (code < 0) {
+        async__file_unref(file);
+        return NULL;
+    }
+    async__succeed();
+    return file;
+}
+
+/* ---- writing ---- */
+
+static void run_write(struct async__work *work)
+{
+    size_t done = 0;
+    ssize_t n = 0;
+
+    while (done < work->size) {
+        n = work->positioned && !work->append
+                ? pwrite(work->fd, work->data + done, work->size - done, work->offset)
+                : write(work->fd, work->data + done, work->size - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) break;
+        done += (size_t)n;
+        work->offset += n;
+    }
+    work->result = n < 0 ? -errno : done < work->size ? -EIO : 0;
+    if (work->positioned && work->append) {
+        int64_t end = lseek(work->fd, 0, SEEK_CUR);
+        if (end >= 0) work->offset = end;
+    }
+}
+
+static int write_chunk(async_file *file, const char *data, size_t size)
+{
+    struct async__work *work = async__work_new(file, run_write, size);
+    if (!work) return -ENOMEM;
+    memcpy(work->data, data, size);
+    work->moves = file->positioned;
+    int code = async__work_await(work, "write");
+    if (code < 0) return code;
+    if (work->moves) file->offset = work->offset;
+    code = (int)work->result;
+    async__free(work);
+    return code < 0 ? async__file_failed(file, "write to", code) : 0;
+}
+
+static ssize_t try_write(async__op *op)
+{
+    return async__try_write(op->watch.fd, op->buffer, op->length, false);
+}
+
+static ssize_t write_polled(async_file *file, const char *data, size_t size)
+{
+    async__op op = {
+        .watch = {.fd = file->fd, .direction = ASYNC__WRITE},
+        .attempt = try_write,
+        .buffer = (void *)data,
+        .length = size,
+    };
+    return async__op_run(&op, "write");
+}
+
+static int write_all(async_file *file, const char *data, size_t size)
+{
+    int code = 0;
+
+    if (!file->polled) async__file_drop_block(file);
+    file->written = true;
+    while (size > 0) {
+        size_t chunk = size < ASYNC__FILE_CHUNK ? size : ASYNC__FILE_CHUNK;
+        ssize_t n = (ssize_t)chunk;
+        if (file->polled)
+            n = write_polled(file, data, chunk);
+        else if ((code = write_chunk(file, data, chunk)) < 0)
+            return code;
+        if (n < 0) return file->closed ? closed(file) : (int)n;
+        data += n;
+        size -= (size_t)n;
+        if (size > 0 && (code = async__checkpoint()) < 0) return code;
+        if (file->closed) return closed(file);
+    }
+    return 0;
+}
+
+int async_file_write(async_file *file, const void *data, size_t size)
+{
+    int code = async__file_enter(file);
+    if (code < 0) return code;
+    return (int)async__file_leave(file, write_all(file, data, size));
+}
+
+int async_file_printf(async_file *file, const char *format, ...)
+{
+    struct async__text text;
+    va_list arguments;
+
+    va_start(arguments, format);
+    int code = async__format(&text, format, arguments);
+    va_end(arguments);
+    if (code < 0) return code;
+    code = async_file_write(file, text.data, text.size);
+    async__format_free(&text);
+    return code;
+}
+
+/* ---- places ---- */
+
+static int64_t seek(async_file *file, int64_t offset, int whence)
+{
+    int64_t base = 0;
+
+    if (!file->positioned || (whence != SEEK_SET && whence != SEEK_CUR && whence != SEEK_END)) {
+        int64_t place = ASYNC__CALL(lseek(file->fd, offset, whence));
+        return place < 0 ? -errno : place;
+    }
+    if (whence == SEEK_CUR) base = file->offset - (int64_t)(file->end - file->start);
+    if (whence == SEEK_END) base = ASYNC__CALL(lseek(file->fd, 0, SEEK_END));
+    if (base < 0) return -errno;
+    if (__builtin_add_overflow(base, offset, &base)) return -EOVERFLOW;
+    return base < 0 ? -EINVAL : base;
+}
+
+int64_t async_file_seek(async_file *file, int64_t offset, int whence)
+{
+    if (!file) return async__failf(-EBADF, "there is no file: it is NULL");
+    if (file->closed) return closed(file);
+    if (file->busy)
+        return async__failf(-EBUSY, "seek in %s: another call is under way", file->path);
+    int64_t place = seek(file, offset, whence);
+    if (place < 0) return async__file_failed(file, "seek in", place);
+    async__file_drop_block(file);
+    if (file->positioned) file->offset = place;
+    return place;
+}
+
+/* ---- what needs a thread and little else ---- */
+
+static void run_sync(struct async__work *work)
+{
+    work->result = fsync(work->fd) < 0 ? -errno : 0;
+}
+
+static void run_truncate(struct async__work *work)
+{
+    work->result = ftruncate(work->fd, work->offset) < 0 ? -errno : 0;
+}
+
+static void run_stat(struct async__work *work)
+{
+    work->result = fstat(work->fd, &work->status) < 0 ? -errno : 0;
+}
+
+static int run_simple(async_file *file, void (*run)(struct async__work *), int64_t size,
+                      struct stat *status, const char *what)
+{
+    int code = async__file_enter(file);
+    if (code < 0) return code;
+    struct async__work *work = async__work_new(file, run, 0);
+    if (!work) return (int)async__file_leave(file, -ENOMEM);
+    if (run == run_truncate) {
+        work->offset = size;
+        if (!file->polled) async__file_drop_block(file); /* it may be gone */
+    }
+    code = async__work_await(work, what);
+    if (code < 0) return (int)async__file_leave(file, code);
+    code = (int)work->result;
+    if (code == 0 && status) *status = work->status;
+    async__free(work);
+    if (code < 0) async__file_failed(file, what, code);
+    return (int)async__file_leave(file, code);
+}
+
+int async_file_sync(async_file *file) { return run_simple(file, run_sync, 0, NULL, "sync"); }
+
+int async_file_truncate(async_file *file, int64_t size)
+{
+    return run_simple(file, run_truncate, size, NULL, "truncate");
+}
+
+int async_file_stat(async_file *file, struct stat *status)
+{
+    return run_simple(file, run_stat, 0, status, "stat");
+}
+
+int async_file_fd(const async_file *file) { return file ? file->fd : -EBADF; }
+
+/* ---- closing ---- */
+
+static void run_close(struct async__work *work)
+{
+    int fd = work->owned_fd;
+    work->owned_fd = -1;
+    work->result = close(fd) < 0 && errno != EINTR ? -errno : 0;
+}
+
+static int close_here(int fd) { return close(fd) < 0 && errno != EINTR ? -errno : 0; }
+
+/* A close may write, and then wait for a server far away. */
+static int close_in_thread(int fd)
+{
+    int interrupted = async__checkpoint();
+    struct async__work *work = async__work_new(NULL, run_close, 0);
+    if (!work) return close_here(fd);
+    work->fd = work->owned_fd = fd;
+    if (interrupted < 0) {
+        async__work_detach(work);
+        return interrupted;
+    }
+    int code = async__work_await(work, "close");
+    if (code < 0) return code;
+    code = (int)work->result;
+    async__free(work);
+    return code;
+}
+
+/* A job that nobody waits for any more closes the descriptor at its end; a call under way, at its. */
+static int close_descriptor(async_file *file)
+{
+    struct async__work *work = file->detached;
+    int fd = file->fd;
+
+    if (work) {
+        work->file = NULL;
+        work->owned_fd = fd;
+        file->detached = NULL;
+        file->fd = -1;
+        async_job_abandon(&work->job);
+        return 0;
+    }
+    if (file->busy && !file->polled) return 0;
+    file->fd = -1;
+    if (file->polled) return async_close(fd);
+    return file->written && async__current ? close_in_thread(fd) : close_here(fd);
+}
+
+int async_file_close(async_file *file)
+{
+    if (!file) return 0;
+    if (file->closed) return closed(file);
+    file->closed = true;
+    async__wake_all(&file->turns);
+    int code = close_descriptor(file);
+    if (code < 0 && !(async__current && async__current->interrupt == code))
+        async__file_failed(file, "close", code);
+    async__file_unref(file);
+    return code;
+}

@@ -1,0 +1,273 @@
+/* file_read.c - reading from a file: from the kernel's cache at once, else in a thread.
+ *
+ * Lines come out of a block that is read ahead. async_file_read takes what is left of that first, and
+ * then reads past it. */
+#include "file.h"
+
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x08
+#endif
+
+enum { FIRST_BLOCK = 16 * 1024 };
+
+/* ---- from the kernel ---- */
+
+/* A number of bytes, or -EAGAIN: not without waiting for the disk. */
+static ssize_t read_cached(async_file *file, void *buffer, size_t size)
+{
+    struct iovec piece = {buffer, size};
+    long place = file->positioned ? (long)file->offset : -1L;
+
+    if (file->uncached) return -EAGAIN;
+    /* A call with 64 bits in two registers would have the upper half in the fifth argument. */
+    ssize_t n = ASYNC__CALL(syscall(SYS_preadv2, file->fd, &piece, 1, place,
+                                    sizeof(long) == 8 ? 0L : (long)(file->offset >> 31 >> 1),
+                                    RWF_NOWAIT));
+    if (n >= 0) return n;
+    if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL || errno == ESPIPE)
+        file->uncached = true; /* the read itself will tell what is wrong */
+    return errno == EINTR || file->uncached ? -EAGAIN : -errno;
+}
+
+static void run_read(struct async__work *work)
+{
+    ssize_t n;
+    do
+        n = work->positioned ? pread(work->fd, work->data, work->size, work->offset)
+                             : read(work->fd, work->data, work->size);
+    while (n < 0 && errno == EINTR);
+    work->result = n < 0 ? -errno : n;
+}
+
+static ssize_t read_in_thread(async_file *file, void *buffer, size_t size)
+{
+    struct async__work *work = async__work_new(file, run_read, size);
+    if (!work) return -ENOMEM;
+    int code = async__work_await(work, "read");
+    if (code < 0) return code;
+    ssize_t n = work->result;
+    if (n > 0) memcpy(buffer, work->data, (size_t)n);
+    async__free(work);
+    return n < 0 && n != -EAGAIN ? async__file_failed(file, "read", n) : n;
+}
+
+static ssize_t try_read(async__op *op)
+{
+    return async__try_read(op->watch.fd, op->buffer, op->length, false);
+}
+
+static ssize_t read_polled(async_file *file, void *buffer, size_t size)
+{
+    async__op op = {
+        .watch = {.fd = file->fd, .direction = ASYNC__READ},
+        .attempt = try_read,
+        .buffer = buffer,
+        .length = size,
+        .wait_first = file->unopened,
+    };
+    ssize_t n = async__op_run(&op, "read");
+    if (n >= 0) file->unopened = false;
+    return n;
+}
+
+/* Some of the file, past what has been read ahead; 0 is its end. */
+static ssize_t read_some(async_file *file, void *buffer, size_t size)
+{
+    ssize_t n = -EAGAIN;
+
+    if (size > ASYNC__FILE_CHUNK) size = ASYNC__FILE_CHUNK;
+    if (!file->polled) {
+        n = read_cached(file, buffer, size);
+        if (n == -EAGAIN) n = read_in_thread(file, buffer, size);
+        else if (n < 0) return async__file_failed(file, "read", n);
+    }
+    /* There are files in /proc that say so: they look like any other, and wait for something. */
+    if (n == -EAGAIN) n = read_polled(file, buffer, size);
+    if (n < 0 && file->closed) return async__failf(-EBADF, "the file %s has been closed", file->path);
+    if (n > 0 && file->positioned) file->offset += n;
+    return n;
+}
+
+/* ---- bytes ---- */
+
+static void consume(async_file *file, size_t size)
+{
+    file->start += size;
+    if (file->start == file->end) file->start = file->end = 0;
+}
+
+static ssize_t read_bytes(async_file *file, void *buffer, size_t size)
+{
+    size_t there = file->end - file->start;
+    if (size == 0) return 0;
+    if (there == 0) return read_some(file, buffer, size);
+    if (size > there) size = there;
+    memcpy(buffer, file->block + file->start, size);
+    consume(file, size);
+    return (ssize_t)size;
+}
+
+ssize_t async_file_read(async_file *file, void *buffer, size_t size)
+{
+    int code = async__file_enter(file);
+    if (code < 0) return code;
+    return async__file_leave(file, read_bytes(file, buffer, size));
+}
+
+/* ---- lines ---- */
+
+/* Room behind what has been read ahead: 0 or -ENOMEM. */
+static int make_room(async_file *file, size_t size)
+{
+    size_t there = file->end - file->start;
+
+    if (file->capacity - file->end >= size) return 0;
+    if (file->capacity - there >= size && file->start >= there) {
+        memcpy(file->block, file->block + file->start, there);
+    } else {
+        size_t capacity = file->capacity ? file->capacity * 2 : FIRST_BLOCK;
+        while (capacity - there < size) capacity *= 2;
+        char *block = async__alloc(capacity);
+        if (!block) return -ENOMEM;
+        if (there > 0) memcpy(block, file->block + file->start, there);
+        async__free(file->block);
+        file->block = block;
+        file->capacity = capacity;
+    }
+    file->start = 0;
+    file->end = there;
+    return 0;
+}
+
+void async__file_keep(async_file *file, const char *data, size_t size)
+{
+    if (make_room(file, size) < 0) return; /* nothing can be done about it, and nobody be told */
+    memcpy(file->block + file->end, data, size);
+    file->end += size;
+}
+
+static ssize_t read_ahead(async_file *file)
+{
+    if (make_room(file, 1) < 0)
+        return async__failf(-ENOMEM, "read %s: no memory for a line of more than %zu bytes",
+                            file->path, file->end - file->start);
+    ssize_t n = read_some(file, file->block + file->end, file->capacity - file->end);
+    if (n > 0) file->end += (size_t)n;
+    return n;
+}
+
+/* Has the next line, its \n included, lie at file->start: its length, 0 at the end, ASYNC_ELIMIT if it
+ * is longer than `limit`. */
+static ssize_t find_line(async_file *file, size_t limit)
+{
+    size_t seen = 0;
+
+    for (;;) {
+        size_t there = file->end - file->start, length = 0;
+        const char *found = NULL;
+        if (there > seen)
+            found = memchr(file->block + file->start + seen, '\n', there - seen);
+        if (found) length = (size_t)(found - (file->block + file->start)) + 1;
+        if (length > limit || (!found && there > limit))
+            return async__failf(ASYNC_ELIMIT, "a line of %s is longer than %zu bytes", file->path,
+                                limit);
+        if (found) return (ssize_t)length;
+        seen = there;
+        ssize_t n = read_ahead(file);
+        if (n < 0) return n;
+        if (n == 0) return (ssize_t)(file->end - file->start);
+        int code = async__checkpoint();
+        if (code < 0) return code;
+        if (file->closed) return async__failf(-EBADF, "the file %s has been closed", file->path);
+    }
+}
+
+static ssize_t read_line(async_file *file, char *line, size_t size)
+{
+    if (size == 0) return async__failf(-EINVAL, "readline: the buffer has a size of 0");
+    ssize_t length = find_line(file, size - 1);
+    if (length < 0) return length;
+    if (length > 0) memcpy(line, file->block + file->start, (size_t)length);
+    line[length] = 0;
+    consume(file, (size_t)length);
+    return length;
+}
+
+ssize_t async_file_readline(async_file *file, char *line, size_t size)
+{
+    int code = async__file_enter(file);
+    if (code < 0) return code;
+    return async__file_leave(file, read_line(file, line, size));
+}
+
+struct lines {
+    async_iterator iterator;
+    async_file *file;
+    char *buffer;
+    size_t size;
+};
+
+static ssize_t copy_line(struct lines *self)
+{
+    async_file *file = self->file;
+    ssize_t length = find_line(file, SIZE_MAX - 1);
+    if (length <= 0) return length;
+
+    size_t size = (size_t)length;
+    if (size >= self->size) {
+        char *buffer = async__realloc(self->buffer, size * 2 + 1);
+        if (!buffer)
+            return async__failf(-ENOMEM, "read %s: no memory for a line of %zu bytes", file->path,
+                                size);
+        self->buffer = buffer;
+        self->size = size * 2 + 1;
+    }
+    memcpy(self->buffer, file->block + file->start, size);
+    consume(file, size);
+    if (self->buffer[size - 1] == '\n') size--;
+    if (size < (size_t)length && size > 0 && self->buffer[size - 1] == '\r') size--;
+    self->buffer[size] = 0;
+    return length;
+}
+
+static int next_line(async_iterator *iterator, void *value)
+{
+    struct lines *self = async__container(iterator, struct lines, iterator);
+    int code = async__file_enter(self->file);
+    if (code < 0) return code;
+    ssize_t n = async__file_leave(self->file, copy_line(self));
+    if (n <= 0) return (int)n;
+    *(char **)value = self->buffer;
+    return 1;
+}
+
+static void close_lines(async_iterator *iterator)
+{
+    struct lines *self = async__container(iterator, struct lines, iterator);
+    async__file_unref(self->file);
+    async__free(self->buffer);
+    async__free(self);
+}
+
+async_iterator *async_file_lines(async_file *file)
+{
+    if (!file) { /* the error of who should have made it tells more */
+        if (!async__current || !async__current->last_code) async__fail(-EBADF);
+        return NULL;
+    }
+    struct lines *self = async__alloc_zeroed(sizeof *self);
+    if (!self) {
+        async__failf(-ENOMEM, "no memory to read lines of %s", file->path);
+        return NULL;
+    }
+    self->iterator = (async_iterator){.next = next_line, .close = close_lines};
+    self->file = file;
+    file->references++; /* the loop's body may close it */
+    async__succeed();
+    return &self->iterator;
+}

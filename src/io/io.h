@@ -1,0 +1,117 @@
+/* io.h - what the files of src/io share. */
+#ifndef CASYNCIO_IO_H
+#define CASYNCIO_IO_H
+
+#include "../task/task.h"
+
+#include <casyncio/sockets.h>
+#include <casyncio/streams.h>
+#include <sys/un.h>
+
+struct addrinfo;
+
+/* ---- operations (op_await.c) ---- */
+
+/* async__op_await without the checkpoint: for those who have to look round between the two, because a
+ * checkpoint lets others run. */
+ssize_t async__op_run(async__op *op, const char *what);
+
+/* ---- attempts: system calls that do not block; a result or a negated errno (socket.c) ---- */
+
+ssize_t async__try_read(int fd, void *buffer, size_t size, bool blocking);
+ssize_t async__try_write(int fd, const void *data, size_t size, bool blocking); /* no SIGPIPE */
+
+/* 1: the descriptor is blocking, 0: it is not, -EBADF. */
+int async__is_blocking(int fd);
+
+/* ---- addresses (address.c) ---- */
+
+/* "127.0.0.1:80", "[::1]:80", "/a/path", "@name", or "". */
+void async__address_text(const struct sockaddr *address, socklen_t length, char *text, size_t size);
+int async__unix_address(const char *path, struct sockaddr_un *address, socklen_t *length);
+/* The host name for async_getaddrinfo: 0, or a code with its message set. */
+int async__check_host(const char *host);
+
+/* ---- printf (format.c) ---- */
+
+struct async__text {
+    char *data;
+    size_t size;
+    char small[512];
+};
+
+int async__format(struct async__text *text, const char *format, va_list arguments); /* 0 or a code */
+void async__format_free(struct async__text *text);
+
+/* ---- connecting (connect.c) ---- */
+
+/* Connects to one of the addresses by RFC 8305's rules: the descriptor or a code. host and port are
+ * for the message. */
+int async__connect_any(const struct addrinfo *list, const char *host, int port);
+
+/* ---- streams (stream.c, stream_read.c, stream_write.c) ---- */
+
+enum {
+    ASYNC__SCRATCH = 64 * 1024,   /* what one read through the loop's scratch can bring */
+    ASYNC__HIGH_WATER = 64 * 1024,
+    ASYNC__PUT_BACK = 64 * 1024,  /* the most that is put back when the stream ends too early */
+};
+
+/* An idle connection costs this and no buffer. */
+struct async_stream {
+    int fd;
+    unsigned references; /* the owner's, and one for each call that is under way */
+    bool socket;
+    bool blocking;       /* a pipe or tty that is not ours to make non-blocking */
+    bool closed;         /* async_stream_close or _abort has begun: no new calls */
+    /* reading */
+    bool reading;        /* a task is at it */
+    bool eof;
+    bool wait_first;     /* the last read has probably emptied the kernel's buffer */
+    unsigned char patience; /* how many reads that were full are taken to be all there was */
+    int read_error;
+    /* What has been read and not yet asked for: block[start .. end), NULL if nothing. */
+    char *block;
+    size_t start, end, capacity;
+    /* writing */
+    bool writing;        /* a task's message is half-way: others queue up */
+    bool eof_wanted;
+    bool eof_sent;
+    bool cut;            /* a message was cancelled half-way */
+    int write_error;
+    size_t high;
+    char *kept;          /* unsent[kept_start .. kept_end) waits for room */
+    size_t kept_start, kept_end, kept_capacity;
+    async_watch flush;   /* sends it */
+    struct async__wait_list writers; /* wait for their turn */
+    struct async__wait_list drained; /* wait until no more than the low-water mark is kept */
+    struct async__wait_list emptied; /* wait until nothing is kept */
+};
+
+/* A stream without a descriptor, for who needs to know that there is memory for it before he has one;
+ * NULL: no memory. */
+async_stream *async__stream_new(void);
+void async__stream_set_fd(async_stream *stream, int fd, bool socket);
+void async__stream_unref(async_stream *stream);
+
+/* The beginning and the end of every call that may block. The first takes a reference, is a checkpoint
+ * and gives a code if the call cannot go on; the second must follow in any case. */
+int async__stream_enter(async_stream *stream);
+static inline ssize_t async__stream_leave(async_stream *stream, ssize_t result)
+{
+    if (stream) async__stream_unref(stream);
+    return result;
+}
+/* A checkpoint in the middle of a call. */
+int async__stream_again(async_stream *stream);
+int async__stream_closed(void); /* -EBADF, with its message */
+
+static inline size_t async__stream_kept(const async_stream *stream)
+{
+    return stream->kept_end - stream->kept_start;
+}
+
+int async__stream_watch_room(async_stream *stream);  /* has what is kept sent as room comes */
+void async__stream_drop_kept(async_stream *stream);  /* and wakes who waits for that */
+
+#endif

@@ -1,0 +1,56 @@
+/* op_await.c - a task waits for an operation: one system call that may have to wait.
+ *
+ * The back end decides what that means. epoll tries the call, and if the kernel has nothing waits for
+ * readiness and tries again; io_uring will hand the call to the kernel. In both an operation that was
+ * started ends exactly once, by op->done, also after a cancel, and then with its real result if that
+ * has come about. The task stays parked until then: the kernel may use its buffer so long. */
+#include "io.h"
+
+struct waiting {
+    async__wait wait;
+    async__op *op;
+};
+
+static void on_done(async__op *op)
+{
+    struct waiting *waiting = op->owner;
+    async__unpark(&waiting->wait);
+}
+
+/* on_done may run before cancel returns. */
+static void interrupt(async__wait *wait)
+{
+    struct waiting *waiting = async__container(wait, struct waiting, wait);
+    async_loop *loop = async__loop_of(wait->task);
+
+    loop->poller->cancel(loop, waiting->op);
+}
+
+ssize_t async__op_run(async__op *op, const char *what)
+{
+    async_task *self = async__current;
+    async_loop *loop = async__loop_of(self);
+    int fd = op->watch.fd;
+    struct waiting waiting = {
+        .wait = {.interrupt = interrupt, .what = what, .fd = fd},
+        .op = op,
+    };
+
+    op->owner = &waiting;
+    op->done = on_done;
+    if (!loop->poller->start(loop, op)) async__park(&waiting.wait);
+    if (async__likely(op->result >= 0)) return op->result;
+
+    if (op->result == -ECANCELED && waiting.wait.interrupted) return async__interrupted(self);
+    if (op->result == -EBUSY)
+        return async__failf(-EBUSY, "%s on descriptor %d: another task waits for it already", what,
+                            fd);
+    return async__failf((int)op->result, "%s on descriptor %d: %s", what, fd,
+                        async_strerror((int)op->result));
+}
+
+ssize_t async__op_await(async__op *op, const char *what)
+{
+    int code = async__checkpoint();
+    return code < 0 ? code : async__op_run(op, what);
+}

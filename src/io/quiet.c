@@ -1,0 +1,98 @@
+/* quiet.c - read and write that neither block the thread nor kill the process.
+ *
+ * A write to a pipe that nobody reads raises SIGPIPE. A socket can be told not to (MSG_NOSIGNAL); for
+ * the rest there is RWF_NOSIGNAL since Linux 6.18, and before it the signal is blocked meanwhile and
+ * taken back. A program's own disposition of SIGPIPE is never touched.
+ *
+ * A descriptor that is blocking is often shared with other processes (a terminal, a pipe of the
+ * shell's), which would not expect it to become non-blocking. Here it is read and written only once
+ * it is ready, and a write is cut to what a pipe that is ready takes for certain. */
+#include "io.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x08
+#endif
+#ifndef RWF_NOSIGNAL
+#define RWF_NOSIGNAL 0x100
+#endif
+
+int async__is_blocking(int fd)
+{
+    int flags = ASYNC__CALL(fcntl(fd, F_GETFL));
+    return flags < 0 ? -errno : !(flags & O_NONBLOCK);
+}
+
+ssize_t async__try_read(int fd, void *buffer, size_t size, bool blocking)
+{
+    ssize_t result;
+
+    if (blocking) { /* it was ready a moment ago, but another reader may have been quicker */
+        struct iovec piece = {buffer, size};
+        result = ASYNC__CALL(syscall(SYS_preadv2, fd, &piece, 1, -1L, -1L, RWF_NOWAIT));
+        if (result >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL))
+            return result < 0 ? -errno : result;
+    }
+    result = ASYNC__CALL(read(fd, buffer, size));
+    return result < 0 ? -errno : result;
+}
+
+static ssize_t write_with_signal_blocked(int fd, const void *data, size_t size)
+{
+    sigset_t pipe_signal, before, pending;
+
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    sigpending(&pending);
+    bool pending_before = sigismember(&pending, SIGPIPE) == 1;
+    if (!pending_before) pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+
+    ssize_t result = ASYNC__CALL(write(fd, data, size));
+    if (result < 0) result = -errno;
+
+    if (pending_before) return result;
+    if (result == -EPIPE)
+        while (sigtimedwait(&pipe_signal, NULL, &(struct timespec){0}) < 0 && errno == EINTR)
+            ;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return result;
+}
+
+static ssize_t write_quietly(int fd, const void *data, size_t size)
+{
+    enum { UNKNOWN, WORKS, MISSING };
+    static atomic_int flag;
+    int known = atomic_load_explicit(&flag, memory_order_relaxed);
+
+    if (known != MISSING) {
+        struct iovec piece = {(void *)data, size};
+        ssize_t result = ASYNC__CALL(syscall(SYS_pwritev2, fd, &piece, 1, -1L, -1L, RWF_NOSIGNAL));
+        if (result >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)) {
+            if (known == UNKNOWN) atomic_store_explicit(&flag, WORKS, memory_order_relaxed);
+            return result < 0 ? -errno : result;
+        }
+        /* Some files (eventfds) take no flags under any kernel. */
+        if (known == UNKNOWN && errno != EINVAL)
+            atomic_store_explicit(&flag, MISSING, memory_order_relaxed);
+    }
+    return write_with_signal_blocked(fd, data, size);
+}
+
+static bool always_ready(int fd)
+{
+    async_loop *loop = async__loop();
+    return loop && fd >= 0 && fd < loop->fds_length && loop->fds[fd].regular;
+}
+
+ssize_t async__try_write(int fd, const void *data, size_t size, bool blocking)
+{
+    if (blocking && size > PIPE_BUF && !always_ready(fd)) size = PIPE_BUF;
+    return write_quietly(fd, data, size);
+}

@@ -1,0 +1,537 @@
+/* server.c - listening: one server, several sockets.
+ *
+ * A server that has run out of descriptors (or memory) must neither end nor spin: a connection that it
+ * cannot take stays in the kernel's queue, and keeps the socket readable. So it leaves the sockets
+ * alone for a second and then tries again, as asyncio does. The memory for the stream is there before
+ * the connection is taken, so that none is taken in vain.
+ *
+ * A server is counted, as streams are: the owner, each call under way, and the iterator have a
+ * reference each. */
+#include "io.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define RETRY_DELAY ASYNC__SECOND /* asyncio's ACCEPT_RETRY_DELAY */
+
+enum {
+    BACKLOG = 100,
+    PORT_TRIES = 32, /* to find a port that is free for all the addresses */
+};
+
+struct listener {
+    async_watch watch;
+    async_server *server;
+    int fd;
+};
+
+struct async_server {
+    async_iterator iterator;
+    unsigned references;
+    int port;
+    bool closed;
+    bool iterating;       /* the iterator has a reference */
+    bool accepting;       /* a task waits for a connection */
+    async__wait *waiting;
+    async_stream *spare;  /* for the next connection */
+    char *path;           /* of a Unix socket's file, which is ours to remove */
+    dev_t device;
+    ino_t inode;
+    size_t count, turn;   /* turn: which socket is asked first */
+    struct listener listeners[];
+};
+
+static void unref(async_server *server)
+{
+    if (--server->references > 0) return;
+    if (server->spare) async__stream_unref(server->spare);
+    async__free(server->path);
+    async__free(server);
+}
+
+static async_server *new_server(size_t capacity)
+{
+    async_server *server =
+        async__alloc_zeroed(sizeof *server + capacity * sizeof *server->listeners);
+    if (!server) {
+        async__failf(-ENOMEM, "no memory for a server");
+        return NULL;
+    }
+    server->references = 1;
+    return server;
+}
+
+/* ---- accepting ---- */
+
+struct pause {
+    async__wait wait;
+    async_timer timer;
+};
+
+static void on_interrupt(async__wait *wait)
+{
+    async__unpark(wait);
+}
+
+static void on_readable(async_callback *callback)
+{
+    struct listener *listener = async__container(callback, struct listener, watch.callback);
+    async_server *server = listener->server;
+    if (server->waiting) async__unpark(server->waiting);
+}
+
+static void on_time(async_callback *callback)
+{
+    async__unpark(&async__container(callback, struct pause, timer.callback)->wait);
+}
+
+static int park(async_server *server, struct pause *pause)
+{
+    server->waiting = &pause->wait;
+    async__park(&pause->wait);
+    server->waiting = NULL;
+    return pause->wait.interrupted ? async__interrupted(async__current) : 0;
+}
+
+static int wait_for_connection(async_server *server)
+{
+    async_loop *loop = async__loop();
+    struct pause pause = {
+        .wait = {.interrupt = on_interrupt, .what = "accept", .fd = server->listeners[0].fd}};
+    int code = 0;
+
+    for (size_t i = 0; i < server->count && code == 0; i++) {
+        struct listener *listener = &server->listeners[i];
+        listener->server = server;
+        listener->watch.callback.run = on_readable;
+        listener->watch.once = true;
+        code = async_add_reader(loop, listener->fd, &listener->watch);
+    }
+    if (code == 0)
+        code = park(server, &pause);
+    else
+        async__failf(code, "accept: %s", async_strerror(code));
+    for (size_t i = 0; i < server->count; i++)
+        async_remove_watch(loop, &server->listeners[i].watch);
+    return code;
+}
+
+static int wait_for_better_times(async_server *server)
+{
+    async_loop *loop = async__loop();
+    struct pause pause = {
+        .wait = {.interrupt = on_interrupt, .what = "accept", .fd = server->listeners[0].fd},
+        .timer = {.callback = {.run = on_time}},
+    };
+
+    if (async_call_at(loop, &pause.timer,
+                      async__deadline(async_loop_time_ns(loop), RETRY_DELAY)) < 0)
+        return async__failf(-ENOMEM, "accept: no memory for a timer");
+    int code = park(server, &pause);
+    async_timer_cancel(loop, &pause.timer);
+    return code;
+}
+
+/* Asks each socket once, from the one after the last that had something: a descriptor, -EAGAIN, or
+ * another code. */
+static int try_accept(async_server *server)
+{
+    int code = -EAGAIN;
+
+    for (size_t i = 0; i < server->count; i++) {
+        size_t index = (server->turn + i) % server->count;
+        int fd = ASYNC__CALL(
+            accept4(server->listeners[index].fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        if (fd >= 0) {
+            server->turn = (index + 1) % server->count;
+            return fd;
+        }
+        if (errno != EAGAIN) code = -errno;
+    }
+    return code;
+}
+
+/* Errors of a connection that was over before it was taken, accept(2) says; the next may be better. */
+static bool is_passing(int code)
+{
+    switch (-code) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case EPERM:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+    case ENETDOWN:
+    case ENONET:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ECONNRESET:
+    case ETIMEDOUT: return true;
+    default: return false;
+    }
+}
+
+static bool is_shortage(int code)
+{
+    return code == -EMFILE || code == -ENFILE || code == -ENOBUFS || code == -ENOMEM;
+}
+
+static int closed(void)
+{
+    return async__failf(-EBADF, "the server has been closed");
+}
+
+/* One round: a descriptor, 0 to go on, or a code. */
+static int accept_once(async_server *server)
+{
+    int code = async__checkpoint();
+    if (code < 0) return code;
+    if (server->closed) return closed();
+    if (!server->spare) server->spare = async__stream_new();
+
+    int fd = server->spare ? try_accept(server) : -ENOMEM;
+    if (fd >= 0) return fd;
+    if (is_passing(fd)) return -EAGAIN;
+    if (fd == -EAGAIN)
+        code = wait_for_connection(server);
+    else if (is_shortage(fd))
+        code = wait_for_better_times(server);
+    else
+        code = async__failf(fd, "accept: %s", async_strerror(fd));
+    if (server->closed) return closed();
+    return code < 0 ? code : -EAGAIN;
+}
+
+static int accept_stream(async_server *server, async_stream **stream)
+{
+    if (server->accepting)
+        return async__failf(-EBUSY, "another task waits for a connection of this server");
+    server->references++;
+    server->accepting = true;
+    int fd;
+    do
+        fd = accept_once(server);
+    while (fd == -EAGAIN);
+    server->accepting = false;
+    if (fd >= 0) {
+        *stream = server->spare;
+        server->spare = NULL;
+        async__stream_set_fd(*stream, fd, true);
+    }
+    unref(server);
+    return fd < 0 ? fd : 0;
+}
+
+async_stream *async_server_accept(async_server *server)
+{
+    async_stream *stream = NULL;
+    if (!server) {
+        async__failf(-EBADF, "there is no server: it is NULL");
+        return NULL;
+    }
+    if (accept_stream(server, &stream) < 0) return NULL;
+    async__succeed();
+    return stream;
+}
+
+static int next_client(async_iterator *iterator, void *value)
+{
+    async_server *server = async__container(iterator, async_server, iterator);
+    if (server->closed) return 0;
+    int code = accept_stream(server, value);
+    if (code < 0) return server->closed ? 0 : code;
+    return 1;
+}
+
+static void close_clients(async_iterator *iterator)
+{
+    async_server *server = async__container(iterator, async_server, iterator);
+    if (!server->closed) async_server_close(server);
+    server->iterating = false;
+    unref(server);
+}
+
+async_iterator *async_server_clients(async_server *server)
+{
+    if (!server) { /* the error of who should have made it tells more */
+        if (!async__current || !async__current->last_code) async__fail(-EBADF);
+        return NULL;
+    }
+    if (server->iterating) {
+        async__failf(-EBUSY, "another loop takes the connections of this server");
+        return NULL;
+    }
+    server->iterating = true;
+    server->references++;
+    server->iterator = (async_iterator){.next = next_client, .close = close_clients};
+    async__succeed();
+    return &server->iterator;
+}
+
+int async_server_port(const async_server *server) { return server ? server->port : -EBADF; }
+
+/* Only the file that was made here: another server may have put its own in its place. */
+static void remove_file(const async_server *server)
+{
+    struct stat status;
+    if (server->path && stat(server->path, &status) == 0 && status.st_dev == server->device &&
+        status.st_ino == server->inode)
+        unlink(server->path);
+}
+
+void async_server_close(async_server *server)
+{
+    if (!server || server->closed) return;
+    server->closed = true;
+    remove_file(server);
+    async_loop *loop = async__loop();
+    for (size_t i = 0; i < server->count; i++) {
+        if (loop) async_remove_watch(loop, &server->listeners[i].watch);
+        async_close(server->listeners[i].fd);
+    }
+    if (server->waiting) async__unpark(server->waiting);
+    unref(server);
+}
+
+/* ---- TCP ---- */
+
+static int set_option(int fd, int level, int option, int value)
+{
+    return ASYNC__CALL(setsockopt(fd, level, option, &value, sizeof value)) < 0 ? -errno : 0;
+}
+
+static int port_of(int fd)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t length = sizeof address;
+
+    if (ASYNC__CALL(getsockname(fd, (struct sockaddr *)&address, &length)) < 0) return -errno;
+    return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+                                               : ((struct sockaddr_in *)&address)->sin_port);
+}
+
+static void set_port(struct addrinfo *address, int port)
+{
+    if (address->ai_family == AF_INET6)
+        ((struct sockaddr_in6 *)address->ai_addr)->sin6_port = htons((uint16_t)port);
+    else
+        ((struct sockaddr_in *)address->ai_addr)->sin_port = htons((uint16_t)port);
+}
+
+static int prepare(int fd, const struct addrinfo *address, bool only_ipv6,
+                   const async_server_options *options)
+{
+    int code = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (code == 0 && options->reuse_port) code = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (code == 0 && address->ai_family == AF_INET6 && only_ipv6)
+        code = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if (code < 0) return code;
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* the connections inherit it */
+    if (ASYNC__CALL(bind(fd, address->ai_addr, address->ai_addrlen)) < 0) return -errno;
+    if (ASYNC__CALL(listen(fd, options->backlog > 0 ? options->backlog : BACKLOG)) < 0)
+        return -errno;
+    return 0;
+}
+
+static int listen_on(async_server *server, const struct addrinfo *address, bool only_ipv6,
+                     const async_server_options *options)
+{
+    int fd = ASYNC__CALL(socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                                address->ai_protocol));
+    if (fd < 0) return -errno;
+    int code = prepare(fd, address, only_ipv6, options);
+    if (code == 0 && server->port == 0 && (code = port_of(fd)) > 0) {
+        server->port = code;
+        code = 0;
+    }
+    if (code < 0) {
+        close(fd);
+        return code;
+    }
+    server->listeners[server->count++].fd = fd;
+    return 0;
+}
+
+static void close_listeners(async_server *server)
+{
+    while (server->count > 0) close(server->listeners[--server->count].fd);
+}
+
+static bool names_both(const struct addrinfo *list)
+{
+    bool ipv4 = false, ipv6 = false;
+    for (; list; list = list->ai_next) {
+        ipv4 = ipv4 || list->ai_family == AF_INET;
+        ipv6 = ipv6 || list->ai_family == AF_INET6;
+    }
+    return ipv4 && ipv6;
+}
+
+/* A family that the machine does not have, though its hosts file or a name server names it. */
+static bool is_missing(int code) { return code == -EAFNOSUPPORT || code == -EADDRNOTAVAIL; }
+
+static bool is_repeated(const struct addrinfo *list, const struct addrinfo *address)
+{
+    for (; list != address; list = list->ai_next)
+        if (list->ai_addrlen == address->ai_addrlen &&
+            memcmp(list->ai_addr, address->ai_addr, address->ai_addrlen) == 0)
+            return true;
+    return false;
+}
+
+/* Listens on all of the list: 0, or a code, and *culprit is whose. */
+static int listen_on_all(async_server *server, struct addrinfo *list, int port,
+                         const async_server_options *options, const struct addrinfo **culprit)
+{
+    bool only_ipv6 = options->ipv6_only || names_both(list);
+    int missing = 0;
+
+    server->port = port;
+    for (struct addrinfo *address = list; address; address = address->ai_next) {
+        set_port(address, server->port);
+        if (is_repeated(list, address)) continue;
+        int code = listen_on(server, address, only_ipv6, options);
+        if (code == 0) continue;
+        *culprit = address;
+        if (is_missing(code)) {
+            missing = code;
+            continue;
+        }
+        close_listeners(server);
+        return code;
+    }
+    return server->count > 0 ? 0 : missing;
+}
+
+static int listen_failed(int code, const struct addrinfo *address)
+{
+    char text[128];
+    async__address_text(address->ai_addr, address->ai_addrlen, text, sizeof text);
+    return async__failf(code, "listen on %s: %s", text, async_strerror(code));
+}
+
+async_server *async_start_server(const char *host, int port, const async_server_options *options)
+{
+    static const async_server_options none;
+    struct addrinfo hints = {
+        .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP, .ai_flags = AI_PASSIVE};
+    struct addrinfo *list;
+    const struct addrinfo *culprit = NULL;
+    char service[16];
+    size_t count = 0;
+
+    if (port < 0 || port > 65535) {
+        async__failf(-EINVAL, "listen: port %d is not one of 0 to 65535", port);
+        return NULL;
+    }
+    snprintf(service, sizeof service, "%d", port);
+    if (host && !*host) host = NULL;
+    if (async_getaddrinfo(host, service, &hints, &list) < 0) return NULL;
+    for (struct addrinfo *a = list; a; a = a->ai_next) count++;
+    async_server *server = new_server(count);
+    int code = server ? -EADDRINUSE : -ENOMEM;
+    /* A port that is free for the first address may not be so for the next. */
+    for (int tries = port ? 1 : PORT_TRIES; server && tries > 0 && code == -EADDRINUSE; tries--)
+        code = listen_on_all(server, list, port, options ? options : &none, &culprit);
+    if (code < 0 && culprit) listen_failed(code, culprit);
+    freeaddrinfo(list);
+    if (code == 0) {
+        async__succeed();
+        return server;
+    }
+    if (server) unref(server);
+    return NULL;
+}
+
+/* ---- Unix sockets ---- */
+
+/* A server that died leaves its file behind, and nobody answers there: such a one is removed. */
+static int clear_the_way(const struct sockaddr_un *address, socklen_t length)
+{
+    struct stat status;
+
+    if (address->sun_path[0] == 0) return 0;
+    if (ASYNC__CALL(lstat(address->sun_path, &status)) < 0) return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(status.st_mode)) return -EADDRINUSE;
+    int fd = ASYNC__CALL(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (fd < 0) return -errno;
+    int code = ASYNC__CALL(connect(fd, (const struct sockaddr *)address, length)) < 0 ? -errno : 0;
+    close(fd);
+    if (code != -ECONNREFUSED) return -EADDRINUSE;
+    return ASYNC__CALL(unlink(address->sun_path)) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* The file, once it is there, is the server's to remove. */
+static int claim_file(async_server *server, const char *path, int mode)
+{
+    struct stat status;
+    size_t size = strlen(path) + 1;
+
+    server->path = async__alloc(size);
+    if (!server->path || ASYNC__CALL(stat(path, &status)) < 0) {
+        int code = server->path ? -errno : -ENOMEM;
+        unlink(path);
+        return code;
+    }
+    memcpy(server->path, path, size);
+    server->device = status.st_dev;
+    server->inode = status.st_ino;
+    /* Nobody can connect before listen: there is no moment with the wrong mode. */
+    if (mode && ASYNC__CALL(chmod(path, (mode_t)mode)) < 0) {
+        int code = -errno;
+        remove_file(server);
+        return code;
+    }
+    return 0;
+}
+
+static int listen_unix(async_server *server, const char *path, const struct sockaddr_un *address,
+                       socklen_t length, const async_server_options *options)
+{
+    int code = clear_the_way(address, length);
+    if (code < 0) return code;
+    int fd = ASYNC__CALL(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (fd < 0) return -errno;
+    bool abstract = address->sun_path[0] == 0;
+    if (ASYNC__CALL(bind(fd, (const struct sockaddr *)address, length)) < 0) {
+        code = -errno;
+    } else {
+        code = abstract ? 0 : claim_file(server, path, options->mode);
+        if (code == 0 &&
+            ASYNC__CALL(listen(fd, options->backlog > 0 ? options->backlog : BACKLOG)) < 0) {
+            code = -errno;
+            remove_file(server);
+        }
+    }
+    if (code < 0) {
+        close(fd);
+        return code;
+    }
+    server->listeners[server->count++].fd = fd;
+    return 0;
+}
+
+async_server *async_start_unix_server(const char *path, const async_server_options *options)
+{
+    static const async_server_options none;
+    struct sockaddr_un address;
+    socklen_t length;
+
+    if (async__unix_address(path, &address, &length) < 0) return NULL;
+    async_server *server = new_server(1);
+    if (!server) return NULL;
+    int code = listen_unix(server, path, &address, length, options ? options : &none);
+    if (code == 0) {
+        async__succeed();
+        return server;
+    }
+    unref(server);
+    async__failf(code, "listen on %s: %s", path, async_strerror(code));
+    return NULL;
+}

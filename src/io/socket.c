@@ -1,0 +1,271 @@
+/* socket.c - calls on raw descriptors: sockets.h.
+ *
+ * Each is an attempt, which makes the system call without blocking, and a function that describes it
+ * as an operation and awaits that. */
+#include "io.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static ssize_t code_of(ssize_t result)
+{
+    return result < 0 ? -errno : result;
+}
+
+static async__op operation(int fd, unsigned char direction, ssize_t (*attempt)(async__op *))
+{
+    return (async__op){
+        .watch = {.fd = fd, .direction = direction},
+        .attempt = attempt,
+    };
+}
+
+/* ---- readiness ---- */
+
+static ssize_t try_nothing(async__op *op)
+{
+    (void)op;
+    return 0;
+}
+
+static int wait_ready(int fd, unsigned char direction, const char *what)
+{
+    async__op op = operation(fd, direction, try_nothing);
+    op.wait_first = true;
+    return (int)async__op_await(&op, what);
+}
+
+int async_wait_readable(int fd) { return wait_ready(fd, ASYNC__READ, "wait_readable"); }
+
+int async_wait_writable(int fd) { return wait_ready(fd, ASYNC__WRITE, "wait_writable"); }
+
+int async_socket(int domain, int type, int protocol)
+{
+    int fd = ASYNC__CALL(socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol));
+    if (fd >= 0) return fd;
+    int code = -errno;
+    return async__failf(code, "socket of family %d: %s", domain, async_strerror(code));
+}
+
+/* ---- receiving ---- */
+
+static ssize_t try_recv(async__op *op)
+{
+    return code_of(
+        ASYNC__CALL(recv(op->watch.fd, op->buffer, op->length, op->flags | MSG_DONTWAIT)));
+}
+
+/* For the kernel a stream socket without data is not ready for 0 bytes either; everybody else takes
+ * them for nothing to wait for. A datagram of 0 bytes is something. */
+static bool is_stream(int fd)
+{
+    int type = 0;
+    socklen_t size = sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+}
+
+ssize_t async_recv(int fd, void *buffer, size_t size, int flags)
+{
+    if (async__unlikely(size == 0) && is_stream(fd)) return async__checkpoint();
+    async__op op = operation(fd, ASYNC__READ, try_recv);
+    op.buffer = buffer;
+    op.length = size;
+    op.flags = flags;
+    return async__op_await(&op, "recv");
+}
+
+static ssize_t try_recvfrom(async__op *op)
+{
+    return code_of(ASYNC__CALL(recvfrom(op->watch.fd, op->buffer, op->length,
+                                        op->flags | MSG_DONTWAIT, op->address,
+                                        op->address_length)));
+}
+
+ssize_t async_recvfrom(int fd, void *buffer, size_t size, int flags, struct sockaddr *address,
+                       socklen_t *length)
+{
+    async__op op = operation(fd, ASYNC__READ, try_recvfrom);
+    op.buffer = buffer;
+    op.length = size;
+    op.flags = flags;
+    op.address = address;
+    op.address_length = length;
+    return async__op_await(&op, "recvfrom");
+}
+
+static ssize_t try_read(async__op *op)
+{
+    return async__try_read(op->watch.fd, op->buffer, op->length, op->flags);
+}
+
+ssize_t async_read(int fd, void *buffer, size_t size)
+{
+    int blocking = async__is_blocking(fd);
+    if (blocking < 0)
+        return async__failf(blocking, "read on descriptor %d: %s", fd, async_strerror(blocking));
+    async__op op = operation(fd, ASYNC__READ, try_read);
+    op.buffer = buffer;
+    op.length = size;
+    op.flags = op.wait_first = blocking;
+    return async__op_await(&op, "read");
+}
+
+/* ---- sending ---- */
+
+static ssize_t try_send(async__op *op)
+{
+    return code_of(ASYNC__CALL(
+        send(op->watch.fd, op->buffer, op->length, op->flags | MSG_DONTWAIT | MSG_NOSIGNAL)));
+}
+
+static ssize_t send_some(int fd, const void *data, size_t size, int flags, bool wait_first)
+{
+    async__op op = operation(fd, ASYNC__WRITE, try_send);
+    op.buffer = (void *)data;
+    op.length = size;
+    op.flags = flags;
+    op.wait_first = wait_first;
+    return async__op_await(&op, "send");
+}
+
+ssize_t async_send(int fd, const void *data, size_t size, int flags)
+{
+    return send_some(fd, data, size, flags, false);
+}
+
+int async_sendall(int fd, const void *data, size_t size, size_t *sent)
+{
+    size_t unused;
+    if (!sent) sent = &unused;
+    *sent = 0;
+    if (size == 0) return async__checkpoint();
+
+    while (*sent < size) {
+        /* What took a part has no room for more just now. */
+        ssize_t n = send_some(fd, (const char *)data + *sent, size - *sent, 0, *sent > 0);
+        if (n < 0) return (int)n;
+        *sent += (size_t)n;
+    }
+    return 0;
+}
+
+static ssize_t try_sendto(async__op *op)
+{
+    return code_of(ASYNC__CALL(sendto(op->watch.fd, op->buffer, op->length,
+                                      op->flags | MSG_DONTWAIT | MSG_NOSIGNAL, op->address,
+                                      *(socklen_t *)op->address_length)));
+}
+
+ssize_t async_sendto(int fd, const void *data, size_t size, int flags,
+                     const struct sockaddr *address, socklen_t length)
+{
+    async__op op = operation(fd, ASYNC__WRITE, try_sendto);
+    op.buffer = (void *)data;
+    op.length = size;
+    op.flags = flags;
+    op.address = (void *)address;
+    op.address_length = &length;
+    return async__op_await(&op, "sendto");
+}
+
+static ssize_t try_write(async__op *op)
+{
+    return async__try_write(op->watch.fd, op->buffer, op->length, op->flags);
+}
+
+ssize_t async_write(int fd, const void *data, size_t size)
+{
+    int blocking = async__is_blocking(fd);
+    if (blocking < 0)
+        return async__failf(blocking, "write on descriptor %d: %s", fd, async_strerror(blocking));
+    async__op op = operation(fd, ASYNC__WRITE, try_write);
+    op.buffer = (void *)data;
+    op.length = size;
+    op.flags = op.wait_first = blocking;
+    return async__op_await(&op, "write");
+}
+
+/* ---- accepting ---- */
+
+static ssize_t try_accept(async__op *op)
+{
+    return code_of(ASYNC__CALL(
+        accept4(op->watch.fd, op->address, op->address_length, SOCK_NONBLOCK | SOCK_CLOEXEC)));
+}
+
+/* accept4 has no MSG_DONTWAIT, and a connection may be gone by the time that it is asked for. */
+static ssize_t try_accept_on_blocking(async__op *op)
+{
+    int flags = fcntl(op->watch.fd, F_GETFL);
+    if (flags < 0) return -errno;
+    fcntl(op->watch.fd, F_SETFL, flags | O_NONBLOCK);
+    ssize_t result = try_accept(op);
+    fcntl(op->watch.fd, F_SETFL, flags);
+    return result;
+}
+
+int async_accept(int fd, struct sockaddr *address, socklen_t *length)
+{
+    int blocking = async__is_blocking(fd);
+    if (blocking < 0)
+        return async__failf(blocking, "accept on descriptor %d: %s", fd, async_strerror(blocking));
+    async__op op = operation(fd, ASYNC__READ, blocking ? try_accept_on_blocking : try_accept);
+    op.address = address;
+    op.address_length = length;
+    return (int)async__op_await(&op, "accept");
+}
+
+/* ---- connecting ---- */
+
+static int start_connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+    int flags = ASYNC__CALL(fcntl(fd, F_GETFL));
+    if (flags < 0) return -errno;
+    if (!(flags & O_NONBLOCK)) fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    int code = (int)code_of(ASYNC__CALL(connect(fd, address, length)));
+    if (!(flags & O_NONBLOCK)) fcntl(fd, F_SETFL, flags);
+    return code;
+}
+
+static ssize_t try_connected(async__op *op)
+{
+    int error = 0;
+    socklen_t size = sizeof error;
+    if (ASYNC__CALL(getsockopt(op->watch.fd, SOL_SOCKET, SO_ERROR, &error, &size)) < 0)
+        return -errno;
+    return -error;
+}
+
+static int connect_failed(int code, const struct sockaddr *address, socklen_t length)
+{
+    char text[sizeof(struct sockaddr_un) + 8];
+    async__address_text(address, length, text, sizeof text);
+    return async__failf(code, "connect to %s: %s", text, async_strerror(code));
+}
+
+int async_connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+    double pause = 0.001;
+    int code = async__checkpoint();
+    if (code < 0) return code;
+
+    /* A Unix socket whose listener's queue is full says EAGAIN, and nothing tells when there is room:
+     * poll calls such a socket ready. */
+    while ((code = start_connect(fd, address, length)) == -EAGAIN &&
+           address->sa_family == AF_UNIX) {
+        code = async_sleep(pause);
+        if (code < 0) return code;
+        if (pause < 0.05) pause *= 2;
+    }
+    if (code == 0) return 0;
+    if (code != -EINPROGRESS && code != -EINTR && code != -EALREADY)
+        return connect_failed(code, address, length);
+
+    async__op op = operation(fd, ASYNC__WRITE, try_connected);
+    op.wait_first = true;
+    code = (int)async__op_await(&op, "connect");
+    if (code < 0 && code == op.result && code != -ECANCELED)
+        return connect_failed(code, address, length);
+    return code;
+}

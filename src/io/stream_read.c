@@ -1,0 +1,482 @@
+/* stream_read.c - reading from a stream.
+ *
+ * The system calls are counted here. A large read goes straight to the caller's buffer. A small one,
+ * and one that looks for a separator, reads as much as there is into the loop's scratch, takes what it
+ * wants out of that on the spot, and only what is left over is copied to a block of the stream's own,
+ * freed as soon as it is empty. So an idle connection has no buffer, and reading by small pieces costs
+ * no more system calls than by large ones.
+ *
+ * All of that happens in the attempt of the operation, with nobody in between: nothing that has come
+ * out of the kernel is ever in a place that another task may use. If there is no memory for what is
+ * left over, the stream keeps the scratch itself, and the loop gets a new one when it can.
+ *
+ * A read that got less than it had room for has emptied the kernel's buffer, so that the next one waits
+ * before it tries: that spares a recv that says EAGAIN. A full read tells nothing; whether more followed
+ * the last ones is a good guess (`patience`). */
+#include "io.h"
+
+#include <string.h>
+
+enum {
+    SMALL = 4096,  /* reads below it go through the scratch: to copy so much is cheaper than a recv */
+    PATIENCE = 16, /* full reads after which it is tried again whether more follows */
+};
+
+/* One read through the scratch: take() says how much of the data it took. */
+struct fetch {
+    async__op op;
+    async_stream *stream;
+    size_t (*take)(struct fetch *self, const char *data, size_t size);
+    char *buffer;
+    size_t size;
+    size_t taken;
+};
+
+/* ---- from the kernel ---- */
+
+/* A reset that a write was told of shows here as an end. */
+static bool lost(int write_error)
+{
+    return write_error == -ECONNRESET || write_error == -ETIMEDOUT ||
+           write_error == -EHOSTUNREACH || write_error == -ENETUNREACH;
+}
+
+/* An error of the connection is for ever, but the kernel tells it once. */
+static ssize_t ended(async_stream *stream, ssize_t n)
+{
+    if (n == 0 && lost(stream->write_error)) n = stream->write_error;
+    if (n == 0)
+        stream->eof = true;
+    else if (n != -ENOMEM && n != -ENOBUFS)
+        stream->read_error = (int)n;
+    return n;
+}
+
+static ssize_t receive(async_stream *stream, void *buffer, size_t size)
+{
+    ssize_t n;
+
+    if (async__likely(stream->socket)) {
+        n = ASYNC__CALL(recv(stream->fd, buffer, size, MSG_DONTWAIT));
+        if (n < 0) n = -errno;
+    } else {
+        n = async__try_read(stream->fd, buffer, size, stream->blocking);
+    }
+    if (async__likely(n > 0)) {
+        if ((size_t)n < size)
+            stream->wait_first = true;
+        else if ((stream->wait_first = stream->patience > 0))
+            stream->patience--;
+        return n;
+    }
+    if (n == -EAGAIN) {
+        stream->patience = PATIENCE;
+        return n;
+    }
+    return n == -EINTR ? n : ended(stream, n);
+}
+
+static void *scratch_of(async_loop *loop)
+{
+    if (async__unlikely(!loop->scratch)) loop->scratch = async__alloc(ASYNC__SCRATCH);
+    return loop->scratch;
+}
+
+/* The stream has no block. Does not fail. */
+static void keep(async_stream *stream, const char *data, size_t size)
+{
+    async_loop *loop = async__loop();
+
+    stream->block = async__alloc(size);
+    if (stream->block) {
+        memcpy(stream->block, data, size);
+        stream->start = 0;
+        stream->end = stream->capacity = size;
+        return;
+    }
+    stream->block = loop->scratch;
+    stream->capacity = ASYNC__SCRATCH;
+    stream->start = (size_t)(data - stream->block);
+    stream->end = stream->start + size;
+    loop->scratch = NULL;
+}
+
+static ssize_t try_receive(async__op *op)
+{
+    return receive(async__container(op, struct fetch, op)->stream, op->buffer, op->length);
+}
+
+static ssize_t try_fetch(async__op *op)
+{
+    struct fetch *self = async__container(op, struct fetch, op);
+    char *scratch = scratch_of(async__loop());
+    if (!scratch) return -ENOMEM;
+
+    ssize_t n = receive(self->stream, scratch, ASYNC__SCRATCH);
+    if (n <= 0) return n;
+    size_t size = (size_t)n;
+    self->taken = self->take(self, scratch, size);
+    if (self->taken < size) keep(self->stream, scratch + self->taken, size - self->taken);
+    return n;
+}
+
+static ssize_t run(struct fetch *self, ssize_t (*attempt)(async__op *))
+{
+    async_stream *stream = self->stream;
+
+    if (stream->read_error < 0)
+        return async__failf(stream->read_error, "read on descriptor %d: %s", stream->fd,
+                            async_strerror(stream->read_error));
+    if (stream->eof) return 0;
+    self->op.watch.fd = stream->fd;
+    self->op.watch.direction = ASYNC__READ;
+    self->op.attempt = attempt;
+    self->op.wait_first = stream->wait_first || stream->blocking;
+    ssize_t n = async__op_run(&self->op, "read");
+    return async__unlikely(n == -EBADF && stream->closed) ? async__stream_closed() : n;
+}
+
+/* ---- what has been read already ---- */
+
+static void consume(async_stream *stream, size_t size)
+{
+    stream->start += size;
+    if (stream->start < stream->end) return;
+    async__free(stream->block);
+    stream->block = NULL;
+    stream->start = stream->end = stream->capacity = 0;
+}
+
+static size_t take_kept(async_stream *stream, void *buffer, size_t size)
+{
+    size_t there = stream->end - stream->start;
+    if (there == 0) return 0;
+    if (size > there) size = there;
+    memcpy(buffer, stream->block + stream->start, size);
+    consume(stream, size);
+    return size;
+}
+
+/* Makes room for more behind what is there, before anything is read: 0 or -ENOMEM. */
+static int make_room(async_stream *stream)
+{
+    if (stream->end < stream->capacity) return 0;
+    size_t there = stream->end - stream->start;
+    if (stream->start >= stream->capacity / 2) {
+        memmove(stream->block, stream->block + stream->start, there);
+        stream->start = 0;
+        stream->end = there;
+        return 0;
+    }
+    size_t capacity = stream->capacity < 512 ? 1024 : stream->capacity * 2;
+    char *block = async__realloc(stream->block, capacity);
+    if (!block) return async__failf(-ENOMEM, "no memory to read more than %zu bytes", there);
+    stream->block = block;
+    stream->capacity = capacity;
+    return 0;
+}
+
+/* ---- reading bytes ---- */
+
+static size_t take_bytes(struct fetch *self, const char *data, size_t size)
+{
+    if (size > self->size) size = self->size;
+    memcpy(self->buffer, data, size);
+    return size;
+}
+
+/* Reads something, up to `size` bytes; nothing is kept. 0 is the end. */
+static ssize_t read_some(async_stream *stream, void *buffer, size_t size)
+{
+    struct fetch fetch = {.stream = stream, .take = take_bytes, .buffer = buffer, .size = size};
+
+    if (size < SMALL) {
+        ssize_t n = run(&fetch, try_fetch);
+        return n > 0 ? (ssize_t)fetch.taken : n;
+    }
+    fetch.op.buffer = buffer;
+    fetch.op.length = size;
+    return run(&fetch, try_receive);
+}
+
+/* Begins a reading call: the only one at a time. */
+static int begin(async_stream *stream)
+{
+    int code = async__stream_enter(stream);
+    if (async__unlikely(code < 0)) return code;
+    if (async__unlikely(stream->reading))
+        return async__failf(-EBUSY, "another task is reading from the stream");
+    stream->reading = true;
+    return 0;
+}
+
+static ssize_t end(async_stream *stream, ssize_t result)
+{
+    stream->reading = false;
+    return async__stream_leave(stream, result);
+}
+
+ssize_t async_stream_read(async_stream *stream, void *buffer, size_t size)
+{
+    int code = begin(stream);
+    if (async__unlikely(code < 0)) return async__stream_leave(stream, code);
+    ssize_t n = 0;
+    if (size > 0) n = (ssize_t)take_kept(stream, buffer, size);
+    if (n == 0 && size > 0) n = read_some(stream, buffer, size);
+    return end(stream, n);
+}
+
+/* Nothing is kept, and `size` bytes are to be read once more. */
+static int put_back(async_stream *stream, const void *data, size_t size)
+{
+    if (size == 0) return 0;
+    char *block = async__alloc(size);
+    if (!block) return -ENOMEM;
+    memcpy(block, data, size);
+    stream->block = block;
+    stream->start = 0;
+    stream->end = stream->capacity = size;
+    return 0;
+}
+
+static ssize_t read_cut_short(async_stream *stream, const void *data, size_t got, size_t size,
+                              ssize_t code)
+{
+    if (code == 0) {
+        if (got <= ASYNC__PUT_BACK && put_back(stream, data, got) == 0)
+            return async__failf(ASYNC_EINCOMPLETE,
+                                "the stream ended after %zu of %zu bytes, which can still be read",
+                                got, size);
+        return async__failf(ASYNC_EINCOMPLETE,
+                            "the stream ended after %zu of %zu bytes, which are in the buffer", got,
+                            size);
+    }
+    if (put_back(stream, data, got) < 0)
+        return async__failf(-ENOMEM,
+                            "the read ended after %zu of %zu bytes, which are in the buffer: %s",
+                            got, size, async_strerror((int)code));
+    return code;
+}
+
+ssize_t async_stream_readexactly(async_stream *stream, void *buffer, size_t size)
+{
+    int code = begin(stream);
+    if (async__unlikely(code < 0)) return async__stream_leave(stream, code);
+
+    size_t got = size > 0 ? take_kept(stream, buffer, size) : 0;
+    while (got < size) {
+        ssize_t n = read_some(stream, (char *)buffer + got, size - got);
+        if (n > 0) {
+            got += (size_t)n;
+            if (got == size) break;
+            n = async__stream_again(stream);
+            if (n == 0) continue;
+        }
+        return end(stream, read_cut_short(stream, buffer, got, size, n));
+    }
+    return end(stream, (ssize_t)size);
+}
+
+/* ---- reading up to a separator ---- */
+
+struct line {
+    struct fetch fetch; /* its buffer and size are where the line goes; with the 0 byte behind it */
+    const char *separator;
+    size_t separator_size;
+    size_t limit; /* the longest that the line may be, its separator included */
+    char **grown;  /* the buffer is the library's own, here, and grows; or NULL */
+    bool may_end;  /* the end of the stream will do for a separator */
+};
+
+/* The length of the line at the start of data, or 0; the first `seen` bytes have been searched. */
+static size_t find(const struct line *line, const char *data, size_t size, size_t seen)
+{
+    if (size > line->limit) size = line->limit;
+    seen = seen >= line->separator_size ? seen - (line->separator_size - 1) : 0;
+    if (seen >= size) return 0;
+    const char *found =
+        line->separator_size == 1
+            ? memchr(data + seen, line->separator[0], size - seen)
+            : memmem(data + seen, size - seen, line->separator, line->separator_size);
+    return found ? (size_t)(found - data) + line->separator_size : 0;
+}
+
+static bool put_line(struct line *line, const char *data, size_t length)
+{
+    if (line->grown && length >= line->fetch.size) {
+        size_t size = length < 128 ? 256 : length * 2;
+        char *buffer = async__realloc(*line->grown, size);
+        if (!buffer) return false;
+        *line->grown = line->fetch.buffer = buffer;
+        line->fetch.size = size;
+    }
+    memcpy(line->fetch.buffer, data, length);
+    line->fetch.buffer[length] = 0;
+    return true;
+}
+
+static size_t take_line(struct fetch *self, const char *data, size_t size)
+{
+    struct line *line = async__container(self, struct line, fetch);
+    size_t length = find(line, data, size, 0);
+    return length > 0 && put_line(line, data, length) ? length : 0;
+}
+
+static ssize_t append(async_stream *stream, struct line *line)
+{
+    int code = make_room(stream);
+    if (code < 0) return code;
+    line->fetch.op.buffer = stream->block + stream->end;
+    line->fetch.op.length = stream->capacity - stream->end;
+    ssize_t n = run(&line->fetch, try_receive);
+    if (n > 0) stream->end += (size_t)n;
+    return n;
+}
+
+static ssize_t take_kept_line(async_stream *stream, struct line *line, size_t length)
+{
+    if (!put_line(line, stream->block + stream->start, length))
+        return async__failf(-ENOMEM, "no memory for a line of %zu bytes", length);
+    consume(stream, length);
+    return (ssize_t)length;
+}
+
+/* The length of the line; 0 if the stream has ended and what is kept has no separator; nothing is
+ * consumed but by a success. */
+static ssize_t read_line(async_stream *stream, struct line *line)
+{
+    size_t seen = 0;
+
+    for (;;) {
+        size_t there = stream->end - stream->start;
+        if (there > 0) {
+            size_t length = find(line, stream->block + stream->start, there, seen);
+            if (length > 0) return take_kept_line(stream, line, length);
+            if (there > line->limit || (there == line->limit && !line->may_end))
+                return async__failf(ASYNC_ELIMIT, "there is no separator within %zu bytes",
+                                    line->limit);
+        }
+        seen = there;
+        line->fetch.op = (async__op){0};
+        line->fetch.taken = 0;
+        ssize_t n = there > 0 ? append(stream, line) : run(&line->fetch, try_fetch);
+        if (n <= 0) return n;
+        if (line->fetch.taken > 0) return (ssize_t)line->fetch.taken;
+        n = async__stream_again(stream);
+        if (n < 0) return n;
+    }
+}
+
+/* The same, but that the last line may end with the stream. */
+static ssize_t read_last_line(async_stream *stream, struct line *line)
+{
+    line->may_end = true;
+    ssize_t n = read_line(stream, line);
+    size_t there = stream->end - stream->start;
+    return n == 0 && there > 0 ? take_kept_line(stream, line, there) : n;
+}
+
+static struct line line_of(async_stream *stream, char *buffer, size_t size, const char *separator,
+                           size_t separator_size)
+{
+    return (struct line){
+        .fetch = {.stream = stream, .take = take_line, .buffer = buffer, .size = size},
+        .separator = separator,
+        .separator_size = separator_size,
+        .limit = size - 1,
+    };
+}
+
+ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
+                               const void *separator, size_t separator_size)
+{
+    int code = begin(stream);
+    if (code < 0) return async__stream_leave(stream, code);
+    if (size == 0 || separator_size == 0)
+        return end(stream, async__failf(-EINVAL, "readuntil: the %s has a size of 0",
+                                        size == 0 ? "buffer" : "separator"));
+
+    struct line line = line_of(stream, buffer, size, separator, separator_size);
+    ssize_t n = read_line(stream, &line);
+    if (n == 0)
+        n = async__failf(ASYNC_EINCOMPLETE,
+                         "the stream ended after %zu bytes, and before the separator",
+                         stream->end - stream->start);
+    return end(stream, n);
+}
+
+ssize_t async_stream_readline(async_stream *stream, char *buffer, size_t size)
+{
+    int code = begin(stream);
+    if (code < 0) return async__stream_leave(stream, code);
+    if (size == 0) return end(stream, async__failf(-EINVAL, "readline: the buffer has a size of 0"));
+
+    struct line line = line_of(stream, buffer, size, "\n", 1);
+    return end(stream, read_last_line(stream, &line));
+}
+
+/* ---- the lines of a stream ---- */
+
+struct lines {
+    async_iterator iterator;
+    async_stream *stream;
+    char *buffer;
+    size_t size;
+};
+
+static int next_line(async_iterator *iterator, void *value)
+{
+    struct lines *self = async__container(iterator, struct lines, iterator);
+    async_stream *stream = self->stream;
+
+    int code = begin(stream);
+    if (code < 0) return (int)async__stream_leave(stream, code);
+    struct line line = line_of(stream, self->buffer, ASYNC__PUT_BACK + 1, "\n", 1);
+    line.fetch.size = self->size;
+    line.grown = &self->buffer;
+    ssize_t n = end(stream, read_last_line(stream, &line));
+    self->size = line.fetch.size;
+    if (n <= 0) return (int)n;
+
+    char *text = self->buffer;
+    if (text[n - 1] == '\n') {
+        text[--n] = 0;
+        if (n > 0 && text[n - 1] == '\r') text[n - 1] = 0;
+    }
+    *(char **)value = text;
+    return 1;
+}
+
+static void close_lines(async_iterator *iterator)
+{
+    struct lines *self = async__container(iterator, struct lines, iterator);
+    async__stream_unref(self->stream);
+    async__free(self->buffer);
+    async__free(self);
+}
+
+async_iterator *async_stream_lines(async_stream *stream)
+{
+    struct lines *self = NULL;
+
+    if (!stream) {
+        /* The error of who should have made it tells more. */
+        if (!async__current || !async__current->last_code) async__fail(-EBADF);
+        return NULL;
+    }
+    self = async__alloc_zeroed(sizeof *self);
+    if (!self) {
+        async__failf(-ENOMEM, "no memory to read lines");
+        return NULL;
+    }
+    self->iterator = (async_iterator){.next = next_line, .close = close_lines};
+    self->stream = stream;
+    stream->references++; /* the loop's body may close it */
+    async__succeed();
+    return &self->iterator;
+}
+
+bool async_stream_at_eof(const async_stream *stream)
+{
+    return !stream || (stream->eof && stream->start == stream->end);
+}
