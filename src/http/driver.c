@@ -1,0 +1,280 @@
+/* driver.c - one CURLM on the loop.
+ *
+ * curl says which descriptors it wants to hear of (on_socket) and when it wants to be called in any case (on_timer); the loop calls
+ * curl_multi_socket_action, once for each descriptor that is ready, both directions together.
+ * What has finished by then is told to who waits for it.
+ *
+ * The loop keeps its interest in a descriptor after a watch is removed, so that a connection that is used again costs
+ * no epoll_ctl; for that it must hear of every close. curl announces those of its connections
+ * (on_close_socket), but not those of the pairs that its resolver's threads signal through: those
+ * are known by not having come from async__http_open_socket, and are forgotten when curl loses interest.
+ *
+ * Nothing here tells curl of a failure of ours: it would declare the whole CURLM dead. A timer that cannot be set becomes
+ * a kick, which is early but harmless; a descriptor that cannot be watched dooms its transfer. */
+#include "http_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- what has finished ---- */
+
+void async__http_finish(async_http_response *response, int code)
+{
+    async_http_session *session = response->session;
+
+    if (response->finished) return;
+    response->finished = true;
+    response->code = code;
+    response->paused = false;
+    if (response->running) {
+        response->running = false;
+        curl_multi_remove_handle(session->multi, response->easy);
+    }
+    async_timer_cancel(session->loop, &response->timeout);
+    async__free(response->upload_copy);
+    response->upload_copy = NULL;
+    async_event_set(&response->changed);
+}
+
+void async__http_doom(async_http_response *response, int code)
+{
+    async_http_session *session = response->session;
+
+    if (!session || response->finished) return;
+    if (!response->doom) response->doom = code;
+    session->doomed = true;
+    async_call_soon(session->loop, &session->kick);
+}
+
+static void collect(async_http_session *session)
+{
+    CURLMsg *message;
+    int left;
+
+    while ((message = curl_multi_info_read(session->multi, &left))) {
+        async_http_response *response = NULL;
+        CURLcode result = message->data.result;
+        if (message->msg != CURLMSG_DONE) continue;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &response);
+        async__http_finish(response, async__http_code(response, result));
+    }
+}
+
+/* With `all`, every transfer: the CURLM itself has failed. */
+static void end_doomed(async_http_session *session, int all)
+{
+    session->doomed = false;
+    for (async_http_response *response = session->open; response; response = response->next) {
+        if (!response->running) continue;
+        int code = response->doom ? response->doom : all;
+        if (code < 0) async__http_finish(response, code);
+    }
+}
+
+static void drive(async_http_session *session, curl_socket_t fd, int ready)
+{
+    int running;
+    CURLMcode code = curl_multi_socket_action(session->multi, fd, ready, &running);
+
+    collect(session);
+    if (code != CURLM_OK && code != CURLM_BAD_SOCKET)
+        end_doomed(session, code == CURLM_OUT_OF_MEMORY ? -ENOMEM : -EIO);
+    else if (session->doomed)
+        end_doomed(session, 0);
+}
+
+/* ---- time ---- */
+
+static void on_kick(async_callback *callback)
+{
+    drive(async__http_container(callback, async_http_session, kick), CURL_SOCKET_TIMEOUT, 0);
+}
+
+static void on_time(async_callback *callback)
+{
+    drive(async__http_container(callback, async_http_session, timer.callback),
+          CURL_SOCKET_TIMEOUT, 0);
+}
+
+static int on_timer(CURLM *multi, long milliseconds, void *data)
+{
+    async_http_session *session = data;
+    (void)multi;
+
+    if (milliseconds > 0 &&
+        async_call_later(session->loop, &session->timer, (double)milliseconds * 1e-3) < 0)
+        milliseconds = 0;
+    if (milliseconds <= 0) async_timer_cancel(session->loop, &session->timer);
+    if (milliseconds == 0)
+        async_call_soon(session->loop, &session->kick);
+    else if (!session->doomed)
+        async_callback_cancel(&session->kick);
+    return 0;
+}
+
+/* ---- descriptors ---- */
+
+static void on_ready(async_watch *watch, int which)
+{
+    struct async__http_socket *socket =
+        async__http_container(watch - which, struct async__http_socket, watch);
+    int ready = which == 0 ? CURL_CSELECT_IN : CURL_CSELECT_OUT;
+
+    if (async_callback_cancel(&socket->watch[!which].callback))
+        ready = CURL_CSELECT_IN | CURL_CSELECT_OUT;
+    drive(socket->session, watch->fd, ready); /* the socket may be gone after this */
+}
+
+static void on_readable(async_callback *callback)
+{
+    on_ready(async__http_container(callback, async_watch, callback), 0);
+}
+
+static void on_writable(async_callback *callback)
+{
+    on_ready(async__http_container(callback, async_watch, callback), 1);
+}
+
+static struct async__http_socket *find_socket(async_http_session *session, curl_socket_t fd)
+{
+    return fd >= 0 && fd < session->sockets_length ? session->sockets[fd] : NULL;
+}
+
+static struct async__http_socket *new_socket(async_http_session *session, curl_socket_t fd)
+{
+    if (fd >= session->sockets_length) {
+        int length = fd * 2 < 64 ? 64 : fd * 2;
+        void *grown = async__realloc(session->sockets, (size_t)length * sizeof *session->sockets);
+        if (!grown) return NULL;
+        session->sockets = grown;
+        memset(session->sockets + session->sockets_length, 0,
+               (size_t)(length - session->sockets_length) * sizeof *session->sockets);
+        session->sockets_length = length;
+    }
+    struct async__http_socket *socket = async__alloc_zeroed(sizeof *socket);
+    if (!socket) return NULL;
+    socket->session = session;
+    socket->watch[0].callback.run = on_readable;
+    socket->watch[1].callback.run = on_writable;
+    socket->watch[0].fd = socket->watch[1].fd = fd;
+    return session->sockets[fd] = socket;
+}
+
+static void remove_watches(struct async__http_socket *socket)
+{
+    for (int which = 0; which < 2; which++)
+        async_remove_watch(socket->session->loop, &socket->watch[which]);
+}
+
+static void forget_socket(struct async__http_socket *socket)
+{
+    async_http_session *session = socket->session;
+    int fd = socket->watch[0].fd;
+
+    remove_watches(socket);
+    async_forget_fd(session->loop, fd);
+    session->sockets[fd] = NULL;
+    async__free(socket);
+}
+
+static int watch_socket(struct async__http_socket *socket, int what)
+{
+    async_loop *loop = socket->session->loop;
+    bool want[2] = {what != CURL_POLL_OUT, what != CURL_POLL_IN};
+
+    for (int which = 0; which < 2; which++) {
+        async_watch *watch = &socket->watch[which];
+        int code = 0;
+        if (!want[which])
+            async_remove_watch(loop, watch);
+        else if (!watch->armed)
+            code = which == 0 ? async_add_reader(loop, watch->fd, watch)
+                              : async_add_writer(loop, watch->fd, watch);
+        if (code < 0) return code;
+    }
+    return 0;
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *unused)
+{
+    async_http_session *session = data;
+    struct async__http_socket *socket = find_socket(session, fd);
+    (void)unused;
+
+    if (what == CURL_POLL_REMOVE) {
+        if (socket && socket->announced)
+            remove_watches(socket);
+        else if (socket)
+            forget_socket(socket);
+        return 0;
+    }
+    if (!socket) socket = new_socket(session, fd);
+    int code = socket ? watch_socket(socket, what) : -ENOMEM;
+    if (code < 0) {
+        async_http_response *response = NULL;
+        curl_easy_getinfo(easy, CURLINFO_PRIVATE, &response);
+        if (response) async__http_doom(response, code);
+    }
+    return 0;
+}
+
+curl_socket_t async__http_open_socket(void *data, curlsocktype purpose,
+                                      struct curl_sockaddr *address)
+{
+    async_http_response *response = data;
+    (void)purpose;
+
+    int fd = ASYNC__CALL(socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                                address->protocol));
+    if (fd < 0) {
+        response->socket_code = -errno;
+        return CURL_SOCKET_BAD;
+    }
+    struct async__http_socket *socket = new_socket(response->session, fd);
+    if (!socket) {
+        response->socket_code = -ENOMEM;
+        close(fd);
+        return CURL_SOCKET_BAD;
+    }
+    socket->announced = true;
+    return fd;
+}
+
+static int on_close_socket(void *data, curl_socket_t fd)
+{
+    struct async__http_socket *socket = find_socket(data, fd);
+
+    if (socket) forget_socket(socket);
+    return close(fd);
+}
+
+/* ---- */
+
+void async__http_driver_setup(CURL *easy, async_http_session *session)
+{
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, session);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, async__http_open_socket);
+}
+
+CURLMcode async__http_driver_open(async_http_session *session)
+{
+    session->kick.run = on_kick;
+    session->timer.callback.run = on_time;
+    session->multi = curl_multi_init();
+    if (!session->multi) return CURLM_OUT_OF_MEMORY;
+    curl_multi_setopt(session->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(session->multi, CURLMOPT_SOCKETDATA, session);
+    curl_multi_setopt(session->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+    return curl_multi_setopt(session->multi, CURLMOPT_TIMERDATA, session);
+}
+
+void async__http_driver_close(async_http_session *session)
+{
+    for (int fd = 0; fd < session->sockets_length; fd++)
+        if (session->sockets[fd]) forget_socket(session->sockets[fd]);
+    async__free(session->sockets);
+    async_timer_cancel(session->loop, &session->timer);
+    async_callback_cancel(&session->kick);
+}

@@ -1,0 +1,167 @@
+/* response.c - what the user asks of a response.
+ *
+ * The body gathers in `filling`. async_http_read waits until all of it is there; the iterator hands out
+ * what has come so far by swapping `filling` with `held`, so that a chunk stays where it is while the next one gathers, and
+ * nothing is copied twice. Where `filling` had grown too long, curl was paused (receive.c) and is let go on here. */
+#include "http_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+/* ---- the head ---- */
+
+int async_http_status(const async_http_response *response)
+{
+    return response->status;
+}
+
+const char *async_http_reason(const async_http_response *response)
+{
+    return response->heads.length ? response->heads.data + response->reason : "";
+}
+
+const char *async_http_version(const async_http_response *response)
+{
+    return response->version;
+}
+
+const char *async_http_url(const async_http_response *response)
+{
+    char *url = NULL;
+    curl_easy_getinfo(response->easy, CURLINFO_EFFECTIVE_URL, &url);
+    return url ? url : "";
+}
+
+size_t async_http_header_count(const async_http_response *response)
+{
+    return response->index.length / sizeof(uint32_t);
+}
+
+bool async_http_header_at(const async_http_response *response, size_t index, const char **name,
+                          const char **value)
+{
+    uint32_t begin;
+
+    if (index >= async_http_header_count(response)) return false;
+    memcpy(&begin, response->index.data + index * sizeof begin, sizeof begin);
+    const char *found = response->heads.data + begin;
+    if (name) *name = found;
+    if (value) *value = found + strlen(found) + 1;
+    return true;
+}
+
+const char *async_http_header(const async_http_response *response, const char *wanted)
+{
+    const char *name, *value;
+
+    for (size_t i = 0; async_http_header_at(response, i, &name, &value); i++)
+        if (strcasecmp(name, wanted) == 0) return value;
+    return NULL;
+}
+
+int async_http_raise_for_status(const async_http_response *response)
+{
+    char text[256];
+
+    if (response->status < 400) return 0;
+    snprintf(text, sizeof text, "%d %s", response->status, async_http_reason(response));
+    return async__http_raise_for(response->method, async_http_url(response), ASYNC_EHTTP, text,
+                                 NULL);
+}
+
+/* ---- the body ---- */
+
+int async__http_wait(async_http_response *response)
+{
+    async_event_clear(&response->changed);
+    return async_event_wait(&response->changed);
+}
+
+/* There is room again. */
+static void resume(async_http_response *response)
+{
+    if (!response->paused || response->finished) return;
+    response->paused = false;
+    CURLcode bad = curl_easy_pause(response->easy, CURLPAUSE_CONT);
+    if (bad != CURLE_OK) async__http_finish(response, async__http_code(response, bad));
+}
+
+int async__http_next_chunk(async_iterator *self, void *value)
+{
+    async_http_response *response = async__http_container(self, async_http_response, chunks);
+    async_http_chunk *chunk = value;
+    int code = 0;
+
+    if (response->filling.length > 0 || response->finished)
+        code = async_checkpoint();
+    else
+        while (code == 0 && response->filling.length == 0 && !response->finished)
+            code = async__http_wait(response);
+    if (code < 0) return code;
+    if (response->filling.length == 0 || response->whole)
+        return response->code < 0 ? async__http_raise(response, response->code) : 0;
+
+    struct async__http_buffer taken = response->filling;
+    response->filling = response->held;
+    response->filling.length = 0;
+    response->held = taken;
+    chunk->data = taken.data;
+    chunk->size = taken.length;
+    resume(response);
+    return 1;
+}
+
+async_iterator *async_http_chunks(async_http_response *response)
+{
+    return response ? &response->chunks : NULL;
+}
+
+/* The limit holds for what has come already as well. */
+static void want_whole(async_http_response *response)
+{
+    size_t max = response->session ? response->session->max_body : 0;
+
+    response->whole = true;
+    if (max && response->filling.length > max) {
+        async__http_finish(response, -EMSGSIZE);
+        response->code = -EMSGSIZE;
+        async__http_detail(response, ASYNC__HTTP_TOO_LARGE);
+    }
+    resume(response);
+}
+
+const void *async_http_read(async_http_response *response, size_t *size)
+{
+    int code = 0;
+
+    if (size) *size = 0;
+    if (!response) return NULL;
+    if (!response->whole) want_whole(response);
+    if (response->finished) code = async_checkpoint();
+    while (code == 0 && !response->finished)
+        code = async__http_wait(response);
+    if (code < 0) {
+        response->whole = response->finished;
+        return NULL;
+    }
+    if (response->code < 0) {
+        async__http_raise(response, response->code);
+        return NULL;
+    }
+    if (!response->filling.data) return "";
+    response->filling.data[response->filling.length] = 0; /* receive.c keeps a byte for it */
+    if (size) *size = response->filling.length;
+    return response->filling.data;
+}
+
+const char *async_http_text(async_http_response *response)
+{
+    const char *text = async_http_read(response, NULL);
+
+    if (text) return text;
+    /* A block that could not be entered is how the public face says "an error that nobody saw". */
+    async_with (async_http_response *, none, NULL, async_http_response_close)
+        (void)none;
+    return "";
+}

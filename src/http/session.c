@@ -1,0 +1,352 @@
+/* session.c - a session: its options, its pool of responses, its end.
+ *
+ * The options are set once, on a model handle; the handle of a new response is a copy of it. Responses that are closed keep their
+ * handle and their small buffers and wait in a pool, so that a request that follows another allocates
+ * nothing of ours and sets only what is its own. */
+#include "http_internal.h"
+
+#include <limits.h>
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+
+static void global_init(void)
+{
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+int async__http_seconds(double seconds, double otherwise, double *result)
+{
+    if (isnan(seconds) || seconds < 0) return -EINVAL;
+    *result = seconds == 0 ? otherwise : seconds;
+    return 0;
+}
+
+static bool token_char(char c)
+{
+    return c > ' ' && c < 127 && !strchr("()<>@,;:\\\"/[]?={}", c);
+}
+
+/* "Name: value", "Name:" or "Name;". A line break in it would be a header, or a request, of somebody else's. */
+bool async__http_header_ok(const char *line)
+{
+    size_t name = 0;
+
+    while (token_char(line[name]))
+        name++;
+    if (name == 0 || (line[name] != ':' && line[name] != ';')) return false;
+    return !strpbrk(line + name, "\r\n");
+}
+
+/* ---- options ---- */
+
+static CURLcode set_tls(CURL *model, const async_http_session_options *options)
+{
+    CURLcode bad = curl_easy_setopt(model, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+
+    if (options->insecure_skip_verify) {
+        curl_easy_setopt(model, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl_easy_setopt(model, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
+    /* Either one in place of both of the system's. */
+    if (options->ca_file || options->ca_path) {
+        bad |= curl_easy_setopt(model, CURLOPT_CAINFO, options->ca_file);
+        bad |= curl_easy_setopt(model, CURLOPT_CAPATH, options->ca_path);
+    }
+    if (options->certificate) bad |= curl_easy_setopt(model, CURLOPT_SSLCERT, options->certificate);
+    if (options->key) bad |= curl_easy_setopt(model, CURLOPT_SSLKEY, options->key);
+    if (options->key_password)
+        bad |= curl_easy_setopt(model, CURLOPT_KEYPASSWD, options->key_password);
+    return bad;
+}
+
+static CURLcode set_proxy(CURL *model, const async_http_session_options *options)
+{
+    if (options->proxy) return curl_easy_setopt(model, CURLOPT_PROXY, options->proxy);
+    if (options->proxy_from_environment) return CURLE_OK;
+    return curl_easy_setopt(model, CURLOPT_PROXY, "");
+}
+
+static CURLcode set_http(CURL *model, const async_http_session_options *options)
+{
+    const char *agent = options->user_agent ? options->user_agent : "casyncio/" ASYNC_VERSION;
+    CURLcode bad = CURLE_OK;
+
+    bad |= curl_easy_setopt(model, CURLOPT_PROTOCOLS_STR, "http,https");
+    bad |= curl_easy_setopt(model, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+    bad |= curl_easy_setopt(model, CURLOPT_USERAGENT, *agent ? agent : NULL);
+    if (!options->no_decompress) bad |= curl_easy_setopt(model, CURLOPT_ACCEPT_ENCODING, "");
+    bad |= curl_easy_setopt(model, CURLOPT_HTTP_VERSION,
+                            options->http2 ? (long)CURL_HTTP_VERSION_2TLS
+                                           : (long)CURL_HTTP_VERSION_1_1);
+    bad |= curl_easy_setopt(model, CURLOPT_PIPEWAIT, options->http2 ? 1L : 0L);
+    bad |= curl_easy_setopt(model, CURLOPT_MAXREDIRS,
+                            options->max_redirects ? (long)options->max_redirects : 10L);
+    bad |= curl_easy_setopt(model, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    return bad;
+}
+
+static CURLcode set_behaviour(async_http_session *session, double connect_timeout)
+{
+    CURL *model = session->model;
+    double milliseconds = ceil(connect_timeout * 1e3);
+    CURLcode bad = CURLE_OK;
+
+    if (!(milliseconds < INT_MAX)) milliseconds = INT_MAX;
+    bad |= curl_easy_setopt(model, CURLOPT_CONNECTTIMEOUT_MS, (long)milliseconds);
+    bad |= curl_easy_setopt(model, CURLOPT_NOSIGNAL, 1L);
+    /* A look-up that is abandoned goes on in its thread, which cleans up after itself; without this to cancel would wait for it. */
+    bad |= curl_easy_setopt(model, CURLOPT_QUICK_EXIT, 1L);
+    bad |= curl_easy_setopt(model, CURLOPT_HEADERFUNCTION, async__http_on_header);
+    bad |= curl_easy_setopt(model, CURLOPT_WRITEFUNCTION, async__http_on_body);
+    bad |= curl_easy_setopt(model, CURLOPT_READFUNCTION, async__http_on_upload);
+    bad |= curl_easy_setopt(model, CURLOPT_SEEKFUNCTION, async__http_on_rewind);
+    async__http_driver_setup(model, session);
+    return bad;
+}
+
+static int add_header(async_http_session *session, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(session->headers, line);
+
+    if (!longer) return -ENOMEM;
+    session->headers = longer;
+    return 0;
+}
+
+/* curl would ask the server whether it wants a body of more than a megabyte, and wait a second for its word. */
+static int set_headers(async_http_session *session, const char *const *headers)
+{
+    int code = add_header(session, "Expect:");
+
+    for (; headers && *headers && code == 0; headers++)
+        code = add_header(session, *headers);
+    return code;
+}
+
+static void set_limits(async_http_session *session, const async_http_session_options *options)
+{
+    long total = options->connections == 0 ? 100 : options->connections;
+
+    session->pool_max = total > 0 && total < 100 ? (int)total : 100;
+    if (total > 0) {
+        curl_multi_setopt(session->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, total);
+        curl_multi_setopt(session->multi, CURLMOPT_MAXCONNECTS, total);
+    }
+    if (options->connections_per_host > 0)
+        curl_multi_setopt(session->multi, CURLMOPT_MAX_HOST_CONNECTIONS,
+                          (long)options->connections_per_host);
+    session->max_body = options->max_body;
+    session->cookies = !options->no_cookies;
+}
+
+static int check_options(const async_http_session_options *options)
+{
+    for (const char *const *header = options->headers; header && *header; header++)
+        if (!async__http_header_ok(*header))
+            return async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP session: bad header: %.200s",
+                                  *header);
+    if (options->user_agent && strpbrk(options->user_agent, "\r\n"))
+        return async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP session: bad user agent");
+    if (options->max_redirects < 0 || options->connections < -1 ||
+        options->connections_per_host < 0)
+        return async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP session: a limit is negative");
+    return 0;
+}
+
+/* ---- making and closing ---- */
+
+static int open_session(async_http_session *session, const async_http_session_options *options)
+{
+    double connect_timeout;
+    int code = check_options(options);
+    if (code < 0) return code;
+    if (async__http_seconds(options->timeout, 300, &session->timeout) < 0 ||
+        async__http_seconds(options->connect_timeout, 30, &connect_timeout) < 0)
+        return async_raise_at(NULL, 0, NULL, -EINVAL,
+                              "HTTP session: a timeout is negative or not a number");
+
+    if (async__http_driver_open(session) != CURLM_OK) return -ENOMEM;
+    session->share = curl_share_init();
+    session->model = curl_easy_init();
+    if (!session->share || !session->model) return -ENOMEM;
+    curl_share_setopt(session->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
+    if (!options->no_cookies)
+        curl_share_setopt(session->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_COOKIE);
+    set_limits(session, options);
+    code = set_headers(session, options->headers);
+    if (code < 0) return code;
+    CURLcode bad = set_tls(session->model, options) | set_proxy(session->model, options) |
+                   set_http(session->model, options) | set_behaviour(session, connect_timeout);
+    return bad == CURLE_OK ? 0 : -ENOMEM;
+}
+
+static void free_session(async_http_session *session)
+{
+    while (session->pool) {
+        async_http_response *response = session->pool;
+        session->pool = response->next;
+        async__http_response_free(response);
+    }
+    if (session->multi) curl_multi_cleanup(session->multi);
+    async__http_driver_close(session);
+    if (session->model) curl_easy_cleanup(session->model);
+    if (session->share) curl_share_cleanup(session->share);
+    curl_slist_free_all(session->headers);
+    async__free(session);
+}
+
+async_http_session *async_http_session_new(const async_http_session_options *options)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    async_loop *loop = async_current_task() ? async_get_running_loop() : NULL;
+    if (!loop) return NULL;
+
+    pthread_once(&once, global_init);
+    async_http_session *session = async__alloc_zeroed(sizeof *session);
+    int code = -ENOMEM;
+    if (session) {
+        session->loop = loop;
+        code = open_session(session, options ? options : &(async_http_session_options){0});
+        if (code == 0) return session;
+        free_session(session);
+    }
+    if (code == -ENOMEM) async_raise_at(NULL, 0, NULL, code, "%s", async_strerror(code));
+    return NULL;
+}
+
+/* A response that outlives its session keeps its handle, for its URL, but nothing of the session's. */
+static void orphan(async_http_response *response)
+{
+    if (!response->finished) {
+        async__http_finish(response, -ECONNABORTED);
+        async__http_detail(response, "the session was closed");
+    }
+    curl_easy_setopt(response->easy, CURLOPT_SHARE, NULL);
+    response->session = NULL;
+}
+
+void async_http_session_close(async_http_session *session)
+{
+    if (!session) return;
+    while (session->open) {
+        async_http_response *response = session->open;
+        session->open = response->next;
+        orphan(response);
+        response->next = response->previous = NULL;
+    }
+    free_session(session);
+}
+
+/* ---- responses: new, closed, used again ---- */
+
+static void on_timeout(async_callback *callback)
+{
+    async_http_response *response =
+        async__http_container(callback, async_http_response, timeout.callback);
+
+    async__http_finish(response, -ETIMEDOUT);
+    async__http_detail(response, "not complete in time");
+}
+
+static async_http_response *new_response(async_http_session *session)
+{
+    async_http_response *response = async__alloc_zeroed(sizeof *response);
+    if (!response) return NULL;
+    response->easy = curl_easy_duphandle(session->model);
+    if (!response->easy) {
+        async__free(response);
+        return NULL;
+    }
+    response->timeout.callback.run = on_timeout;
+    response->chunks.next = async__http_next_chunk;
+
+    CURL *easy = response->easy;
+    CURLcode bad = CURLE_OK;
+    bad |= curl_easy_setopt(easy, CURLOPT_PRIVATE, response);
+    bad |= curl_easy_setopt(easy, CURLOPT_HEADERDATA, response);
+    bad |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, response);
+    bad |= curl_easy_setopt(easy, CURLOPT_READDATA, response);
+    bad |= curl_easy_setopt(easy, CURLOPT_SEEKDATA, response);
+    bad |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, response);
+    bad |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, response->detail);
+    bad |= curl_easy_setopt(easy, CURLOPT_SHARE, session->share);
+    if (session->cookies) bad |= curl_easy_setopt(easy, CURLOPT_COOKIEFILE, "");
+    if (bad == CURLE_OK) return response;
+    async__http_response_free(response);
+    return NULL;
+}
+
+async_http_response *async__http_response_take(async_http_session *session)
+{
+    async_http_response *response = session->pool;
+
+    if (response) {
+        session->pool = response->next;
+        session->pooled--;
+    } else {
+        response = new_response(session);
+        if (!response) return NULL;
+    }
+    response->session = session;
+    response->previous = NULL;
+    response->next = session->open;
+    if (session->open) session->open->previous = response;
+    session->open = response;
+
+    response->running = response->finished = response->headers_done = response->paused = false;
+    response->whole = response->receiving = false;
+    response->code = response->doom = response->socket_code = response->status = 0;
+    response->changed = (async_event)ASYNC_EVENT_INIT;
+    response->heads.length = response->index.length = 0;
+    response->filling.length = response->held.length = 0;
+    response->content_length = 0;
+    response->upload = response->why = NULL;
+    response->detail[0] = 0;
+    return response;
+}
+
+static void shrink(struct async__http_buffer *buffer)
+{
+    if (buffer->capacity <= ASYNC__HTTP_RECYCLED) return;
+    async__free(buffer->data);
+    *buffer = (struct async__http_buffer){0};
+}
+
+void async__http_response_free(async_http_response *response)
+{
+    curl_easy_cleanup(response->easy);
+    async__free(response->heads.data);
+    async__free(response->index.data);
+    async__free(response->filling.data);
+    async__free(response->held.data);
+    async__free(response->upload_copy);
+    async__free(response);
+}
+
+void async_http_response_close(async_http_response *response)
+{
+    if (!response) return;
+    async_http_session *session = response->session;
+    if (!session) {
+        async__http_response_free(response);
+        return;
+    }
+    async__http_finish(response, -ECANCELED);
+    if (response->next) response->next->previous = response->previous;
+    if (response->previous)
+        response->previous->next = response->next;
+    else
+        session->open = response->next;
+    if (session->pooled >= session->pool_max) {
+        async__http_response_free(response);
+        return;
+    }
+    shrink(&response->heads);
+    shrink(&response->index);
+    shrink(&response->filling);
+    shrink(&response->held);
+    response->next = session->pool;
+    session->pool = response;
+    session->pooled++;
+}
