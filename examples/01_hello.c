@@ -1,0 +1,17 @@
+/* A coroutine, and the event loop that runs it. asyncio: asyncio.run, asyncio.sleep */
+#include <casyncio.h>
+#include <err.h>
+#include <stdio.h>
+
+static int say_hello(void *unused)
+{
+    puts("Hello");
+    async_sleep(1.0); /* seconds, as in asyncio */
+    puts("World");
+    return 0;
+}
+
+int main(void)
+{
+    if (async_run(say_hello, NULL) < 0) errx(1, "%s", async_run_error_message());
+}

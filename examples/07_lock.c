@@ -1,0 +1,27 @@
+/* Two tasks and one lock. asyncio: asyncio.Lock, async with lock */
+#include <casyncio.h>
+#include <err.h>
+#include <stdio.h>
+
+static async_lock lock; /* all zeros: it is free */
+
+static int use_lock(void *unused)
+{
+    async_with_lock (&lock) {
+        puts("Lock acquired");
+        if (async_sleep(1.0) < 0) return async_error_code(); /* this, too, releases the lock */
+    }
+    if (async_error_code() < 0) return async_error_code(); /* it never got the lock */
+    puts("Lock released");
+    return 0;
+}
+
+static int main_task(void *unused)
+{
+    return async_gather(async_create_task(use_lock, NULL), async_create_task(use_lock, NULL));
+}
+
+int main(void)
+{
+    if (async_run(main_task, NULL) < 0) errx(1, "%s", async_run_error_message());
+}

@@ -1,0 +1,41 @@
+/* A file that is closed however the block is left. aiofiles: async with aiofiles.open(path) */
+#include <casyncio.h>
+#include <err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static int write_lines(const char *path, int count)
+{
+    async_with (async_file *, file, async_open(path, "w"), async_file_close)
+        for (int i = 1; i <= count; i++)
+            if (async_file_printf(file, "This is line %d\n", i) < 0) return async_error_code();
+    return async_error_code(); /* 0, or why it could not be opened */
+}
+
+static int count_lines(const char *path)
+{
+    int count = 0;
+    async_with (async_file *, file, async_open(path, "r"), async_file_close)
+        async_for (char *, line, async_file_lines(file))
+            printf("%d: %s\n", ++count, line);
+    return async_error_code() < 0 ? async_error_code() : count;
+}
+
+static int main_task(void *path)
+{
+    if (write_lines(path, 5) < 0) return async_error_code();
+    int count = count_lines(path);
+    if (count >= 0) printf("%d lines\n", count);
+    return count;
+}
+
+int main(int argc, char **argv)
+{
+    char scratch[] = "/tmp/11_files-XXXXXX";
+    const char *path = argc > 1 ? argv[1] : scratch;
+    if (argc == 1 && close(mkstemp(scratch)) < 0) err(1, "%s", scratch);
+    int code = async_run(main_task, (void *)path);
+    if (argc == 1) unlink(scratch);
+    if (code < 0) errx(1, "%s", async_run_error_message());
+}
