@@ -145,7 +145,8 @@ static void on_wake(async_callback *callback)
     /* Reset before the queues are looked at: what comes later writes again. */
     while (read(loop->wake_fd, &count, sizeof count) < 0 && errno == EINTR)
         ;
-    atomic_store(&loop->woken, false);
+    /* An exchange, not a store: the loads below must not go before it. */
+    atomic_exchange(&loop->woken, false);
     async__signals_dispatch(loop);
     async__take_incoming(loop);
 }

@@ -1,8 +1,8 @@
 /* pool.c - threads for what cannot be done without blocking.
  *
  * A loop has up to two pools: the executor, for the user's work, and the resolver, for getaddrinfo
- * (so that slow work cannot starve name look-ups, nor a dead name server the work). A pool serves one
- * loop, and all its functions are called in that loop's thread.
+ * (so that slow work cannot starve name look-ups, nor a dead name server the work). A pool serves
+ * one loop, and all its functions are called in that loop's thread.
  *
  * The life of a job is its state, which the pool's mutex protects:
  *
@@ -10,15 +10,15 @@
  *                          |           |
  *                          +-----------+-> ABANDONED -> IDLE, drop()
  *
- * A worker goes to FINISHED and hands job->callback to the loop in one step under the mutex. So the
- * loop's thread never meets a job that has finished but is not yet on its way to the loop, and
- * once async__pool_close has marked a job ABANDONED, its thread will not touch the loop again.
- * To abandon a job is no more than to change its state: whoever holds it next, the worker at the end
+ * A worker goes to FINISHED and hands job->callback to the loop in one step under the mutex. So
+ * the loop's thread never meets a job that has finished but is not yet on its way to the loop, and
+ * once async__pool_close has marked a job ABANDONED, its thread will not touch the loop again. To
+ * abandon a job is no more than to change its state: whoever holds it next, the worker at the end
  * of the work or the loop when the callback comes round, sees that and calls drop.
  *
- * The pool is counted: one reference is the loop's, one each worker's. A worker that is stuck when the
- * loop closes (a name server that does not answer takes half a minute) is detached, and the last one
- * to leave frees the pool. */
+ * The pool is counted: one reference is the loop's, one each worker's. A worker that is stuck when
+ * the loop closes (a name server that does not answer takes half a minute) is detached, and the
+ * last one to leave frees the pool. */
 #include "loop_internal.h"
 
 #include <pthread.h>
@@ -31,15 +31,16 @@
 
 enum { IDLE, QUEUED, RUNNING, FINISHED, ABANDONED };
 
+/* gcc's libtsan keeps 780 KiB of each thread's stack for itself. */
 #ifdef __SANITIZE_THREAD__
-#define SANITIZER_SHARE (1024 * 1024) /* gcc's libtsan keeps 780 KiB of each thread's stack for itself */
+#define SANITIZER_SHARE (1024 * 1024)
 #else
 #define SANITIZER_SHARE 0
 #endif
 
 enum {
-    /* Address space, committed page by page. getaddrinfo needs 12 KiB of it on its own, and some of the
-     * modules that nsswitch.conf may bring in need some hundred. */
+    /* Address space, committed page by page. getaddrinfo needs 12 KiB of it on its own, and some
+     * of the modules that nsswitch.conf may bring in need some hundred. */
     STACK_SIZE = 1024 * 1024 + SANITIZER_SHARE,
     MAX_THREADS = 32,
     NAME_SIZE = 16, /* the kernel's limit, TASK_COMM_LEN */
@@ -84,18 +85,24 @@ static void enqueue(struct async__pool *pool, async_job *job)
     job->state = QUEUED;
     job->next = NULL;
     job->prev = pool->last;
-    if (pool->last) pool->last->next = job;
-    else pool->first = job;
+    if (pool->last)
+        pool->last->next = job;
+    else
+        pool->first = job;
     pool->last = job;
     pool->queued++;
 }
 
 static void dequeue(struct async__pool *pool, async_job *job)
 {
-    if (job->prev) job->prev->next = job->next;
-    else pool->first = job->next;
-    if (job->next) job->next->prev = job->prev;
-    else pool->last = job->prev;
+    if (job->prev)
+        job->prev->next = job->next;
+    else
+        pool->first = job->next;
+    if (job->next)
+        job->next->prev = job->prev;
+    else
+        pool->last = job->prev;
     job->next = job->prev = NULL;
     pool->queued--;
 }
@@ -109,8 +116,8 @@ static void drop(async_job *job)
     if (job->drop) job->drop(job);
 }
 
-/* job->callback, in the loop. No lock: the worker is through with the job, and what it wrote came here
- * with the callback. */
+/* job->callback, in the loop. No lock: the worker is through with the job, and what it wrote came
+ * here with the callback. */
 static void deliver(async_callback *callback)
 {
     async_job *job = async__container(callback, async_job, callback);
@@ -162,7 +169,8 @@ static void *worker_main(void *argument)
 
     pthread_mutex_lock(&pool->mutex);
     for (;;) {
-        while (!pool->first && !pool->closing) pthread_cond_wait(&pool->wanted, &pool->mutex);
+        while (!pool->first && !pool->closing)
+            pthread_cond_wait(&pool->wanted, &pool->mutex);
         if (pool->closing) break;
         run_first(pool, self);
     }
@@ -174,14 +182,15 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-/* Signals go to the program's own threads, so that nobody's handler runs on a stack of ours. Faults stay
- * open: a blocked one would kill the process before any handler could report it. */
+/* Signals go to the program's own threads, so that nobody's handler runs on a stack of ours.
+ * Faults stay open: a blocked one would kill the process before any handler could report it. */
 static void block_signals(sigset_t *before)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
     sigset_t set;
     sigfillset(&set);
-    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&set, faults[i]);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&set, faults[i]);
     pthread_sigmask(SIG_SETMASK, &set, before);
 }
 
@@ -224,8 +233,10 @@ static unsigned default_threads(void)
 {
     cpu_set_t set;
     long processors;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) processors = CPU_COUNT(&set);
-    else processors = sysconf(_SC_NPROCESSORS_ONLN); /* more of them than the set has room for */
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        processors = CPU_COUNT(&set);
+    else
+        processors = sysconf(_SC_NPROCESSORS_ONLN); /* more of them than the set has room for */
     if (processors < 1) processors = 1;
     return processors + 4 < MAX_THREADS ? (unsigned)processors + 4 : MAX_THREADS;
 }
@@ -273,8 +284,8 @@ int async__pool_submit(struct async__pool *pool, async_loop *loop, async_job *jo
     return 0;
 }
 
-/* Drops the finished jobs whose callbacks the loop has not run; they are on their way to it or in its
- * ready queue. First all are taken out, as a drop may well change that queue. */
+/* Drops the finished jobs whose callbacks the loop has not run; they are on their way to it or in
+ * its ready queue. First all are taken out, as a drop may well change that queue. */
 static void drop_finished(struct async__pool *pool)
 {
     async_loop *loop = pool->loop;
@@ -298,8 +309,8 @@ static void drop_finished(struct async__pool *pool)
     }
 }
 
-/* Marks what runs as abandoned, and gives the workers that are to be joined: all that will end soon,
- * or, if `wait`, all. The others are on their own from here. The mutex is held. */
+/* Marks what runs as abandoned, and gives the workers that are to be joined: all that will end
+ * soon, or, if `wait`, all. The others are on their own from here. The mutex is held. */
 static struct worker *part_with_workers(struct async__pool *pool, bool wait)
 {
     struct worker *joined = NULL, *worker, *next;
@@ -324,7 +335,7 @@ static struct worker *part_with_workers(struct async__pool *pool, bool wait)
 void async__pool_close(struct async__pool *pool, bool wait)
 {
     if (!pool) return;
-    /* In a child after fork the threads are not there to be joined, and one may have held the mutex. */
+    /* In a child after fork there are no threads to join, and one may have held the mutex. */
     if (pool->process != getpid()) return;
 
     pthread_mutex_lock(&pool->mutex);

@@ -1,8 +1,9 @@
 /* resolver.c - names to addresses, by the system's own getaddrinfo.
  *
- * Only getaddrinfo knows all that a system is set up to do (hosts, nsswitch, mDNS, resolv.conf's rules),
- * and it blocks, for up to half a minute where a name server does not answer. So it runs in threads,
- * and a look-up that nobody waits for any more is abandoned: its thread frees it when it comes back.
+ * Only getaddrinfo knows all that a system is set up to do (hosts, nsswitch, mDNS, resolv.conf's
+ * rules), and it blocks, for up to half a minute where a name server does not answer. So it runs
+ * in threads, and a look-up that nobody waits for any more is abandoned: its thread frees it when
+ * it comes back.
  *
  * Numeric addresses need none of this: async__lookup_numeric answers at once. */
 #include "loop_internal.h"
@@ -12,9 +13,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* A look-up uses no processor worth the name, it waits. One thread would let one dead name hold up all
- * the others. Four let three be dead at once; many more would only ask a name server that cannot keep
- * up more often, and each costs a stack and a socket. */
+/* A look-up uses no processor worth the name, it waits. One thread would let one dead name hold up
+ * all the others. Four let three be dead at once; many more would only ask a name server that
+ * cannot keep up more often, and each costs a stack and a socket. */
 enum { RESOLVER_THREADS = 4 };
 
 static char *copy(const char *text)
@@ -86,16 +87,13 @@ failed:
     return NULL;
 }
 
-void async__lookup_abandon(struct async__lookup *lookup)
-{
-    async_job_abandon(&lookup->job);
-}
+void async__lookup_abandon(struct async__lookup *lookup) { async_job_abandon(&lookup->job); }
 
 int async__lookup_numeric(const char *host, const char *service, int family, int type, int protocol,
                           int flags, struct addrinfo **list)
 {
-    /* AI_ADDRCONFIG has glibc ask the kernel for all addresses of the machine, only to refuse ::1 on one
-     * that has no other IPv6 address. */
+    /* AI_ADDRCONFIG has glibc ask the kernel for all addresses of the machine, only to refuse ::1
+     * on one that has no other IPv6 address. */
     struct addrinfo hints = {
         .ai_family = family,
         .ai_socktype = type,
@@ -126,9 +124,8 @@ int async__lookup_error(int eai, int system_error)
 #endif
         return -EAFNOSUPPORT;
     case EAI_SOCKTYPE: return -ESOCKTNOSUPPORT;
-    case EAI_BADFLAGS:
-    case EAI_SERVICE: /* no such service, or not for this type of socket */
-        return -EINVAL;
+    case EAI_BADFLAGS: return -EINVAL;
+    case EAI_SERVICE: return -EINVAL; /* no such service, or not for this type of socket */
     default: return ASYNC_ENAME;
     }
 }

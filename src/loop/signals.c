@@ -1,16 +1,18 @@
 /* signals.c - signals as callbacks in a loop.
  *
- * Dispositions belong to the process, and so does the table here: it says which loop each signal goes to.
- * The handler sets a bit in that loop's state and wakes it; the rest happens in the loop's thread.
+ * Dispositions belong to the process, and so does the table here: it says which loop each signal
+ * goes to. The handler sets a bit in that loop's state and wakes it; the rest happens in the
+ * loop's thread.
  *
- * The handler may run in any thread, also while the loop's own thread takes the loop away. So it counts
- * itself in before it reads the table, and whoever removes a loop from the table waits until all that
- * were in have left: a handler has either seen that the loop is gone, or is done with it. It blocks all
- * signals, so nothing can keep it from leaving.
+ * The handler may run in any thread, also while the loop's own thread takes the loop away. So it
+ * counts itself in before it reads the table, and whoever removes a loop from the table waits
+ * until all that were in have left: a handler has either seen that the loop is gone, or is done
+ * with it. It blocks all signals, so nothing can keep it from leaving.
  *
- * A child shares the parent's eventfd after fork: our handler there would wake the parent. So a fork
- * gives the child the dispositions of before and an empty table. Children that are made behind
- * fork's back (vfork, clone) are told by their process id, and hand the signal back in the same way. */
+ * A child shares the parent's eventfd after fork: our handler there would wake the parent. So a
+ * fork gives the child the dispositions of before and an empty table. Children that are made
+ * behind fork's back (vfork, clone) are told by their process id, and hand the signal back in the
+ * same way. */
 #include "loop_internal.h"
 
 #include <pthread.h>
@@ -48,7 +50,7 @@ static void arrived(int number)
     pid_t here = getpid();
     if (here != atomic_load(&process)) {
         sigaction(number, &slot->previous, NULL);
-        kill(here, number); /* comes as soon as this returns; raise would need a thread id that is true */
+        kill(here, number); /* not raise: musl's believes a thread id that is the parent's */
     } else {
         atomic_fetch_add(&slot->inside, 1);
         async_loop *loop = atomic_load(&slot->loop);
@@ -97,8 +99,9 @@ static void start(void)
 static int install(async_loop *loop, int number)
 {
     struct slot *slot = &table[number];
-    /* No SA_ONSTACK: the handler is small, and valgrind (3.19), where a thread has no alternate stack,
-     * then does not let the main stack grow to take the signal's frame, and ends the program. */
+    /* No SA_ONSTACK: the handler is small, and valgrind (3.19), where a thread has no alternate
+     * stack, then does not let the main stack grow to take the signal's frame, and ends the
+     * program. */
     struct sigaction action = {.sa_handler = arrived, .sa_flags = SA_RESTART};
     async_loop *nobody = NULL;
     if (!atomic_compare_exchange_strong(&slot->loop, &nobody, loop)) return -EBUSY;
@@ -122,7 +125,8 @@ static void uninstall(async_loop *loop, int number)
     restore(number);
     atomic_store(&slot->loop, NULL);
     /* Not sched_yield: a real-time thread would yield to nobody who is in there. */
-    while (atomic_load(&slot->inside) > 0) nanosleep(&moment, NULL);
+    while (atomic_load(&slot->inside) > 0)
+        nanosleep(&moment, NULL);
     atomic_fetch_and(&loop->signal_state->pending, ~bit(number));
 }
 
