@@ -237,7 +237,7 @@ static void test_several_signals_at_once(void **state)
 {
     (void)state;
     async_loop *loop = new_loop();
-    int numbers[] = {SIGUSR1, SIGUSR2, SIGHUP, SIGCHLD, 63};
+    int numbers[] = {SIGUSR1, SIGUSR2, SIGHUP, SIGCHLD, SIGRTMIN + 1};
     enum { COUNT = sizeof numbers / sizeof *numbers };
     struct catcher catchers[COUNT];
     for (int i = 0; i < COUNT; i++) {
