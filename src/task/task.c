@@ -15,6 +15,8 @@
 
 /* ---- the layer ---- */
 
+static void end_quarantine(struct async__tasks *tasks);
+
 /* For the message of a stack overflow: in a signal handler, so that only plain code will do. */
 static const char *overflowing_task(void)
 {
@@ -74,6 +76,7 @@ void async__tasks_close(async_loop *loop)
     if (tasks->watches_overflow) async__overflow_release();
     while (tasks->unclaimed)
         async__task_release(tasks->unclaimed);
+    end_quarantine(tasks);
     async__stack_pool_free(tasks->stacks);
     async__fiber_destroy(&tasks->main);
     async__free(tasks);
@@ -137,6 +140,29 @@ static void report_lost(async_task *task, const char *what)
     async__report(async__loop_of(task), task->result, message);
 }
 
+/* In a debug build a handle that has been released stays recognisable for a while: its memory goes
+ * back to the pool only when ASYNC__QUARANTINE others have been released after it. */
+static void give_back(struct async__tasks *tasks, async_task *task)
+{
+#ifdef ASYNC_DEBUG
+    async_task **place = &tasks->quarantine[tasks->released++ % ASYNC__QUARANTINE], *oldest = *place;
+    *place = task;
+    task = oldest;
+#endif
+    if (task) async__stack_put(tasks->stacks, async__task_top(task));
+}
+
+static void end_quarantine(struct async__tasks *tasks)
+{
+#ifdef ASYNC_DEBUG
+    for (int i = 0; i < ASYNC__QUARANTINE; i++)
+        if (tasks->quarantine[i])
+            async__stack_put(tasks->stacks, async__task_top(tasks->quarantine[i]));
+#else
+    (void)tasks;
+#endif
+}
+
 void async__task_release(async_task *task)
 {
     struct async__tasks *tasks = task->tasks;
@@ -154,7 +180,7 @@ void async__task_release(async_task *task)
     task->named = false;
     task->name = NULL;
     async__fiber_destroy(&task->fiber);
-    async__stack_put(tasks->stacks, async__task_top(task));
+    give_back(tasks, task);
 }
 
 /* The coroutine has returned: an error that nobody asked for becomes its result, and so does a group

@@ -23,6 +23,7 @@
 
 #define ASYNC__BUDGET 128 /* calls that finish at once before a task has to give way */
 #define ASYNC__ARGUMENT_MAX 2048
+#define ASYNC__QUARANTINE 64
 #define ASYNC__CLEARANCE 192 /* bytes, between a coroutine's frames and its task's own */
 
 /* ---- errors (error.c) ---- */
@@ -103,6 +104,10 @@ struct async__tasks {
     uint64_t numbers;
     int budget;
     int create_failed; /* the code of the last task that could not be made, for who awaits NULL */
+#ifdef ASYNC_DEBUG
+    async_task *quarantine[ASYNC__QUARANTINE]; /* released, and not yet to be used again */
+    uint64_t released;
+#endif
     bool watches_overflow;
     bool closing;      /* the main task is done: what is left is being cancelled */
     struct async_generator *generators; /* all there are, to be freed at the end */

@@ -133,8 +133,10 @@ static int awaits_wrongly(void *argument)
     task = async_spawn(worker, .name = "a", .seconds = 5);
     assert_int_equal(async_wait_for(task, NAN), -EINVAL);
 #ifdef ASYNC_DEBUG
+    assert_int_equal(async_await(async_spawn(worker, .name = "b")), 0); /* not in the same place */
     assert_int_equal(async_await(task), -EINVAL);
     assert_non_null(strstr(async_error_message(), "before"));
+    assert_int_equal(async_gather(task), -EINVAL);
 #endif
     async_error_code();
     notes[0] = 0;
