@@ -1,5 +1,5 @@
-/* fiber.c - what there is to a fiber besides the switch: its first frame, and what the sanitizers are
- * told.
+/* fiber.c - what there is to a fiber besides the switch: its first frame, and what the sanitizers
+ * are told.
  *
  * In a plain build a fiber is made by writing the registers that its first switch will load, and
  * nothing else is done, ever. AddressSanitizer must be told of a switch before it (where the next
@@ -37,8 +37,8 @@ struct frame {
 _Static_assert(sizeof(struct frame) == 72, "as switch_x86_64.S has it");
 #elif defined(__aarch64__)
 struct frame {
-    void *frame_pointer; /* x29 */
-    void (*start)(void); /* x30 */
+    void *frame_pointer;   /* x29 */
+    void (*start)(void);   /* x30 */
     void (*entry)(void *); /* x19 */
     void *argument;        /* x20 */
     void *x21_28[8];
@@ -52,8 +52,8 @@ _Static_assert(sizeof(struct frame) == 160, "as switch_aarch64.S has it");
 #if defined(ASYNC__ASAN) || defined(ASYNC__TSAN)
 
 #ifdef ASYNC__ASAN
-/* The fiber that is being switched from: the one that arrives learns its stack (a thread's own is known
- * in no other way). NULL if it has left for ever. */
+/* The fiber that is being switched from: the one that arrives learns its stack (a thread's own is
+ * known in no other way). NULL if it has left for ever. */
 static __thread async__fiber *departed;
 
 static void announce(async__fiber *from, async__fiber *to, bool leaving)
@@ -101,8 +101,8 @@ __attribute__((no_sanitize("thread"))) void async__fiber_switch_annotated(async_
     arrive(from->fake);
 }
 
-/* By way of async__switch, since a call to a noreturn function would have AddressSanitizer clean up a
- * stack that it takes to be left already. */
+/* By way of async__switch, since a call to a noreturn function would have AddressSanitizer clean up
+ * a stack that it takes to be left already. */
 __attribute__((no_sanitize("thread"))) void async__fiber_leave_annotated(async__fiber *from,
                                                                          async__fiber *to)
 {

@@ -1,7 +1,8 @@
 /* fiber.h - stacks and the context switch. Knows no loop and no task.
  *
- * A fiber is a saved stack pointer; a stack is a piece of a slab, with a guard below it. Stacks come
- * from a pool that belongs to one thread, last in, first out, and are handed out already touched. */
+ * A fiber is a saved stack pointer; a stack is a piece of a slab, with a guard below it. Stacks
+ * come from a pool that belongs to one thread, last in, first out, and are handed out already
+ * touched. */
 #ifndef CASYNCIO_FIBER_H
 #define CASYNCIO_FIBER_H
 
@@ -32,19 +33,19 @@ typedef struct async__stack_pool async__stack_pool;
  * first out, and how far down they can be taken without further thought. */
 struct async__stack_pool {
     void **tops;
-    size_t idle;  /* how many of them there are */
-    size_t floor; /* async__stack_get_slow is asked when idle has come down to this */
+    size_t idle;   /* how many of them there are */
+    size_t floor;  /* async__stack_get_slow is asked when idle has come down to this */
     size_t usable; /* from a stack's base to the end of its top page */
     size_t page_mask;
 };
 
-/* NULL: errno is ENOMEM, or EINVAL for a size that no address space holds. `stack_size` is rounded up
- * to an odd number of pages, its guard included; 0 is 256 KiB, and the least is 32 KiB. */
+/* NULL: errno is ENOMEM, or EINVAL for a size that no address space holds. `stack_size` is rounded
+ * up to an odd number of pages, its guard included; 0 is 256 KiB, and the least is 32 KiB. */
 async__stack_pool *async__stack_pool_new(size_t stack_size);
 void async__stack_pool_free(async__stack_pool *pool); /* every stack must be back */
 
 void *async__stack_get_slow(async__stack_pool *pool);
-void async__stack_lend(const async__stack_pool *pool, void *top);   /* tells AddressSanitizer */
+void async__stack_lend(const async__stack_pool *pool, void *top); /* tells AddressSanitizer */
 void async__stack_return(const async__stack_pool *pool, void *top);
 
 /* A stack; the result is its top, NULL if there is no memory or no more mappings (errno ENOMEM;
@@ -59,8 +60,9 @@ static inline void *async__stack_get(async__stack_pool *pool)
     return top;
 }
 
-/* Gives a stack back, which nobody runs on any more. The 512 bytes below its top keep their contents,
- * and can be read, until the stack is handed out again or trimmed (they read as 0 from then on). */
+/* Gives a stack back, which nobody runs on any more. The 512 bytes below its top keep their
+ * contents, and can be read, until the stack is handed out again or trimmed (they read as 0 from
+ * then on). */
 static inline void async__stack_put(async__stack_pool *pool, void *top)
 {
 #ifdef ASYNC__ASAN
@@ -78,13 +80,13 @@ static inline void *async__stack_base(const async__stack_pool *pool, const void 
     return (void *)((((uintptr_t)top - 1) | pool->page_mask) + 1 - pool->usable);
 }
 
-/* Whether the address lies in the guard of one of the pool's stacks, and then the base of that stack.
- * Can be called in a signal handler. */
+/* Whether the address lies in the guard of one of the pool's stacks, and then the base of that
+ * stack. Can be called in a signal handler. */
 bool async__stack_guards(const async__stack_pool *pool, const void *address, void **base);
 
 /* Gives the memory of stacks that lie idle back to the kernel, a bounded number a call; called when
- * the loop is about to sleep. Only what nobody has needed for a tenth of a second goes, so that load
- * that comes in waves keeps its memory. True if it is worth calling again. */
+ * the loop is about to sleep. Only what nobody has needed for a tenth of a second goes, so that
+ * load that comes in waves keeps its memory. True if it is worth calling again. */
 bool async__stack_trim(async__stack_pool *pool);
 
 /* How many stacks there are, handed out and in all; for tests and the call graph. */
@@ -109,8 +111,9 @@ typedef struct async__fiber {
 #endif
 } async__fiber;
 
-/* Makes a fiber that will run entry(argument) on [base, top) the first time it is switched to; top is
- * aligned to 16. entry never returns: it switches away for the last time with async__fiber_leave. */
+/* Makes a fiber that will run entry(argument) on [base, top) the first time it is switched to; top
+ * is aligned to 16. entry never returns: it switches away for the last time with
+ * async__fiber_leave. */
 void async__fiber_init(async__fiber *fiber, void *base, void *top, void (*entry)(void *),
                        void *argument);
 /* Makes `fiber` stand for the thread's own stack, so that it can be switched from. */
@@ -118,9 +121,9 @@ void async__fiber_init_thread(async__fiber *fiber);
 /* Ends the book-keeping of a fiber that has left for ever, or was never run (sanitizers). */
 void async__fiber_destroy(async__fiber *fiber);
 
-/* The bare switch, in assembly: saves the callee-saved registers on this stack, its pointer in *from,
- * and goes on where `to` left off. The floating-point environment belongs to the thread, not to the
- * fiber. async__jump does so without saving anything. */
+/* The bare switch, in assembly: saves the callee-saved registers on this stack, its pointer in
+ * *from, and goes on where `to` left off. The floating-point environment belongs to the thread, not
+ * to the fiber. async__jump does so without saving anything. */
 void async__switch(void **from, void *to) __attribute__((visibility("hidden")));
 void async__jump(void *to) __attribute__((visibility("hidden"), noreturn));
 
@@ -137,7 +140,8 @@ static inline void async__fiber_switch(async__fiber *from, async__fiber *to)
 }
 
 /* The last switch of a fiber: it will not come back. */
-static inline void __attribute__((noreturn)) async__fiber_leave(async__fiber *from, async__fiber *to)
+static inline void __attribute__((noreturn))
+async__fiber_leave(async__fiber *from, async__fiber *to)
 {
 #if defined(ASYNC__ASAN) || defined(ASYNC__TSAN)
     async__fiber_leave_annotated(from, to);
@@ -150,10 +154,11 @@ static inline void __attribute__((noreturn)) async__fiber_leave(async__fiber *fr
 /* ---- stack overflow (overflow.c) ---- */
 
 /* Has SIGSEGV and SIGBUS handled on an alternate stack of this thread's. If the address that was
- * touched lies in a guard of this thread's pool, `name` is asked for a description of the fiber that
- * overflowed (it must be async-signal-safe and returns a string); one line is written to standard
- * error: "casyncio: stack overflow in <name>: ..."; then, for every fault, the handler of before is
- * chained to. A second call in a thread replaces pool and name. 0, -ENOMEM, or another negated errno.
+ * touched lies in a guard of this thread's pool, `name` is asked for a description of the fiber
+ * that overflowed (it must be async-signal-safe and returns a string); one line is written to
+ * standard error: "casyncio: stack overflow in <name>: ..."; then, for every fault, the handler of
+ * before is chained to. A second call in a thread replaces pool and name. 0, -ENOMEM, or another
+ * negated errno.
  *
  * Undone at async__overflow_release, to be called before the pool is freed, in the same thread and
  * not on a fiber. A handler that somebody installed meanwhile is left alone. */

@@ -1,15 +1,17 @@
 /* overflow.c - what happens when a fiber runs into its guard.
  *
  * The fault cannot be handled on the stack that is full, so each thread has an alternate one. The
- * handler says which fiber it was, in one line, and then lets happen what would have happened without
- * it: a sanitizer's report, a user's handler, a core dump. It never tries to go on.
+ * handler says which fiber it was, in one line, and then lets happen what would have happened
+ * without it: a sanitizer's report, a user's handler, a core dump. It never tries to go on.
  *
- * The handler finds its thread's record by pthread_self in a list, and not in a thread-local variable:
- * in a library that was loaded late the first touch of one may call malloc, and the fault may be
- * malloc's. Records are reused and never freed, so that the list can be walked at any time. */
+ * The handler finds its thread's record by pthread_self in a list, and not in a thread-local
+ * variable: in a library that was loaded late the first touch of one may call malloc, and the fault
+ * may be malloc's. Records are reused and never freed, so that the list can be walked at any
+ * time. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* REG_RSP */
 #endif
+#include "../base/faults.h"
 #include "../base/memory.h"
 #include "fiber.h"
 
@@ -85,7 +87,8 @@ static bool overflows(const async__stack_pool *pool, const char *address, uintpt
 
 static size_t append(char *line, size_t length, size_t size, const char *text)
 {
-    while (*text && length < size) line[length++] = *text++;
+    while (*text && length < size)
+        line[length++] = *text++;
     return length;
 }
 
@@ -93,7 +96,8 @@ static size_t append_number(char *line, size_t length, size_t size, size_t numbe
 {
     char digits[24], *digit = digits + sizeof digits - 1;
     *digit = '\0';
-    do *--digit = (char)('0' + number % 10);
+    do
+        *--digit = (char)('0' + number % 10);
     while (number /= 10);
     return append(line, length, size, digit);
 }
@@ -122,8 +126,8 @@ static void chain(struct hook *hook, siginfo_t *info, void *context)
     bool plain = !(previous.sa_flags & SA_SIGINFO);
 
     if (plain && (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN)) {
-        /* A fault happens again on return, and then kills: the kernel does not let it be ignored. What
-         * another process sent must be sent again, unless it was to be ignored. */
+        /* A fault happens again on return, and then kills: the kernel does not let it be ignored.
+         * What another process sent must be sent again, unless it was to be ignored. */
         bool sent = info->si_code <= 0;
         if (sent && previous.sa_handler == SIG_IGN) return;
         struct sigaction fatal = {.sa_handler = SIG_DFL};
@@ -169,7 +173,7 @@ static int hook_signal(struct hook *hook)
     action = hook->previous;
     action.sa_sigaction = on_fault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | (hook->previous.sa_flags & SA_NODEFER);
-    if (sigaction(hook->signal, &action, NULL) != 0) return -errno;
+    if (ASYNC__CALL(sigaction(hook->signal, &action, NULL)) != 0) return -errno;
     hook->installed = true;
     return 0;
 }
@@ -186,11 +190,13 @@ static int hook_signals(void)
 {
     int code = 0;
 
-    for (size_t i = 0; i < HOOKS && code == 0; i++) code = hook_signal(&hooks[i]);
+    for (size_t i = 0; i < HOOKS && code == 0; i++)
+        code = hook_signal(&hooks[i]);
     if (code == 0)
         users++;
     else if (users == 0)
-        for (size_t i = 0; i < HOOKS; i++) unhook_signal(&hooks[i]);
+        for (size_t i = 0; i < HOOKS; i++)
+            unhook_signal(&hooks[i]);
     return code;
 }
 
@@ -211,15 +217,15 @@ static int give_stack(struct watch *watch)
 
     stack.ss_size = (least + STACK_SIZE + page - 1) & ~(page - 1);
     watch->stack_size = page + stack.ss_size;
-    watch->stack = mmap(NULL, watch->stack_size, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    watch->stack = ASYNC__MAP(mmap(NULL, watch->stack_size, PROT_READ | PROT_WRITE,
+                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     if (watch->stack == MAP_FAILED) {
         watch->stack = NULL;
         return -ENOMEM;
     }
     mprotect(watch->stack, page, PROT_NONE);
     stack.ss_sp = watch->stack + page;
-    if (sigaltstack(&stack, NULL) == 0) return 0;
+    if (ASYNC__CALL(sigaltstack(&stack, NULL)) == 0) return 0;
     int code = -errno;
     munmap(watch->stack, watch->stack_size);
     return code;
@@ -242,7 +248,8 @@ static void take_stack(struct watch *watch)
 static struct watch *new_watch(void)
 {
     struct watch *watch = atomic_load(&watches);
-    while (watch && atomic_load(&watch->pool)) watch = watch->next;
+    while (watch && atomic_load(&watch->pool))
+        watch = watch->next;
     if (watch) return watch;
 
     watch = async__alloc_zeroed(sizeof *watch);
@@ -284,7 +291,8 @@ void async__overflow_release(void)
 
     pthread_mutex_lock(&lock);
     if (--users == 0)
-        for (size_t i = 0; i < HOOKS; i++) unhook_signal(&hooks[i]);
+        for (size_t i = 0; i < HOOKS; i++)
+            unhook_signal(&hooks[i]);
     take_stack(watch);
     atomic_store(&watch->pool, NULL);
     pthread_mutex_unlock(&lock);

@@ -1,17 +1,18 @@
 /* stack.c - the pool of stacks.
  *
- * What a stack costs is not its address space but page faults and system calls: a fault is 1.5 us, an
- * madvise 0.5, where a switch is 2 ns. So stacks are cut from large slabs and made ready (guard
- * installed, top page touched) many at a time, with one vectored call for all guards and one for all
- * top pages, and they are reused last in, first out.
+ * What a stack costs is not its address space but page faults and system calls: a fault is 1.5 us,
+ * an madvise 0.5, where a switch is 2 ns. So stacks are cut from large slabs and made ready (guard
+ * installed, top page touched) many at a time, with one vectored call for all guards and one for
+ * all top pages, and they are reused last in, first out.
  *
- * The guard is MADV_GUARD_INSTALL where the kernel has it (Linux 6.13): it lies in the page tables, and
- * so a slab stays one mapping. Elsewhere it is mprotect, at two mappings a stack, and then
+ * The guard is MADV_GUARD_INSTALL where the kernel has it (Linux 6.13): it lies in the page tables,
+ * and so a slab stays one mapping. Elsewhere it is mprotect, at two mappings a stack, and then
  * vm.max_map_count ends it at some 32,750 stacks.
  *
- * A stack is an odd number of pages. Were it a power of two, the top pages of all stacks would fall into
- * a few sets of the TLB, and their page-table entries into a few of the cache: a switch in a ring of
- * 1000 fibers took 23 ns so, and takes 8. Within the page, the colours do the same for the cache.
+ * A stack is an odd number of pages. Were it a power of two, the top pages of all stacks would fall
+ * into a few sets of the TLB, and their page-table entries into a few of the cache: a switch in a
+ * ring of 1000 fibers took 23 ns so, and takes 8. Within the page, the colours do the same for the
+ * cache.
  *
  * Free stacks are in an array, not in a list through the stacks themselves: nothing of a stack that
  * lies idle is touched, and the array's two ends are the hottest stack and the one that has been
@@ -19,11 +20,12 @@
  *
  *     tops[0 .. cold)         have been trimmed: a guard, but no memory
  *     tops[cold .. floor)     warm, and not needed since the mark that `floor` is was set
- *     tops[floor .. idle)     warm; async__stack_get takes from here without a look at anything else
+ *     tops[floor .. idle)     warm; async__stack_get takes from here without another look
  *
- * When a get comes down to the floor it takes the slow path, which sinks the floor by a step. So the
- * floor is the low-water mark of the last while, at no cost to the fast path, and what lies below it
- * can be given back without anybody missing it. */
+ * When a get comes down to the floor it takes the slow path, which sinks the floor by a step. So
+ * the floor is the low-water mark of the last while, at no cost to the fast path, and what lies
+ * below it can be given back without anybody missing it. */
+#include "../base/faults.h"
 #include "../base/memory.h"
 #include "fiber.h"
 
@@ -61,7 +63,7 @@ enum {
     FIRST_SLAB = 8, /* stacks; each slab is twice as large as the one before */
     LAST_SLAB = 4096,
     SLAB_MOST = 5 << 28, /* bytes, if that is more than one stack */
-    BATCH_LEAST = 8, /* stacks made ready at once */
+    BATCH_LEAST = 8,     /* stacks made ready at once */
     BATCH_MOST = 512,
     COLOURS = 32,
     COLOUR_SIZE = 64,
@@ -70,7 +72,7 @@ enum {
     TRIM_RESERVE = 64, /* warm stacks that trimming leaves alone */
     TRIM_PERIOD = 100, /* ms */
     KEPT = 512,        /* bytes below a free stack's top that can be read */
-    POISONED = 16384   /* bytes below those, in which AddressSanitizer catches a dead task's locals */
+    POISONED = 16384 /* bytes below those, in which AddressSanitizer catches a dead task's locals */
 };
 
 struct slab {
@@ -89,26 +91,17 @@ struct pool {
     size_t quiet; /* tops[cold .. quiet) have been idle for a whole period */
     int64_t period_began;
     bool guard_by_madvise, guard_proved;
-    bool vectored; /* process_madvise works */
+    bool vectored;                   /* process_madvise works */
     struct iovec ranges[BATCH_MOST]; /* too large for a small stack */
 };
 
 static __thread const char *why = "";
 
-const char *async__stack_error(void)
-{
-    return why;
-}
+const char *async__stack_error(void) { return why; }
 
-static struct pool *pool_of(const async__stack_pool *head)
-{
-    return (struct pool *)head;
-}
+static struct pool *pool_of(const async__stack_pool *head) { return (struct pool *)head; }
 
-size_t async__stack_pool_total(const async__stack_pool *head)
-{
-    return pool_of(head)->total;
-}
+size_t async__stack_pool_total(const async__stack_pool *head) { return pool_of(head)->total; }
 
 size_t async__stack_pool_used(const async__stack_pool *head)
 {
@@ -122,15 +115,16 @@ static ssize_t advise_vector(const struct iovec *ranges, size_t count, int advic
     ssize_t bytes;
 
     do
-        bytes = syscall(CALL_PROCESS_MADVISE, SELF_PIDFD, ranges, count, advice, 0);
+        bytes = ASYNC__CALL(syscall(CALL_PROCESS_MADVISE, SELF_PIDFD, ranges, count, advice, 0));
     while (bytes < 0 && errno == EINTR);
     if (bytes >= 0 || errno != EBADF) return bytes;
 
-    /* Linux 6.13. The descriptor is not kept: it would have to be told from a parent's after fork. */
-    int self = (int)syscall(CALL_PIDFD_OPEN, getpid(), 0);
+    /* Linux 6.13. The descriptor is not kept: it would have to be told from a parent's after
+     * fork. */
+    int self = (int)ASYNC__CALL(syscall(CALL_PIDFD_OPEN, getpid(), 0));
     if (self < 0) return -1;
     do
-        bytes = syscall(CALL_PROCESS_MADVISE, self, ranges, count, advice, 0);
+        bytes = ASYNC__CALL(syscall(CALL_PROCESS_MADVISE, self, ranges, count, advice, 0));
     while (bytes < 0 && errno == EINTR);
     int error = errno;
     close(self);
@@ -138,8 +132,8 @@ static ssize_t advise_vector(const struct iovec *ranges, size_t count, int advic
     return bytes;
 }
 
-/* Advises pool->ranges[0 .. count), in one call if possible. Gives how many were done; errno says why
- * it was not all. */
+/* Advises pool->ranges[0 .. count), in one call if possible. Gives how many were done; errno says
+ * why it was not all. */
 static size_t advise(struct pool *pool, size_t count, int advice)
 {
     const struct iovec *ranges = pool->ranges;
@@ -154,7 +148,7 @@ static size_t advise(struct pool *pool, size_t count, int advice)
         if (done == before) break;
     }
     while (done < count) {
-        if (madvise(ranges[done].iov_base, ranges[done].iov_len, advice) == 0)
+        if (ASYNC__CALL(madvise(ranges[done].iov_base, ranges[done].iov_len, advice)) == 0)
             done++;
         else if (errno != EINTR)
             break;
@@ -164,11 +158,13 @@ static size_t advise(struct pool *pool, size_t count, int advice)
 
 /* ---- making stacks ---- */
 
-/* Guards that are really there: qemu-user takes any advice for a hint, and answers that all is well. */
+/* Guards that are really there: qemu-user takes any advice for a hint, and answers that all is
+ * well. */
 static bool prove_guard(struct pool *pool, void *guard)
 {
     if (!pool->guard_proved)
-        pool->guard_proved = madvise(guard, pool->page, ADVICE_POPULATE_READ) < 0 && errno == EFAULT;
+        pool->guard_proved =
+            ASYNC__CALL(madvise(guard, pool->page, ADVICE_POPULATE_READ)) < 0 && errno == EFAULT;
     return pool->guard_proved;
 }
 
@@ -177,12 +173,15 @@ static bool prove_guard(struct pool *pool, void *guard)
 static size_t guard_by_mprotect(struct pool *pool, char *first, size_t count)
 {
     size_t done = 0;
-    while (done < count && mprotect(first + done * pool->size, pool->guard, PROT_NONE) == 0) done++;
+    while (done < count &&
+           ASYNC__CALL(mprotect(first + done * pool->size, pool->guard, PROT_NONE)) == 0)
+        done++;
     if (done == count) return done;
 
-    why = errno == ENOMEM ? "the process has as many mappings as vm.max_map_count allows, and a stack "
-                            "with its guard takes two (Linux 6.13 does without)"
-                          : "mprotect cannot guard a stack";
+    why = errno == ENOMEM
+              ? "the process has as many mappings as vm.max_map_count allows, and a stack "
+                "with its guard takes two (Linux 6.13 does without)"
+              : "mprotect cannot guard a stack";
     for (int spared = 0; done > 0 && spared < MAPPINGS_SPARED / 2; spared++) {
         done--;
         mprotect(first + done * pool->size, pool->guard, PROT_READ | PROT_WRITE);
@@ -221,8 +220,9 @@ static struct slab *map_slab(struct pool *pool, size_t count)
 
     /* Halved until it fits: address space may be short (RLIMIT_AS, vm.overcommit_memory 2). */
     for (slab->count = count; slab->count > 0; slab->count /= 2) {
-        slab->memory = mmap(NULL, slab->count * pool->size, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+        slab->memory =
+            ASYNC__MAP(mmap(NULL, slab->count * pool->size, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0));
         if (slab->memory != MAP_FAILED) break;
     }
     if (slab->count > 0 && RUNNING_ON_VALGRIND)
@@ -241,7 +241,8 @@ static bool grow(struct pool *pool)
 {
     size_t count = FIRST_SLAB;
     if (pool->slabs) count = pool->slabs->count < LAST_SLAB ? pool->slabs->count * 2 : LAST_SLAB;
-    while (count > 1 && count * pool->size > SLAB_MOST) count /= 2;
+    while (count > 1 && count * pool->size > SLAB_MOST)
+        count /= 2;
 
     struct slab *slab = map_slab(pool, count);
     if (!slab) {
@@ -357,8 +358,8 @@ bool async__stack_trim(async__stack_pool *head)
     if (count == 0) return true;
 
     for (size_t i = 0; i < count; i++)
-        pool->ranges[i] = (struct iovec){async__stack_base(head, head->tops[pool->cold + i]),
-                                         head->usable};
+        pool->ranges[i] =
+            (struct iovec){async__stack_base(head, head->tops[pool->cold + i]), head->usable};
     advise(pool, count, MADV_DONTNEED);
     pool->cold += count;
     return warm - count > reserve;
@@ -391,8 +392,9 @@ async__stack_pool *async__stack_pool_new(size_t stack_size)
     pool->head.page_mask = page - 1;
     pool->head.usable = pool->size - guard;
 
-    /* CASYNCIO_GUARD: "mprotect" and "madvise" choose one of the steps down; for tests, and for a sandbox
-     * that kills whoever tries process_madvise. Valgrind 3.19 complains aloud of that call. */
+    /* CASYNCIO_GUARD: "mprotect" and "madvise" choose one of the steps down; for tests, and for a
+     * sandbox that kills whoever tries process_madvise. Valgrind 3.19 complains aloud of that
+     * call. */
     const char *choice = getenv("CASYNCIO_GUARD");
     pool->guard_by_madvise = !choice || strcmp(choice, "mprotect") != 0;
     pool->vectored = pool->guard_by_madvise && !RUNNING_ON_VALGRIND &&

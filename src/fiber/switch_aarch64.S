@@ -1,9 +1,9 @@
 /* switch_aarch64.S - the context switch, AAPCS64.
  *
- * What the ABI has a call preserve is x19-x29, the low halves of v8-v15, and the stack pointer; fpcr
- * belongs to the thread here, not to the fiber. The registers go on the stack, so that a fiber that
- * does not run is one pointer. The way back is a ret: an indirect branch would want a landing pad
- * where branch target identification is on.
+ * What the ABI has a call preserve is x19-x29, the low halves of v8-v15, and the stack pointer;
+ * fpcr belongs to the thread here, not to the fiber. The registers go on the stack, so that a fiber
+ * that does not run is one pointer. The way back is a ret: an indirect branch would want a landing
+ * pad where branch target identification is on.
  *
  * The call-frame information holds at every instruction: on both stacks the saved registers lie in
  * the same places, so that it need not know where the stack pointer changes. */
@@ -111,8 +111,8 @@ async__jump: /* x0: void *to */
     .cfi_endproc
     .size async__jump, . - async__jump
 
-/* A fiber's first frame, where its first switch "returns" to: x19 is the entry, x20 its argument, x29
- * is 0. The nop is for unwinders, which look up a return address less one. */
+/* A fiber's first frame, where its first switch "returns" to: x19 is the entry, x20 its argument,
+ * x29 is 0. The nop is for unwinders, which look up a return address less one. */
     .globl async__fiber_start
     .hidden async__fiber_start
     .type async__fiber_start, %function

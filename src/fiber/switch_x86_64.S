@@ -1,13 +1,13 @@
 /* switch_x86_64.S - the context switch, System V ABI.
  *
  * What the ABI has a call preserve is rbx, rbp, r12-r15 and the stack pointer; mxcsr and the x87
- * control word belong to the thread here, not to the fiber. The registers go on the stack, so that a
- * fiber that does not run is one pointer.
+ * control word belong to the thread here, not to the fiber. The registers go on the stack, so that
+ * a fiber that does not run is one pointer.
  *
- * The way back is a ret. The processor predicts it from a stack of its own, onto which the call of this
- * function has pushed; a pop and an indirect jump would leave that entry there and so have every
- * return of the fiber that goes on mispredicted: 22 ns a switch through the scheduler instead of 9.
- * (This cannot run under a shadow stack, and the file does not claim that it can.)
+ * The way back is a ret. The processor predicts it from a stack of its own, onto which the call of
+ * this function has pushed; a pop and an indirect jump would leave that entry there and so have
+ * every return of the fiber that goes on mispredicted: 22 ns a switch through the scheduler instead
+ * of 9. (This cannot run under a shadow stack, and the file does not claim that it can.)
  *
  * The call-frame information holds at every instruction: on both stacks the saved registers lie in
  * the same places, so that it need not know where the stack pointer changes. */
@@ -82,8 +82,8 @@ async__jump: /* rdi: void *to */
     .cfi_endproc
     .size async__jump, . - async__jump
 
-/* A fiber's first frame, where its first switch "returns" to: rbx is the entry, r12 its argument, rbp
- * is 0, and so is the word that rsp points at. The nop is for unwinders, which look up a return
+/* A fiber's first frame, where its first switch "returns" to: rbx is the entry, r12 its argument,
+ * rbp is 0, and so is the word that rsp points at. The nop is for unwinders, which look up a return
  * address less one. */
     .globl async__fiber_start
     .hidden async__fiber_start
