@@ -1,8 +1,8 @@
 /* errors.h - error codes and error records            asyncio: Exceptions
  *
- * Every call that can fail returns an int or a ssize_t: 0 or more is success, a negative number is an
- * error from one table: a negated errno value, or one of casyncio's own codes below. The detail (a
- * message that names what was wrong, where it was raised, the tasks it passed through) is on the
+ * Every call that can fail returns an int or a ssize_t: 0 or more is success, a negative number is
+ * an error from one table: a negated errno value, or one of casyncio's own codes below. The detail
+ * (a message that names what was wrong, where it was raised, the tasks it passed through) is on the
  * error record of the task in which it happened, until the next error there replaces it. */
 #ifndef CASYNCIO_ERRORS_H
 #define CASYNCIO_ERRORS_H
@@ -28,42 +28,46 @@ ASYNC_BEGIN
 enum async_error_codes { ASYNC_ERRORS(ASYNC_ERROR_ENUM) ASYNC_ERROR_LAST = -5999 };
 #undef ASYNC_ERROR_ENUM
 
-/* The text for a code, of errno or of the table above; never NULL. The pointer is good for ever for a known code, and
- * until the thread's next call for an unknown one. */
+/* The text for a code, of errno or of the table above; never NULL. The pointer is good for ever for
+ * a known code, and until the thread's next call for an unknown one. Any thread. */
 ASYNC_API const char *async_strerror(int code);
 
-/* The short name of a code, such as "ECANCELED" or "ASYNC_ELIMIT"; "0" for a success and "?" for one
- * that is not known. */
+/* The short name of a code, such as "ECANCELED" or "ASYNC_ELIMIT"; "0" for a success and "?" for
+ * one that is not known. */
 ASYNC_API const char *async_error_name(int code);
 
-/* Raises: puts an error record with a formatted message on the current task and returns `code`, so
- * that a coroutine can say `return async_raise(-EINVAL, "no such user: %s", name);`. Outside a task
- * it only returns the code. `code` must be negative; anything else is turned into -EINVAL. If there is no memory for the
- * record, the code is returned all the same and the message is async_strerror's.
+/* Raises: puts an error record with a formatted message (of at most 4096 bytes) on the current task
+ * and returns `code`, so that a coroutine can say `return async_raise(-EINVAL, "no such user: %s",
+ * name);`. Outside a task it only returns the code. `code` must be negative; anything else is
+ * turned into -EINVAL. If there is no memory for the record, the code is returned all the same and
+ * the message is async_strerror's.
  * asyncio: `raise` */
 #define async_raise(...) async_raise_at(__FILE__, __LINE__, __func__, __VA_ARGS__)
 ASYNC_API int async_raise_at(const char *file, int line, const char *function, int code,
                              const char *format, ...) ASYNC_PRINTF(5, 6);
 
 /* The code of the last error in the current task (0 if the last block macro or constructor ended
- * well). To ask for it is to take note of it: an error that a block macro could not report (see
- * contexts.h) and that nobody asks for becomes the task's result. */
+ * well, and outside a task). To ask for it is to take note of it: an error that a block macro could
+ * not report (see contexts.h) and that nobody asks for becomes the task's result. */
 ASYNC_API int async_error_code(void);
 
-/* The message of the last error in the current task: what was raised, or async_strerror of the code.
- * Good until the task's next error. Takes note of the error, as async_error_code does. */
+/* The message of the last error in the current task: what was raised, or async_strerror of the
+ * code; "" if there is none. Never NULL. Good until the task's next error. Takes note of the error,
+ * as async_error_code does. */
 ASYNC_API const char *async_error_message(void);
 
-/* Where the last error was raised, as "file:line in function", or "" where that is not known (errors of
- * the library itself). Good until the task's next error. */
+/* Where the last error was raised, as "file:line in function", or "" where that is not known
+ * (errors of the library itself). Good until the thread's next call of it. */
 ASYNC_API const char *async_error_where(void);
 
-/* The chain of awaits that the last error came through, innermost first, as "Task-3 (fetch) <- Task-1
- * (main_task)": the task that raised it, and each that awaited it. Good until the task's next error. */
+/* The chain of awaits that the last error came through, innermost first, as "Task-3 (fetch) <-
+ * Task-1 (main_task)": the task that raised it, and each that awaited it. Good until the thread's
+ * next call of it. */
 ASYNC_API const char *async_error_chain(void);
 
 /* A group's failure can have several causes: their number (1 for an error that has no group, 0 if
- * there is none), and the message of cause `index`; NULL beyond the end.
+ * there is none), and the message of cause `index`, counted from 0, with its code in *code (may be
+ * NULL); NULL beyond the end. Good until the task's next error.
  * asyncio: ExceptionGroup.exceptions */
 ASYNC_API size_t async_error_causes(void);
 ASYNC_API const char *async_error_cause(size_t index, int *code);

@@ -4,22 +4,26 @@
  *         async_with_http_get (response, session, "http://localhost:8080/get")
  *             puts(async_http_text(response));
  *
- * A session keeps connections open between requests, and cookies. A response is there as soon as its headers are; its body is
- * read as a whole (async_http_text, async_http_read) or piece by piece as it comes (async_http_chunks).
+ * A session keeps connections open between requests, and cookies. A response is there as soon as
+ * its headers are; its body is read as a whole (async_http_text, async_http_read) or piece by
+ * piece as it comes (async_http_chunks).
  *
- * Who owns what: a session belongs to the task that made it, a response to the task whose request it answers; each is
- * closed once. Any number of tasks of the loop may use one session at once; a response is for one task at a time. Strings
- * and bodies that are passed in are the caller's again when the call returns, whatever it returns. Strings that are given
- * out are the response's and good until it is closed. A session that is closed breaks off what is still coming:
- * its responses stay as they are, what had arrived can be read, the rest is -ECONNABORTED; they are
- * still to be closed.
+ * Who owns what: a session belongs to the task that made it, a response to the task whose
+ * request it answers; each is closed once. Any number of tasks of the loop may use one session
+ * at once; a response is for one task at a time. Strings and bodies that are passed in are the
+ * caller's again when the call returns, whatever it returns. Strings that are given out are the
+ * response's and good until it is closed. A session that is closed breaks off what is still
+ * coming: its responses stay as they are, what had arrived can be read, the rest is
+ * -ECONNABORTED; they are still to be closed.
  *
- * Errors of a request, and of reading a body; each has a message with the method, the URL and what exactly was wrong:
+ * Errors of a request, and of reading a body; each has a message with the method, the URL and
+ * what exactly was wrong:
  *   -EINVAL                    the URL is malformed or not http(s), a header or the method is
  *   ASYNC_ENONAME              the host does not resolve
  *   -ECONNREFUSED, -EHOSTUNREACH, -ECONNRESET, -EMFILE, ...   as from the socket
  *   -ETIMEDOUT                 the session's or the request's timeout, or a scope's (async_timeout)
- *   ASYNC_ECERT, ASYNC_ETLS    the certificate is not to be trusted or not for this host; anything else about TLS
+ *   ASYNC_ECERT                the server's certificate is not to be trusted, or not for this host
+ *   ASYNC_ETLS                 anything else about TLS
  *   ASYNC_EINCOMPLETE          the response was cut short
  *   ASYNC_EHTTP                what came is not HTTP
  *   ASYNC_ETOOMANYREDIRECTS
@@ -40,34 +44,40 @@ typedef struct async_http_response async_http_response;
 /* ---- sessions ---- */
 
 typedef struct async_http_session_options {
-    const char *const *headers; /* "Name: value", ..., NULL: for each request that has none of that name */
-    const char *user_agent;     /* NULL: "casyncio/<version>"; "": none is sent */
-    double timeout;             /* seconds, from the request to the end of the body; 0: 300; INFINITY: none */
-    double connect_timeout;     /* seconds for name, connection and TLS together; 0: 30; INFINITY: none */
-    int max_redirects;          /* 0: 10 */
-    int connections;            /* at once; further requests wait for one; 0: 100; -1: no limit */
-    int connections_per_host;   /* 0: no limit but the one above */
-    size_t max_body;            /* bytes, decoded, of a body that is read as a whole; 0: no limit */
-    const char *ca_file;        /* PEM; these CAs instead of the system's */
-    const char *ca_path;        /* a directory of them, as c_rehash makes it */
-    const char *certificate;    /* PEM; the client's own */
-    const char *key, *key_password;
-    const char *proxy;          /* "http://host:port", "socks5h://...": for all requests; NULL: none */
-    bool proxy_from_environment; /* $http_proxy and so on; they are not looked at otherwise (aiohttp: trust_env) */
-    bool no_cookies;            /* neither keep nor send any */
-    bool no_decompress;         /* do not ask for compressed bodies, and give what comes as it is */
-    bool http2;                 /* use HTTP/2 where a TLS server offers it */
-    bool insecure_skip_verify;  /* trust any certificate, for any host: for tests */
+    /* "Name: value", ..., NULL: for each request that has none of that name. */
+    const char *const *headers;
+    const char *user_agent; /* NULL: "casyncio/<version>"; "": none is sent */
+
+    /* Seconds, of a request until the end of its body (0: 300), and until its connection stands,
+     * the look-up of the name and TLS included (0: 30). INFINITY: no limit. */
+    double timeout, connect_timeout;
+    int max_redirects;        /* 0: 10 */
+    int connections;          /* at once; further requests wait for one; 0: 100; -1: no limit */
+    int connections_per_host; /* 0: no limit but the one above */
+    size_t max_body;          /* bytes, decoded, of a body that is read as a whole; 0: no limit */
+
+    /* Files in PEM. The CAs (a file, and a directory as c_rehash makes it) stand in for the
+     * system's; the certificate and its key are the client's own. */
+    const char *ca_file, *ca_path;
+    const char *certificate, *key, *key_password;
+
+    const char *proxy; /* for all requests: "http://host:port", "socks5h://..."; NULL: none */
+
+    bool proxy_from_environment; /* heed $http_proxy and so on (aiohttp: trust_env) */
+    bool no_cookies;             /* neither keep nor send any */
+    bool no_decompress;          /* ask for no compressed bodies, and give what comes as it is */
+    bool http2;                  /* speak HTTP/2 with a TLS server that offers it */
+    bool insecure_skip_verify;   /* trust any certificate, for any host: for tests */
 } async_http_session_options;
 
-/* A new session in the loop that runs here; `options` may be NULL. All of it is copied. NULL: -ENOMEM, -EINVAL for an option
- * that makes no sense, -EPERM outside a task. Does not block; nothing is connected yet.
+/* A new session in the loop that runs here; `options` may be NULL. All of it is copied. NULL:
+ * -ENOMEM, -EINVAL for an option that makes no sense, -EPERM outside a task. Does not block;
+ * nothing is connected yet.
  * aiohttp: ClientSession() */
-ASYNC_API async_http_session *
-async_http_session_new(const async_http_session_options *options);
+ASYNC_API async_http_session *async_http_session_new(const async_http_session_options *options);
 
-/* Closes all connections, breaks off what is still coming (see above), and frees the session. NULL is fine. Does
- * not block. aiohttp: session.close */
+/* Closes all connections, breaks off what is still coming (see above), and frees the session.
+ * NULL is fine. Does not block. aiohttp: session.close */
 ASYNC_API void async_http_session_close(async_http_session *session);
 
 /* async_with_http_session (session, options) { ... }: declares `async_http_session *session`. */
@@ -78,23 +88,28 @@ ASYNC_API void async_http_session_close(async_http_session *session);
 /* ---- requests ---- */
 
 typedef struct async_http_request_options {
-    const char *url;            /* http://... or https://...; user:password@ becomes basic authentication */
-    const char *method;         /* any token; NULL: "GET" */
-    const char *const *headers; /* "Name: value", ..., NULL. "Name:" suppresses one that would be sent, "Name;" is
-                                   sent with no value */
+    const char *url;    /* http:// or https://; user:password@ becomes basic authentication */
+    const char *method; /* any token; NULL: "GET" */
+
+    /* "Name: value", ..., NULL. "Name:" suppresses a header that would be sent, "Name;" is sent
+     * with no value. */
+    const char *const *headers;
     const void *body;
     size_t body_size;
-    const char *content_type;   /* of the body; NULL: "application/octet-stream", unless `headers` has one */
-    double timeout;             /* seconds; 0: the session's; INFINITY: none */
-    bool no_redirects;          /* give a redirecting response as it is (aiohttp: allow_redirects=False) */
+    /* Of the body. NULL: "application/octet-stream", unless `headers` has one. */
+    const char *content_type;
+    double timeout;    /* seconds; 0: the session's; INFINITY: none */
+    bool no_redirects; /* give a redirecting response as it is (aiohttp: allow_redirects=False) */
 } async_http_request_options;
 
-/* Sends a request, follows redirects, and waits for the headers of the final response. A status of 404 or 500 is no error
- * here: see async_http_raise_for_status. POST turns into GET with a 301, 302 or 303, any method but HEAD with a 303;
- * Authorization and Cookie headers of the request go to no other host. An idle connection that turns out dead is replaced unnoticed.
+/* Sends a request, follows redirects, and waits for the headers of the final response. A status
+ * of 404 or 500 is no error here: see async_http_raise_for_status. POST turns into GET with a
+ * 301, 302 or 303, any method but HEAD with a 303; Authorization and Cookie headers of the
+ * request go to no other host. An idle connection that turns out dead is replaced unnoticed.
  *
- * NULL: see the errors above. If it is cancelled, the transfer is broken off and its connection closed; the server may or
- * may not have seen the request. A `session` that is NULL gives NULL, and the error stays the one that it could not be made for.
+ * NULL: see the errors above. If it is cancelled, the transfer is broken off and its connection
+ * closed; the server may or may not have seen the request. A `session` that is NULL gives NULL,
+ * and the error stays the one that it could not be made for.
  * aiohttp: session.request */
 ASYNC_API async_http_response *async_http_request(async_http_session *session,
                                                   const async_http_request_options *options);
@@ -114,12 +129,14 @@ ASYNC_API async_http_response *async_http_patch(async_http_session *session, con
                                                 const void *body, size_t size,
                                                 const char *content_type);
 
-/* Frees the response. If its body has all come, the connection has gone back to the session already, read or not; if not, the
- * transfer is broken off and the connection closed. NULL is fine. Does not block.
+/* Frees the response. If its body has all come, the connection has gone back to the session
+ * already, read or not; if not, the transfer is broken off and the connection closed. NULL is
+ * fine. Does not block.
  * aiohttp: response.release, response.close */
 ASYNC_API void async_http_response_close(async_http_response *response);
 
-/* async_with_http_get (response, session, url) { ... }: declares `async_http_response *response`. */
+/* async_with_http_get (response, session, url) { ... }
+ * declares `async_http_response *response`. */
 #define async_with_http_get(response, session, url)                                                \
     async_with (async_http_response *, response, async_http_get(session, url),                     \
                 async_http_response_close)
@@ -127,7 +144,8 @@ ASYNC_API void async_http_response_close(async_http_response *response);
     async_with (async_http_response *, response,                                                   \
                 async_http_post(session, url, body, size, content_type),                           \
                 async_http_response_close)
-/* async_with_http_request (response, session, .method = "PUT", .url = "...", .headers = ...) { ... } */
+/* async_with_http_request (response, session, .method = "PUT", .url = "...") { ... }
+ * with the members of async_http_request_options. */
 #define async_with_http_request(response, session, ...)                                            \
     async_with (async_http_response *, response,                                                   \
                 async_http_request(session, &(async_http_request_options){__VA_ARGS__}),           \
@@ -135,10 +153,12 @@ ASYNC_API void async_http_response_close(async_http_response *response);
 
 /* ---- what came: none of these blocks ---- */
 
-ASYNC_API int async_http_status(const async_http_response *response);          /* 200; aiohttp: status */
-ASYNC_API const char *async_http_reason(const async_http_response *response);  /* "OK", maybe "" */
-ASYNC_API const char *async_http_version(const async_http_response *response); /* "1.0", "1.1", "2" */
-ASYNC_API const char *async_http_url(const async_http_response *response);     /* after redirects */
+/* 200; "OK", or "" with HTTP/2; "1.0", "1.1", "2"; the URL after redirects.
+ * aiohttp: response.status, reason, version, url */
+ASYNC_API int async_http_status(const async_http_response *response);
+ASYNC_API const char *async_http_reason(const async_http_response *response);
+ASYNC_API const char *async_http_version(const async_http_response *response);
+ASYNC_API const char *async_http_url(const async_http_response *response);
 
 /* The value of the first header of that name, in any case of letters; NULL: there is none.
  * aiohttp: response.headers.get */
@@ -150,34 +170,41 @@ ASYNC_API size_t async_http_header_count(const async_http_response *response);
 ASYNC_API bool async_http_header_at(const async_http_response *response, size_t index,
                                     const char **name, const char **value);
 
-/* 0 if the status is below 400, else ASYNC_EHTTP and a message such as "GET http://.../x: 404 Not Found".
+/* 0 if the status is below 400, else ASYNC_EHTTP and a message such as
+ * "GET http://.../x: 404 Not Found".
  * aiohttp: raise_for_status */
 ASYNC_API int async_http_raise_for_status(const async_http_response *response);
 
 /* ---- bodies: these block ----
  *
- * Compressed bodies come decoded. While nobody reads, about 256 KiB are taken, and then the server has to wait. A call that is
- * cancelled or timed out loses nothing: it may be repeated (in a shield, say). */
+ * Compressed bodies come decoded. While nobody reads, about 256 KiB are taken, and then the
+ * server has to wait. A call that is cancelled or timed out loses nothing: it may be repeated
+ * (in a shield, say). */
 
-/* Waits for the end of the body and gives all of it (but for chunks that were taken before), followed by a 0 byte that does not count; the
- * same again when called again. *size (may be NULL) is its length. NULL: see the errors above; for a `response` that is NULL the
- * error stays the one that it could not be made for: this holds for all three.
+/* Waits for the end of the body and gives all of it (but for chunks that were taken before),
+ * followed by a 0 byte that does not count; the same again when called again. *size (may be
+ * NULL) is its length. NULL: see the errors above; for a `response` that is NULL the error stays
+ * the one that it could not be made for: this holds for all three.
  * aiohttp: response.read */
 ASYNC_API const void *async_http_read(async_http_response *response, size_t *size);
 
-/* The same, as a string. Never NULL: if the body cannot be read it is "", and the error one that was not reported (see contexts.h):
- * async_error_code tells, and if nobody asks it becomes the task's result.
+/* The same, as a string. Never NULL: if the body cannot be read it is "", and the error one that
+ * was not reported (see contexts.h): async_error_code tells, and if nobody asks it becomes the
+ * task's result.
  * aiohttp: response.text, without decoding: the bytes are as the server sent them */
 ASYNC_API const char *async_http_text(async_http_response *response);
 
+/* Good until the next one is asked for, the loop is left, or the response is closed. */
 typedef struct async_http_chunk {
-    const char *data; /* good until the next one is asked for, the loop is left, or the response is closed */
-    size_t size;      /* 1 or more */
+    const char *data;
+    size_t size; /* 1 or more */
 } async_http_chunk;
 
-/* The body as it arrives: async_for (async_http_chunk, chunk, async_http_chunks(response)) { ... }. A chunk is what has come
- * since the last one; where the pieces end means nothing. A body that is cut short gives what came, and then the error. After a
- * loop that was left early another one goes on where it stopped; after async_http_read there is nothing left.
+/* async_for (async_http_chunk, chunk, async_http_chunks(response)) { ... }
+ * gives the body as it arrives. A chunk is what has come since the last one; where the pieces
+ * end means nothing. A body that is cut short gives what came, and then the error. After a loop
+ * that was left early another one goes on where it stopped; after async_http_read there is
+ * nothing left.
  * aiohttp: response.content.iter_any() */
 ASYNC_API async_iterator *async_http_chunks(async_http_response *response);
 

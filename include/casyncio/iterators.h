@@ -6,21 +6,26 @@
 
 ASYNC_BEGIN
 
-/* Anything that yields values one after another, each of which may have to be awaited. Embed one in a struct of your own (first, or
- * at any place that `next` can find its way back from) to make that an iterator. */
+/* Anything that yields values one after another, each of which may have to be awaited. Embed one in
+ * a struct of your own (first, or at any place that `next` can find its way back from) to make that
+ * an iterator. One task may use it at a time. */
 typedef struct async_iterator async_iterator;
 struct async_iterator {
-    /* Puts the next value into *value and gives 1; 0 at the end; a negative code for an error. Is not called again after
-     * one of the last two. asyncio: __anext__, StopAsyncIteration */
+    /* Puts the next value into *value and gives 1; 0 at the end; a negative code for an error, that
+     * of a cancellation among them. May block. async_for does not call it again after one of the
+     * last two. asyncio: __anext__, StopAsyncIteration */
     int (*next)(async_iterator *self, void *value);
-    /* Called once, when the loop is left however; may be NULL. May block (in a shield). asyncio: aclose */
+    /* Called once, when the loop is left however; may be NULL. May block (in a shield), and may
+     * free the iterator. asyncio: aclose */
     void (*close)(async_iterator *self);
 };
 
-/* async_for (type, name, iterator) { ... }: declares `type name`, and runs the block for each value. break, return and goto close the iterator too. A NULL iterator
- * (which could not be made) and an iteration that ends with an error are errors that the block could
- * not report: see contexts.h.
- * asyncio: async for */
+/* async_for (type, name, iterator) { ... }: declares `type name`, and runs the block for each
+ * value; the type must be what the iterator yields. break, return and goto close the iterator too.
+ * A NULL iterator (which could not be made) and an iteration that ends with an error are errors
+ * that the block could not report: see contexts.h. After an iteration that came to its end
+ * async_error_code() is 0.
+ * asyncio: async for, which does not close */
 #define async_for(type, name, iterator)                                                            \
     ASYNC__FOR(type, name, iterator, ASYNC__JOIN(async__for_, __COUNTER__))
 #define ASYNC__FOR(type, name, iterator, loop)                                                     \
@@ -41,18 +46,29 @@ ASYNC_API void async__for_leave(async__for *loop);
 
 typedef struct async_generator async_generator;
 
-/* Makes an iterator from a coroutine, which runs on a stack of its own, each time the next value is asked for, until
- * it yields it. The values are `size` bytes each. Closing it (async_for does, or async_generator_close) makes async_yield in it give -ECANCELED, and waits until the coroutine has
- * returned. NULL: -ENOMEM. What it returns, if negative, is the iteration's error. */
+/* Makes an iterator from a coroutine, which runs as a task of its own each time the next value is
+ * asked for, until it yields it. The values are `size` bytes each; `argument` must be good until it
+ * is closed. What the coroutine returns, if negative, is the iteration's error. Nothing runs before
+ * the first value is asked for. If who waits for a value is cancelled, so is the generator, for
+ * good.
+ *
+ * Closing it (async_for does, or async_generator_close) makes blocking calls in it, async_yield
+ * among them, give -ECANCELED, waits until the coroutine has returned, and frees the iterator; one
+ * that nobody closes is freed at the end of the loop. NULL: -ENOMEM, or no task runs here. Does not
+ * block.
+ * asyncio: an async def with yield in it */
 #define async_generate(function, argument, size)                                                   \
     async_generate_with(function, argument, size, #function)
 ASYNC_API async_iterator *async_generate_with(int (*function)(async_generator *self, void *argument),
                                               void *argument, size_t size, const char *coroutine);
 
-/* Hands a value (copied) to who asks for it, and waits until the next one is asked for. 0; negative once the consumer has gone or
- * been cancelled: then the generator should clean up and return. asyncio: `yield` */
+/* Hands a value (copied) to who asks for it, and waits until the next one is asked for. 0; negative
+ * once the consumer has gone or been cancelled: then the generator should clean up and return.
+ * -EPERM outside of the generator's coroutine. asyncio: `yield` */
 ASYNC_API int async_yield(async_generator *self, const void *value);
 
+/* Closes a generator that is used without async_for; see above. Blocks, in no shield of its own.
+ * NULL is fine. asyncio: aclose */
 ASYNC_API void async_generator_close(async_iterator *iterator);
 
 ASYNC_END

@@ -1,12 +1,12 @@
 /* loop.h - the engine, for those who build on it            asyncio: Event loop
  *
- * C programs that are written as coroutines hardly need this page: async_run (runners.h) makes a loop
- * and runs it. It is for callbacks, for other threads that want to come in, and for other languages'
- * faces.
+ * C programs that are written as coroutines hardly need this page: async_run (runners.h) makes a
+ * loop and runs it. It is for callbacks, for other threads that want to come in, and for other
+ * languages' faces.
  *
  * Everything here is intrusive: a callback, a timer, a watch or a job is a struct that lives in its
- * owner, so that the loop allocates nothing to take it. The owner keeps it alive until it has run or
- * been cancelled. A struct that is all zeros but for `run` is ready for use.
+ * owner, so that the loop allocates nothing to take it. The owner keeps it alive until it has run
+ * or been cancelled. A struct that is all zeros but for `run` is ready for use.
  *
  * A loop belongs to the thread that runs it. Only the functions that say "any thread" may be called
  * from another one. None of these functions is a coroutine: none blocks but async_loop_run. */
@@ -22,16 +22,17 @@ typedef struct async_loop async_loop;
 /* ---- making and running a loop ---- */
 
 typedef struct async_loop_options {
-    bool virtual_clock; /* time stands still while anything can run, and then jumps to the next timer */
-    uint64_t seed;      /* not 0: ready tasks run in an order drawn from this seed, the same every time */
+    bool virtual_clock; /* time stands still while anything can run, then jumps to the next timer */
+    uint64_t seed;      /* not 0: ready tasks run in an order drawn from it, the same every time */
     const char *backend; /* "epoll", "io_uring", "auto"; NULL: $CASYNCIO_BACKEND, else "epoll" */
-    size_t stack_size;  /* bytes of address space for a task's stack, its guard included; 0: 256 KiB */
-    unsigned executor_threads; /* the most threads of run_in_executor; 0: processors + 4, at most 32 */
+    size_t stack_size;  /* bytes of address space of a task's stack, with its guard; 0: 256 KiB */
+    unsigned executor_threads; /* the most of run_in_executor; 0: processors + 4, at most 32 */
 } async_loop_options;
 
-/* A new loop, NULL with errno set if there is no memory or no descriptor for it. `options` may be NULL. A back end
- * that is not to be had (a name that is unknown, or a kernel that refuses) is EINVAL for a name nobody knows and else a
- * silent step down to epoll.
+/* A new loop, to be closed with async_loop_close; it runs callbacks, but no tasks: those need
+ * async_run. `options` may be NULL. NULL: no memory or no descriptor for it (errno ENOMEM, EMFILE),
+ * or a back end that nobody knows (EINVAL). One that is known but not to be had is a silent step
+ * down to epoll.
  * asyncio: new_event_loop */
 ASYNC_API async_loop *async_loop_new(const async_loop_options *options);
 
@@ -40,8 +41,10 @@ ASYNC_API async_loop *async_loop_new(const async_loop_options *options);
  * asyncio: loop.close */
 ASYNC_API int async_loop_close(async_loop *loop);
 
-/* Runs callbacks until async_loop_stop, and then 0. -EDEADLK when there is nothing left that could
- * ever make a callback ready (see async_loop_share). -EBUSY if this loop, -EALREADY if another loop, runs already in this thread.
+/* Runs callbacks until async_loop_stop, and then 0; it may be run again. -EDEADLK when there is
+ * nothing left that could ever make a callback ready: no timer, watch, job or signal handler, and
+ * nobody outside (see async_loop_share). -EBUSY if this loop, -EALREADY if another loop, runs
+ * already in this thread. Blocks the thread.
  * asyncio: loop.run_forever */
 ASYNC_API int async_loop_run(async_loop *loop);
 
@@ -51,13 +54,13 @@ ASYNC_API void async_loop_stop(async_loop *loop);
 
 ASYNC_API bool async_loop_is_running(const async_loop *loop);
 
-/* The loop that runs in this thread, or NULL. Since its caller may hand the pointer to another thread, this also does
- * async_loop_share.
+/* The loop that runs in this thread, or NULL. Since its caller may hand the pointer to another
+ * thread, this also does async_loop_share.
  * asyncio: get_running_loop */
 ASYNC_API async_loop *async_get_running_loop(void);
 
-/* Says that another thread may come in through async_call_soon_threadsafe, so that a loop with nothing
- * else to wait for waits for that, and does not end with -EDEADLK. */
+/* Says that another thread may come in through async_call_soon_threadsafe, so that a loop with
+ * nothing else to wait for waits for that, and does not end with -EDEADLK. */
 ASYNC_API void async_loop_share(async_loop *loop);
 
 /* The name of the back end: "epoll" or "io_uring". */
@@ -79,8 +82,8 @@ typedef struct async_callback {
  * asyncio: loop.call_soon */
 ASYNC_API void async_call_soon(async_loop *loop, async_callback *callback);
 
-/* The same, from any thread. The callback must not be queued already, and cannot be
- * cancelled until it runs.
+/* The same, from any thread while the loop is not closed. The callback must not be queued already,
+ * and cannot be cancelled until it runs. Callbacks of one thread run in their order.
  * asyncio: loop.call_soon_threadsafe */
 ASYNC_API void async_call_soon_threadsafe(async_loop *loop, async_callback *callback);
 
@@ -96,17 +99,18 @@ typedef struct async_timer {
 } async_timer;
 
 /* Sets the timer: its callback joins the ready queue once the loop's clock has reached `when`
- * (async_loop_time_ns; a time in the past is next), in order of time and then of setting. A timer that is set already is set
- * anew. 0, or -ENOMEM.
+ * (nanoseconds, async_loop_time_ns; a time in the past is as soon as possible), in order of time
+ * and then of setting. A timer that is set already is set anew. 0, or -ENOMEM: then it is not set.
  * asyncio: loop.call_at */
 ASYNC_API int async_call_at(async_loop *loop, async_timer *timer, int64_t when);
 
-/* The same, `delay` seconds from now: 0 or less is as soon as possible, infinity is never. -EINVAL for NaN.
+/* The same, `delay` seconds from now: 0 or less is as soon as possible, infinity is never. -EINVAL
+ * for NaN.
  * asyncio: loop.call_later */
 ASYNC_API int async_call_later(async_loop *loop, async_timer *timer, double delay);
 
-/* Unsets the timer; if it has gone off and its callback waits in the ready queue, takes that out. Says
- * whether either was so.
+/* Unsets the timer; if it has gone off and its callback waits in the ready queue, takes that out.
+ * Says whether either was so.
  * asyncio: TimerHandle.cancel */
 ASYNC_API bool async_timer_cancel(async_loop *loop, async_timer *timer);
 
@@ -118,12 +122,14 @@ typedef struct async_watch {
     unsigned char direction; /* the loop's */
     bool once;               /* set it for a watch that is removed as it goes off */
     bool armed;              /* the loop's */
-    int error;               /* 0, or -EBADF once async_close took the descriptor away from under the watch */
+    int error;               /* 0, or -EBADF once async_close has taken the descriptor away */
 } async_watch;
 
-/* Watches a descriptor, until it is removed. One watch a direction: a second is -EBUSY. A regular file is always
- * ready. -EBADF for what is no descriptor; -ENOMEM; -ENOSPC (fs.epoll.max_user_watches).
- * A watched descriptor must be closed with async_close, or removed and then closed.
+/* Watches a descriptor, until the watch is removed: 0. One watch a direction: a second is -EBUSY. A
+ * regular file is always ready: its callback is queued once for each call. -EBADF for what is no
+ * descriptor; -ENOMEM; -ENOSPC (fs.epoll.max_user_watches). An error or a hang-up makes both
+ * directions ready. A descriptor that has been watched must be closed with async_close (sockets.h),
+ * or async_forget_fd told of it before it is closed: the loop's interest outlives the watch.
  * asyncio: loop.add_reader, loop.add_writer */
 ASYNC_API int async_add_reader(async_loop *loop, int fd, async_watch *watch);
 ASYNC_API int async_add_writer(async_loop *loop, int fd, async_watch *watch);
@@ -138,9 +144,11 @@ ASYNC_API void async_forget_fd(async_loop *loop, int fd);
 
 /* ---- signals ---- */
 
-/* Has `callback` run in the loop, soon after each arrival (several at once may be taken for one) of a signal,
- * until it is removed; the disposition of before then comes back. One callback a signal in the whole
- * process: a second is -EBUSY. -EINVAL for SIGKILL, SIGSTOP and what is no signal.
+/* Has `callback` run in the loop, soon after each arrival (several at once may be taken for one) of
+ * a signal, until it is removed; the disposition of before then comes back. 0. One callback a
+ * signal in the whole process: a second is -EBUSY. -EINVAL for SIGKILL, SIGSTOP and what is no
+ * signal; -ENOMEM. To remove it says whether it was there. It displaces async_run's own handling of
+ * SIGINT.
  * asyncio: loop.add_signal_handler, loop.remove_signal_handler */
 ASYNC_API int async_add_signal_handler(async_loop *loop, int signal, async_callback *callback);
 ASYNC_API bool async_remove_signal_handler(async_loop *loop, int signal);
@@ -151,7 +159,7 @@ typedef struct async_job async_job;
 struct async_job {
     void (*work)(async_job *self); /* runs in a thread of the pool */
     void (*done)(async_job *self); /* then runs in the loop, unless the job was abandoned */
-    void (*drop)(async_job *self); /* runs instead of done, in any thread, for an abandoned job: frees it */
+    void (*drop)(async_job *self); /* runs instead, in any thread, for an abandoned job: frees it */
     async_callback callback;       /* the rest is the loop's */
     async_loop *loop;
     struct async__pool *pool;
@@ -159,22 +167,25 @@ struct async_job {
     int state;
 };
 
-/* Has a thread of the loop's pool run job->work, and then the loop job->done. The pool makes its threads
- * as they are needed. 0; -EAGAIN if not even one thread can be made; -ENOMEM.
+/* Has a thread of the loop's pool run job->work, and then the loop job->done. The job is the loop's
+ * until done or drop runs (drop may be NULL). The pool makes its threads as they are needed, and
+ * blocks signals in them. 0; -EAGAIN if not even one thread can be made; -ENOMEM.
  * asyncio: loop.run_in_executor */
 ASYNC_API int async_run_in_executor(async_loop *loop, async_job *job);
 
-/* Takes back a job whose work has not begun (true: neither done nor drop will run), or says that it has (false). */
+/* Takes back a job whose work has not begun (true: neither done nor drop will run), or says that it
+ * has (false). */
 ASYNC_API bool async_job_cancel(async_job *job);
 
-/* Abandons a job whose done has not run: done will not run; job->drop runs as soon as no thread uses the job any
- * more, maybe before this returns. */
+/* Abandons a job whose done has not run: done will not run; job->drop runs as soon as no thread
+ * uses the job any more, maybe before this returns. */
 ASYNC_API void async_job_abandon(async_job *job);
 
 /* ---- errors that have nobody to go to ---- */
 
 /* What the loop calls for an error that no code will ever see: a detached task that failed, a task
- * that failed and was never awaited. NULL (the default): such errors are dropped. `message` says what happened, good for the call.
+ * that failed and was never awaited. NULL (the default): such errors are dropped. `message` says
+ * what happened, good for the call. It must not block.
  * asyncio: loop.set_exception_handler */
 typedef void async_exception_handler(async_loop *loop, int code, const char *message, void *data);
 ASYNC_API void async_set_exception_handler(async_loop *loop, async_exception_handler *handler,

@@ -9,21 +9,25 @@ ASYNC_BEGIN
 
 typedef struct async_queue async_queue;
 
-/* A queue, first in, first out, of items of item_size bytes, which are copied in and out. maxsize items at most; 0 is no
- * limit. NULL: -ENOMEM, or -EINVAL for an item_size of 0. asyncio: Queue(maxsize) */
+/* A queue, first in, first out, of items of item_size bytes, which are copied in and out. maxsize
+ * items at most; 0 is no limit. NULL: -ENOMEM, or -EINVAL for an item_size of 0. Does not block.
+ * asyncio: Queue(maxsize) */
 ASYNC_API async_queue *async_queue_new(size_t item_size, size_t maxsize);
 
-/* Frees the queue and what is in it; NULL is fine. Nobody may wait for it. */
+/* Frees the queue and what is in it (what the items point to is not the queue's); NULL is fine.
+ * Nobody may wait for it: shut it down and await those first. */
 ASYNC_API void async_queue_free(async_queue *queue);
 
-/* Waits for room and puts a copy of *item. 0; the code of a cancellation (nothing was put); ASYNC_ESHUTDOWN; -ENOMEM. */
+/* Waits for room and puts a copy of *item. 0; the code of a cancellation (nothing was put);
+ * ASYNC_ESHUTDOWN; -ENOMEM. asyncio: Queue.put */
 ASYNC_API int async_queue_put(async_queue *queue, const void *item);
 
 /* Waits for an item and moves it into *item. 0; the code of a cancellation (nothing was taken);
- * ASYNC_ESHUTDOWN once the queue is shut down and empty. */
+ * ASYNC_ESHUTDOWN once the queue is shut down and empty. asyncio: Queue.get */
 ASYNC_API int async_queue_get(async_queue *queue, void *item);
 
-/* The same without waiting: -EAGAIN where they would. asyncio: QueueFull, QueueEmpty */
+/* The same without waiting: -EAGAIN where they would; no checkpoint.
+ * asyncio: put_nowait, QueueFull, get_nowait, QueueEmpty */
 ASYNC_API int async_queue_put_nowait(async_queue *queue, const void *item);
 ASYNC_API int async_queue_get_nowait(async_queue *queue, void *item);
 
@@ -31,18 +35,21 @@ ASYNC_API size_t async_queue_size(const async_queue *queue); /* asyncio: qsize, 
 ASYNC_API bool async_queue_empty(const async_queue *queue);
 ASYNC_API bool async_queue_full(const async_queue *queue);
 
-/* Says that an item that was got has been worked off; -EINVAL if called more often than items were put.
- * asyncio: task_done */
+/* Says that an item that was got has been worked off: 0; -EINVAL if called more often than items
+ * were put. Does not block. asyncio: task_done */
 ASYNC_API int async_queue_task_done(async_queue *queue);
 
-/* Waits until every item that was put has been worked off. asyncio: join */
+/* Waits until every item that was put has been worked off: 0, or the code of a cancellation.
+ * asyncio: join */
 ASYNC_API int async_queue_join(async_queue *queue);
 
-/* No more may be put; getters get what is left, and then ASYNC_ESHUTDOWN; `now` drops what is left. asyncio: shutdown(immediate) */
+/* No more may be put, and putters who wait get ASYNC_ESHUTDOWN; getters get what is left, and then
+ * ASYNC_ESHUTDOWN; `now` drops what is left. Does not block. asyncio: shutdown(immediate) */
 ASYNC_API void async_queue_shutdown(async_queue *queue, bool now);
 
-/* The items as they come, until the queue is shut down: async_for (int, item, async_queue_items(queue)). The queue must outlive the
- * loop. */
+/* The items as they come, until the queue is shut down: async_for (int, item,
+ * async_queue_items(queue)). The type must be of item_size bytes. Several tasks may iterate at
+ * once: each item goes to one of them. The queue must outlive the loop. */
 ASYNC_API async_iterator *async_queue_items(async_queue *queue);
 
 ASYNC_END

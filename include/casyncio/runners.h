@@ -7,14 +7,15 @@
 
 ASYNC_BEGIN
 
-/* Makes a loop, runs main(argument) in it as the main task, and gives its return value. At the end, however it
- * came, every task that is left is cancelled and awaited, generators are closed, threads are ended,
- * and the loop is closed. Blocks the thread. Meanwhile Ctrl-C (SIGINT, unless the program handles it)
- * cancels the main task, and async_run then gives -EINTR; a second one ends the program.
+/* Makes a loop, runs main(argument) in it as the main task, and gives its return value. At the end,
+ * however it came, every task that is left is cancelled and awaited, generators are closed, threads
+ * are ended, and the loop is closed. Blocks the thread. Meanwhile Ctrl-C (SIGINT, unless the
+ * program handles it) cancels the main task, and if that ends with -ECANCELED async_run gives
+ * -EINTR; a second one ends the program.
  *
- * Errors of its own: -EBUSY inside a running loop, -EDEADLK if the main task waits for what can
- * never come (async_run_error_message then has the tree of who waits for what), -ENOMEM, -EMFILE,
- * -EINVAL for options that make no sense.
+ * Errors of its own: -EBUSY inside a running loop; -EDEADLK if every task waits for what can never
+ * come (async_run_error_message then has the tree of who waits for what); -ENOMEM; -EMFILE; -EINVAL
+ * for options that make no sense, and for a main that is NULL.
  * asyncio: asyncio.run */
 ASYNC_API int async_run(async_coroutine main, void *argument);
 
@@ -26,15 +27,17 @@ typedef struct async_run_options {
     void *exception_data;
 } async_run_options;
 
-/* The same, with options; NULL is none.
+/* The same, with options; NULL is none. They are not needed any more once it runs.
  * asyncio: asyncio.Runner */
 ASYNC_API int async_run_with(async_coroutine main, void *argument, const async_run_options *options);
 
-/* What the main task of this thread's last async_run failed with, in words; "" if it did not fail.
- * Good until this thread's next async_run. */
+/* What this thread's last async_run failed with, in words: the main task's message, or the
+ * deadlock's tree, which is several lines; "" if it did not fail. Good until this thread's next
+ * async_run. */
 ASYNC_API const char *async_run_error_message(void);
 
-/* What the call graph calls the coroutine is its function's name, which only a macro can know. */
+/* async_run is a macro only so that the call graph can call the coroutine by its function's
+ * name. */
 ASYNC_API int async_run_named(async_coroutine main, void *argument, const char *coroutine);
 #define async_run(main, argument) async_run_named(main, argument, #main)
 

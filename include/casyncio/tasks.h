@@ -1,15 +1,20 @@
 /* tasks.h - coroutines and tasks            asyncio: Coroutines and Tasks
  *
- * A coroutine is a plain C function that is called from a task; to await it is to call it. A task runs
- * a coroutine beside its creator, on a stack of its own.
+ * A coroutine is a plain C function that is called from a task; to await it is to call it. A task
+ * runs a coroutine beside its creator, on a stack of its own.
  *
- * "Blocks" in these headers means: suspends the calling task and lets others run. Every blocking call
- * is a checkpoint: it is a point of scheduling and of cancellation also when it could finish at once. No other
- * call is. Outside a task a blocking call gives -EPERM.
+ * "Blocks" in these headers means: suspends the calling task and lets others run. Every blocking
+ * call is a checkpoint: it is a point of cancellation also when it could finish at once, and a
+ * point of scheduling, in that a task gives way after 128 of them that could. No other call is.
+ * Outside a task a blocking call gives -EPERM.
  *
- * Once a task is cancelled, or a timeout scope that it is in has run out, every blocking call gives the same code at
- * once (-ECANCELED, -ETIMEDOUT), until the task ends, is uncancelled, or leaves the scope. If what a
- * call waited for has come about before it learns of the cancellation, it gives that, and the next one the code. */
+ * Once a task is cancelled, or a timeout scope that it is in has run out, every blocking call gives
+ * the same code at once (-ECANCELED, -ETIMEDOUT), until the task ends, is uncancelled, or leaves
+ * the scope. "The code of a cancellation" below means either. If what a call waited for has come
+ * about before it learns of the cancellation, it gives that, and the next one the code.
+ *
+ * A task belongs to the thread of its loop, and so do all functions here: other threads come in
+ * through threads.h and loop.h. */
 #ifndef CASYNCIO_TASKS_H
 #define CASYNCIO_TASKS_H
 
@@ -23,22 +28,28 @@ typedef int (*async_coroutine)(void *argument);
 
 /* ---- making tasks ---- */
 
-/* Makes a task that will call coroutine(argument), soon; `argument` must be good until the task is done.
- * NULL if there is no memory for it (async_error_code: -ENOMEM) or no task runs here. Every task is
- * awaited, detached, or owned by a group; one that is none of it is cancelled at the end of async_run. Does not
- * block.
+/* Makes a task that will call coroutine(argument), soon; `argument` must be good until the task is
+ * done. The new task runs when this one blocks. If it is cancelled before it has begun the
+ * coroutine is called all the same, so that it can let go of what its argument brought. NULL: no
+ * memory for it (async_error_code: -ENOMEM), or no loop runs here; async_await and async_gather
+ * take NULL, and give that error.
+ *
+ * The handle is released by async_await, async_gather or async_detach, once; every task is given to
+ * one of them, or owned by a group. One that is not runs on, is cancelled at the end of async_run,
+ * and released then. Does not block.
  * asyncio: asyncio.create_task */
 ASYNC_API async_task *async_create_task(async_coroutine coroutine, void *argument);
 
 typedef struct async_task_options {
     const char *name;      /* copied; NULL: "Task-N" */
     const char *coroutine; /* the function's name, for the call graph; not copied; may be NULL */
-    const void *copy;      /* an argument to copy into the task (then `argument` is ignored), or NULL */
+    const void *copy;      /* an argument to copy into the task; `argument` is ignored then */
     size_t size, align;    /* of the copy; at most 2048 bytes, aligned to at most 64 */
     struct async_group *group;
 } async_task_options;
 
-/* The same, with options: what the macros stand on.
+/* The same, with options (NULL: none): what the macros stand on. -EINVAL for a copy that is larger
+ * or more aligned than the limits.
  * asyncio: create_task(name=...) */
 ASYNC_API async_task *async_create_task_with(async_coroutine coroutine, void *argument,
                                              const async_task_options *options);
@@ -46,9 +57,10 @@ ASYNC_API async_task *async_create_task_with(async_coroutine coroutine, void *ar
 #define async_create_task(function, argument)                                                      \
     async_create_task_with(function, argument, &(async_task_options){.coroutine = #function})
 
-/* async_spawn(fetch, .url = "...", .retries = 3): makes a task that will call fetch(&arguments), where the
- * arguments are a struct fetch of the task's own, set as the initialisers say. fetch must be an
- * int fetch(struct fetch *). */
+/* async_spawn(fetch, .url = "...", .retries = 3): makes a task that will call fetch(&arguments),
+ * where the arguments are a struct fetch of the task's own, set as the initialisers say and good
+ * until fetch returns. What its pointers point to is not copied. fetch must be an int fetch(struct
+ * fetch *); the struct is at most 2048 bytes. */
 #define async_spawn(function, ...)                                                                 \
     async_create_task_with(ASYNC__COROUTINE(function), NULL,                                       \
                            &(async_task_options){.coroutine = #function,                           \
@@ -56,92 +68,124 @@ ASYNC_API async_task *async_create_task_with(async_coroutine coroutine, void *ar
                                                  .size = sizeof(struct function),                  \
                                                  .align = _Alignof(struct function)})
 
-/* The function as a coroutine; does not compile unless it takes a pointer to the struct of its name. */
+/* The function as a coroutine; does not compile unless it takes a pointer to the struct of its
+ * name. */
 #define ASYNC__COROUTINE(function)                                                                 \
     ((async_coroutine)(void (*)(void))_Generic(&function, int (*)(struct function *) : &function))
 
 /* ---- awaiting, detaching ---- */
 
-/* Waits for the task to end, gives its return value, and releases the handle, always. If the awaiting task is
- * cancelled meanwhile, the awaited one is cancelled too, and then waited for. The error record of a task that failed
- * passes to the one that awaits it. -EINVAL for NULL (the task could not be made: then the code of that), for oneself, and, in
- * a debug build, for a handle that has been released; -EBUSY if somebody awaits it already or a group owns it.
+/* Waits for the task to end, gives its return value, and releases the handle, always; only with one
+ * of the errors at the end is the handle left as it is. The error record of a task that failed
+ * passes to the one that awaits it.
+ *
+ * If the awaiting task is cancelled meanwhile, the awaited one is cancelled too, and then waited
+ * for: on return it has ended, and what the call gives is its result, or, if that is -ECANCELED,
+ * the code of the cancellation.
+ *
+ * NULL gives the code for which the last task could not be made, else -EINVAL. -EINVAL for oneself,
+ * and, in a debug build, for a handle that has been released; -EBUSY if somebody awaits the task
+ * already or a group owns it.
  * asyncio: `await task` */
 ASYNC_API int async_await(async_task *task);
 
-/* Lets the task live on by itself and releases the handle. If it fails the loop's exception handler hears of it. Does
- * not block. */
+/* Lets the task live on by itself and releases the handle; NULL is fine. If it fails the loop's
+ * exception handler hears of it. What is still running at the end of async_run is cancelled and
+ * waited for. Does not block.
+ * asyncio: a task that nobody refers to, but it is not collected */
 ASYNC_API void async_detach(async_task *task);
 
-/* Suspends the task for `seconds`; 0 lets the others run once; infinity is for ever. 0, the code of a cancellation,
- * -EINVAL for NaN or a negative number, -ENOMEM.
+/* Suspends the task for `seconds`; 0 lets the others run once; infinity is until it is cancelled.
+ * 0, the code of a cancellation, -EINVAL for NaN or a negative number, -ENOMEM.
  * asyncio: asyncio.sleep */
 ASYNC_API int async_sleep(double seconds);
 
-/* Suspends the task until the loop's clock (async_loop_time, async_now) has come to `when`; a time in the past lets the others run
- * once. */
+/* Suspends the task until the loop's clock (async_loop_time, async_now) has come to `when`, in
+ * seconds; a time in the past lets the others run once. 0, the code of a cancellation, -EINVAL for
+ * NaN, -ENOMEM. */
 ASYNC_API int async_sleep_until(double when);
 
-/* The clock of the loop that runs here, in seconds; 0 outside one.
+/* The clock of the loop that runs here, in seconds: monotonic, from no point in particular (with a
+ * virtual clock, from 0). 0 outside a loop.
  * asyncio: loop.time */
 ASYNC_API double async_now(void);
 
-/* Gives the code of a cancellation that is due, else 0, and now and then lets others run: for loops
- * that compute for long. trio: checkpoint */
+/* Gives the code of a cancellation that is due, else 0, and now and then (once in 128 calls) lets
+ * others run: for loops that compute for long. async_sleep(0) lets them run each time. trio:
+ * checkpoint */
 ASYNC_API int async_checkpoint(void);
 
-/* async_gather(a, b, ...): waits for several tasks and releases all the handles. 0, or the first error: then the
- * others are cancelled and waited for. A handle that is NULL counts as an error. The tasks may not be
- * owned by a group.
+/* async_gather(a, b, ...): waits for several tasks and releases all the handles. 0, or the first
+ * error: then the others are cancelled and waited for. A handle that is NULL counts as an error,
+ * that for which the task could not be made. If the gathering task is cancelled, all are cancelled
+ * and waited for. -EINVAL and -EBUSY, as for async_await, for a handle that cannot be waited for:
+ * then none is released.
  * asyncio: asyncio.gather */
 #define async_gather(...)                                                                          \
     async_gather_array((async_task *[]){__VA_ARGS__},                                              \
                        sizeof((async_task *[]){__VA_ARGS__}) / sizeof(async_task *))
 ASYNC_API int async_gather_array(async_task *const *tasks, size_t count);
 
-/* Waits for all the tasks, whatever they give, and puts their return values into codes[]. 0, or the
- * code of a cancellation (all of them have ended by then as well, and codes[] is filled).
+/* Waits for all the tasks, whatever they give, puts their return values into codes[], and releases
+ * all the handles. 0, or the code of a cancellation: then they were cancelled, but have ended as
+ * well, and codes[] is filled. Of error records none is kept: codes[] is all there is. -EINVAL and
+ * -EBUSY as above.
  * asyncio: gather(return_exceptions=True) */
 ASYNC_API int async_gather_results(async_task *const *tasks, size_t count, int *codes);
 
 /* ---- cancellation ---- */
 
-/* Cancels the task: its blocking calls give -ECANCELED from now on, the one it is in included. `why` (copied; may be
- * NULL) becomes the message. A task that is done or cancelled already is left alone. true if that changed anything. Does not block; not from other threads.
+/* Cancels the task: its blocking calls give -ECANCELED from now on, the one it is in included.
+ * `why` (copied; may be NULL) becomes the message. A task that is NULL, done or cancelled already
+ * is left alone. true if that changed anything. A task may cancel itself. Does not block, and does
+ * not run the task: what it does about it comes later. Not from other threads.
  * asyncio: task.cancel(msg) */
 ASYNC_API bool async_cancel(async_task *task, const char *why);
 
-/* Takes a cancellation back: blocking calls work again. true if there was one.
+/* Takes a cancellation back: blocking calls work again. true if there was one. A call that it had
+ * already broken off gives -ECANCELED all the same. Cancellations are not counted: one call takes
+ * all of them back.
  * asyncio: task.uncancel */
 ASYNC_API bool async_uncancel(async_task *task);
 
-/* How the task stands with cancellation; asyncio: task.cancelling, task.done, task.cancelled */
+/* How the task stands with cancellation: it is cancelled and has not ended; it has ended. The
+ * handle must not have been released. asyncio: task.cancelling, task.done, task.cancelled */
 ASYNC_API bool async_task_cancelling(const async_task *task);
 ASYNC_API bool async_task_done(const async_task *task);
-ASYNC_API bool async_task_cancelled(const async_task *task); /* done, with -ECANCELED, after a cancel */
+/* Whether it has ended with -ECANCELED after a cancel. */
+ASYNC_API bool async_task_cancelled(const async_task *task);
 
 /* ---- names, and who there is ---- */
 
-/* The task that runs here, or NULL. asyncio: asyncio.current_task */
+/* The task that runs here, or NULL (in a callback, outside a loop). asyncio:
+ * asyncio.current_task */
 ASYNC_API async_task *async_current_task(void);
 
-/* Puts up to `capacity` tasks that are not done into tasks[], the oldest first, and gives their number,
- * which may be more. asyncio: asyncio.all_tasks */
+/* Puts up to `capacity` tasks that are not done into tasks[], the oldest first, and gives their
+ * number, which may be more. The pointers are good until the next call that blocks. asyncio:
+ * asyncio.all_tasks */
 ASYNC_API size_t async_all_tasks(async_task **tasks, size_t capacity);
 
-/* asyncio: task.get_name, task.set_name. The name is good while the task is not renamed or released; -ENOMEM. */
+/* The name ("Task-N" if nobody gave one), good until the task is renamed or released. To set one,
+ * which is copied, gives 0 or -ENOMEM.
+ * asyncio: task.get_name, task.set_name */
 ASYNC_API const char *async_task_name(const async_task *task);
 ASYNC_API int async_task_set_name(async_task *task, const char *name);
-ASYNC_API const char *async_task_coroutine(const async_task *task); /* asyncio: task.get_coro; "" if not known */
+/* The name of its coroutine, as the macros know it; "" if not known. asyncio: task.get_coro */
+ASYNC_API const char *async_task_coroutine(const async_task *task);
 
-/* Writes the tree of who waits for what, a line a task, into a string to be freed by free(); NULL: no
- * memory, or no loop here. asyncio: format_call_graph */
+/* Writes the tree of who waits for what, a line a task, into a string to be freed by free(); NULL:
+ * no memory, or no loop here. A task that another one awaits stands below it, indented. Can be
+ * called from a debugger. asyncio: format_call_graph */
 ASYNC_API char *async_format_call_graph(void);
 
 /* ---- scopes: timeouts and shields ---- */
 
-/* A scope is a stretch of a task's code with rules of its own for cancellation. It is embedded in the
- * frame that it belongs to, entered and left there, in order. The fields are the library's. */
+/* A scope is a stretch of a task's code with rules of its own for cancellation. It is embedded in
+ * the frame that it belongs to, entered and left there, innermost first. The fields are the
+ * library's. Where several are due at once the outermost decides, up to the innermost shield. A
+ * coroutine that returns inside of a scope that it has entered gives -EINVAL. The macros of
+ * contexts.h leave by themselves. */
 typedef struct async_scope {
     struct async_scope *parent;
     async_task *task;
@@ -152,55 +196,73 @@ typedef struct async_scope {
     bool entered, expired;
 } async_scope;
 
-/* Enters a scope whose blocking calls give -ETIMEDOUT once `delay` seconds have gone (0 or less: at once, infinity:
- * never; -EINVAL for NaN). 0; -ENOMEM; -EPERM outside a task. Every scope entered must be left.
+/* Enters a scope whose blocking calls give -ETIMEDOUT once `delay` seconds have gone: 0 or less is
+ * at once, infinity never. 0; or -EINVAL for NaN, -ENOMEM, -EPERM outside a task, and then it is
+ * not entered. Every scope entered must be left. Does not block.
  * asyncio: async with asyncio.timeout(delay) */
 ASYNC_API int async_timeout_enter(async_scope *scope, double delay);
 
 /* The same, with a time of the loop's clock. asyncio: asyncio.timeout_at */
 ASYNC_API int async_timeout_enter_at(async_scope *scope, double when);
 
-/* Enters a scope that cancellations and timeouts from outside do not reach until it is left.
- * asyncio: shield; trio: CancelScope(shield=True) */
+/* Enters a scope that cancellations and timeouts from outside do not reach until it is left: for
+ * clean-up that has to wait. Those of scopes inside of it do. 0, or -EPERM outside a task. Does not
+ * block.
+ * asyncio: shield, but of code, not of a task; trio: CancelScope(shield=True) */
 ASYNC_API int async_shield_enter(async_scope *scope);
 
-/* Leaves the scope. Always succeeds; a scope that was not entered is left alone. */
+/* Leaves the scope. Always succeeds; a scope that was not entered (all zeros, say) is left
+ * alone. */
 ASYNC_API void async_scope_leave(async_scope *scope);
 
-/* Moves the deadline. -EINVAL for NaN, or if it has expired. asyncio: Timeout.reschedule, when, expired */
+/* Moves the deadline to `when`, a time of the loop's clock. 0; -EINVAL for NaN, or if the scope has
+ * expired or been left; -ENOMEM. Then: the deadline, and whether it has passed.
+ * asyncio: Timeout.reschedule, when, expired */
 ASYNC_API int async_scope_reschedule(async_scope *scope, double when);
 ASYNC_API double async_scope_when(const async_scope *scope);
 ASYNC_API bool async_scope_expired(const async_scope *scope);
 
-/* Cancels what is in the scope: blocking calls in it give -ECANCELED. trio: CancelScope.cancel */
+/* Cancels what is in the scope: blocking calls in it give -ECANCELED until it is left. A scope that
+ * has expired already stays so. trio: CancelScope.cancel */
 ASYNC_API void async_scope_cancel(async_scope *scope);
 
-/* Awaits the task for at most `timeout` seconds; then it is cancelled, waited for, and the code is -ETIMEDOUT.
- * Releases the handle, always. asyncio: asyncio.wait_for */
+/* Awaits the task for at most `timeout` seconds; then it is cancelled and waited for, and the code
+ * is -ETIMEDOUT, unless the task succeeds in spite of it. -EINVAL for NaN; the task is cancelled
+ * and waited for then too. Releases the handle, always.
+ * asyncio: asyncio.wait_for */
 ASYNC_API int async_wait_for(async_task *task, double timeout);
 
 /* ---- groups ---- */
 
-/* Tasks that live and end together: when one fails, the others and the block that owns the group are cancelled; to leave the
- * group is to wait for all of them. See async_with_group in contexts.h.
+/* Tasks that live and end together: when one fails (with another code than -ECANCELED), the others
+ * and the block that owns the group are cancelled; to leave the group is to wait for all of them.
+ * See async_with_group in contexts.h.
  * asyncio: TaskGroup; trio: nursery */
 typedef struct async_group async_group;
 
-/* Opens a group in the current task. NULL: -ENOMEM or no task. */
+/* Opens a group in the current task, which must leave it: a coroutine that returns with a group
+ * open has its tasks cancelled and waited for, and its result is -EINVAL. NULL: -ENOMEM or no task.
+ * Does not block. */
 ASYNC_API async_group *async_group_enter(void);
 
-/* Waits for every task of the group, closes it and frees it. 0, or the code of the first failure (of the tasks or, for
- * -ECANCELED and -ETIMEDOUT, of the one who waits), whose error record has one cause per task that failed. Blocks, however the
- * task stands with cancellation, until all children have ended (they are cancelled if it is). Groups are left in the reverse order of entering.
+/* Waits for every task of the group, closes it and frees it. 0, or the code of the first failure
+ * (of the tasks or, for -ECANCELED and -ETIMEDOUT, of the one who waits), whose error record has
+ * one cause per task that failed. Blocks, however the task stands with cancellation, until all
+ * children have ended; they are cancelled if it is. That the block ended with an error it cannot
+ * know: call async_group_cancel first if the tasks are to go. Groups are left in the reverse order
+ * of entering. -EPERM in another task than the owner: nothing has happened then.
  * asyncio: TaskGroup.__aexit__ */
 ASYNC_API int async_group_leave(async_group *group);
 
-/* The same but that the group stays open; also resets what failed, so that leaving it reports only
- * what comes after. */
+/* The same but that the group stays open; also resets what failed and a cancellation of the group,
+ * so that it takes tasks again and leaving it reports only what comes after. */
 ASYNC_API int async_group_wait(async_group *group);
 
-/* Makes a task that the group owns: the handle is good until the task is done and must not be awaited or detached. NULL: -ENOMEM; -ECANCELED
- * once the group is being cancelled. asyncio: TaskGroup.create_task */
+/* Makes a task that the group owns: the handle is good until the task is done, and must not be
+ * awaited or detached. Any task of the loop may do so while the group is open. NULL: -ENOMEM;
+ * -ECANCELED once the group is being cancelled: what the arguments bring is still the caller's
+ * then. Does not block.
+ * asyncio: TaskGroup.create_task */
 ASYNC_API async_task *async_group_create_task_with(async_group *group, async_coroutine coroutine,
                                                    void *argument,
                                                    const async_task_options *options);
@@ -214,7 +276,8 @@ ASYNC_API async_task *async_group_create_task_with(async_group *group, async_cor
                                                        .size = sizeof(struct function),            \
                                                        .align = _Alignof(struct function)})
 
-/* Cancels every task of the group and the block that owns it, without its being a failure. */
+/* Cancels every task of the group and the block that owns it, without its being a failure. Does not
+ * block: to leave the group is to wait for them. */
 ASYNC_API void async_group_cancel(async_group *group);
 
 /* How many of its tasks have not ended. */
