@@ -112,6 +112,7 @@ int async_await(async_task *task)
     int code = check_handle(task, "async_await");
     if (code < 0) return code;
 
+    async__checkpoint(); /* for the others' turn; a cancellation goes to the task, and ends the wait */
     if (task->state == ASYNC__DONE) {
         code = take_result(task);
         async__task_release(task);
@@ -119,27 +120,26 @@ int async_await(async_task *task)
     }
     async_task *self = async__current;
     struct gathering gathering = {.tasks = &task, .count = 1};
-    async__checkpoint();
     gather(&gathering);
     code = take_result(task);
     async__task_release(task);
     return code == -ECANCELED && self->interrupt ? async__interrupted(self) : code;
 }
 
-/* A handle that cannot be waited for counts as a task that failed. */
-static int check_handles(async_task *const *tasks, size_t count)
+/* A handle that is misused is told of before anything is done. One that is NULL, a task that could not
+ * be made, counts as a task that failed: *missing is its code. */
+static int check_handles(async_task *const *tasks, size_t count, int *missing)
 {
-    int first = 0;
-
+    *missing = 0;
     for (size_t i = 0; i < count; i++) {
         int code = check_handle(tasks[i], "async_gather");
         for (size_t j = 0; code == 0 && j < i && count <= 64; j++)
             if (tasks[j] == tasks[i])
                 code = async__failf(-EINVAL, "async_gather: task %zu is there twice", i);
         if (code < 0 && tasks[i]) return code;
-        if (code < 0 && !first) first = code;
+        if (code < 0 && !*missing) *missing = code;
     }
-    return first;
+    return 0;
 }
 
 static void release_all(async_task *const *tasks, size_t count)
@@ -152,11 +152,12 @@ int async_gather_array(async_task *const *tasks, size_t count)
 {
     async_task *self = async__current;
     if (!self) return -EPERM;
-    int code = async__checkpoint();
-    int bad = check_handles(tasks, count);
-    if (bad == -EBUSY || bad == -EINVAL) return bad;
+    int code = async__checkpoint(), missing;
+    int misuse = check_handles(tasks, count, &missing);
+    if (misuse < 0) return misuse;
 
-    struct gathering gathering = {.tasks = tasks, .count = count, .fail_fast = true, .code = bad};
+    struct gathering gathering = {
+        .tasks = tasks, .count = count, .fail_fast = true, .code = missing};
     gather(&gathering);
     if (gathering.first) take_result(gathering.first);
     release_all(tasks, count);
@@ -169,14 +170,14 @@ int async_gather_results(async_task *const *tasks, size_t count, int *codes)
 {
     async_task *self = async__current;
     if (!self) return -EPERM;
-    int code = async__checkpoint();
-    int bad = check_handles(tasks, count);
-    if (bad == -EBUSY || bad == -EINVAL) return bad;
+    int code = async__checkpoint(), missing;
+    int misuse = check_handles(tasks, count, &missing);
+    if (misuse < 0) return misuse;
 
     struct gathering gathering = {.tasks = tasks, .count = count};
     gather(&gathering);
     for (size_t i = 0; i < count; i++)
-        codes[i] = tasks[i] ? tasks[i]->result : bad;
+        codes[i] = tasks[i] ? tasks[i]->result : missing;
     release_all(tasks, count);
     if (self->interrupt) return async__interrupted(self);
     return count == 0 && code < 0 ? code : 0;

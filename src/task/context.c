@@ -8,11 +8,23 @@
 #include <casyncio/contexts.h>
 #include <string.h>
 
+static bool entered(int code)
+{
+    if (code < 0)
+        async__pend(code);
+    else
+        async__succeed();
+    return code == 0;
+}
+
 async__guard async__guard_enter(void *name, bool pointer, void (*leave)(void *))
 {
     void *context = name;
     if (pointer) memcpy(&context, name, sizeof context);
-    if (context) return (async__guard){.leave = leave, .context = context, .live = 1};
+    if (context) {
+        async__succeed();
+        return (async__guard){.leave = leave, .context = context, .live = 1};
+    }
 
     int code = async__current ? async__current->last_code : -EPERM;
     async__pend(code < 0 ? code : -EINVAL);
@@ -39,12 +51,7 @@ static void leave_lock(void *lock)
 
 bool async__lock_enter(async__guard *guard, async_lock *lock)
 {
-    int code = async_lock_acquire(lock);
-
-    if (code < 0) {
-        async__pend(code);
-        return false;
-    }
+    if (!entered(async_lock_acquire(lock))) return false;
     guard->leave = leave_lock;
     guard->context = lock;
     guard->unshielded = true; /* it never blocks */
@@ -73,17 +80,11 @@ bool async__group_enter(async__guard *guard, async_group *group)
 bool async__timeout_once(async_scope *scope, double delay)
 {
     if (scope->task) return false;
-    int code = async_timeout_enter(scope, delay);
-    if (code == 0) return true;
-    async__pend(code);
-    return false;
+    return entered(async_timeout_enter(scope, delay));
 }
 
 bool async__shield_once(async_scope *scope)
 {
     if (scope->task) return false;
-    int code = async_shield_enter(scope);
-    if (code == 0) return true;
-    async__pend(code);
-    return false;
+    return entered(async_shield_enter(scope));
 }

@@ -102,7 +102,10 @@ static void child_done(async_task *task)
 async_task *async_group_create_task_with(async_group *group, async_coroutine coroutine,
                                          void *argument, const async_task_options *options)
 {
-    if (!group) return NULL;
+    if (!group) {
+        async__failf(-EINVAL, "async_group_create_task: the group is NULL");
+        return NULL;
+    }
     if (group->cancelling) {
         async__failf(-ECANCELED, "the group is being cancelled: it takes no new task");
         return NULL;

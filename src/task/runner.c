@@ -7,12 +7,15 @@
 #include "task.h"
 
 #include <casyncio/runners.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static __thread char *run_message; /* the last async_run's */
+/* The last async_run's. */
+static __thread char *run_message; /* NULL: no more to say than the code does */
+static __thread int run_code;
 
 struct runner {
     async_loop *loop;
@@ -23,15 +26,34 @@ struct runner {
     size_t left;  /* tasks, when it failed */
 };
 
+/* Frees the message of a thread that ends. Where there is no key left for it, that leaks. */
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static bool has_key;
+
+static void make_key(void) { has_key = pthread_key_create(&key, async__free) == 0; }
+
+__attribute__((destructor)) static void delete_key(void)
+{
+    if (has_key) pthread_key_delete(key); /* the code of async__free may be about to go */
+    has_key = false;
+}
+
 static void keep_message(const char *message)
 {
-    free(run_message);
-    run_message = message && *message ? strdup(message) : NULL;
+    size_t size = message ? strlen(message) + 1 : 0;
+
+    async__free(run_message);
+    run_message = size > 1 ? async__alloc(size) : NULL;
+    if (run_message) memcpy(run_message, message, size);
+    pthread_once(&key_once, make_key);
+    if (has_key) pthread_setspecific(key, run_message);
 }
 
 const char *async_run_error_message(void)
 {
-    return run_message ? run_message : "";
+    if (run_message) return run_message;
+    return run_code < 0 ? async_strerror(run_code) : "";
 }
 
 /* ---- Ctrl-C ---- */
@@ -169,6 +191,25 @@ static int run_main(struct runner *runner, async_coroutine main, void *argument,
     return code;
 }
 
+static int run_in_new_loop(async_coroutine main, void *argument, const async_run_options *options,
+                           const char *coroutine)
+{
+    async_loop_options loop = options->loop;
+#ifdef ASYNC_FAULTS
+    loop.virtual_clock |= async__fault_virtual_clock;
+#endif
+    struct runner runner = {.loop = async_loop_new(&loop)};
+    if (!runner.loop) return -errno;
+    async_set_exception_handler(runner.loop, options->exception_handler, options->exception_data);
+    int code = async__tasks_open(runner.loop);
+    if (code == 0) code = run_main(&runner, main, argument, options, coroutine);
+#ifdef ASYNC_FAULTS
+    async__fault_end = async_loop_time_ns(runner.loop);
+#endif
+    async_loop_close(runner.loop);
+    return code;
+}
+
 static int run_with(async_coroutine main, void *argument, const async_run_options *options,
                     const char *coroutine)
 {
@@ -176,16 +217,9 @@ static int run_with(async_coroutine main, void *argument, const async_run_option
     if (!options) options = &none;
     if (async__loop())
         return async__failf(-EBUSY, "async_run: a loop runs in this thread already");
-    if (!main) return -EINVAL;
     keep_message(NULL);
-
-    struct runner runner = {.loop = async_loop_new(&options->loop)};
-    if (!runner.loop) return -errno;
-    async_set_exception_handler(runner.loop, options->exception_handler, options->exception_data);
-    int code = async__tasks_open(runner.loop);
-    if (code == 0) code = run_main(&runner, main, argument, options, coroutine);
-    async_loop_close(runner.loop);
-    return code;
+    run_code = main ? run_in_new_loop(main, argument, options, coroutine) : -EINVAL;
+    return run_code;
 }
 
 int async_run_with(async_coroutine main, void *argument, const async_run_options *options)

@@ -82,16 +82,10 @@ void async__switch_leave(async_task *self)
     __builtin_unreachable();
 }
 
-static inline void make_ready(async_task *task)
-{
-    task->state = ASYNC__READY;
-    async__ready_push(task->tasks->loop, &task->step);
-}
-
 void async__switch_start(async_task *task)
 {
     task->step.run = step;
-    make_ready(task);
+    async__make_ready(task);
 }
 
 static bool idle(async_loop *loop)
@@ -116,21 +110,15 @@ void async__park(async__wait *wait)
     wait->interrupted = false;
     self->wait = wait;
     self->state = ASYNC__PARKED;
+#ifdef ASYNC_FAULTS
+    if (async__fault(ASYNC__FAULT_WAIT)) async_cancel(self, "fault");
+#endif
     give_way(self);
-}
-
-void async__unpark(async__wait *wait)
-{
-    async_task *task = wait->task;
-
-    if (task->wait != wait) return;
-    task->wait = NULL;
-    make_ready(task);
 }
 
 void async__yield(async_task *self)
 {
-    make_ready(self);
+    async__make_ready(self);
     give_way(self);
 }
 

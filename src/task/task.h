@@ -168,7 +168,21 @@ static inline void async__succeed(void)
 
 /* Suspends the current task until async__unpark. */
 void async__park(async__wait *wait);
-void async__unpark(async__wait *wait);
+
+static inline void async__make_ready(async_task *task)
+{
+    task->state = ASYNC__READY;
+    async__ready_push(task->tasks->loop, &task->step);
+}
+
+static inline void async__unpark(async__wait *wait)
+{
+    async_task *task = wait->task;
+
+    if (async__unlikely(task->wait != wait)) return;
+    task->wait = NULL;
+    async__make_ready(task);
+}
 
 /* Gives way: the others run first. */
 void async__yield(async_task *self);
@@ -219,10 +233,22 @@ typedef struct async__waiter {
  * the list again. No checkpoint of its own. */
 int async__wait_in(struct async__wait_list *list, const char *what, void *item);
 /* Takes the first out and wakes it; NULL if there is none. It stays good until its task runs. */
-async__waiter *async__wake_first(struct async__wait_list *list);
+static inline async__waiter *async__wake_first(struct async__wait_list *list)
+{
+    async__waiter *first = list->first;
+    if (!first) return NULL;
+
+    list->first = first->next;
+    if (async__unlikely(first->next != NULL))
+        first->next->previous = NULL;
+    else
+        list->last = NULL;
+    async__unpark(&first->wait);
+    return first;
+}
 void async__wake_all(struct async__wait_list *list);
 
-/* ---- operations (park_op in io.c): starts it, parks until it is done, gives its result or a code ---- */
+/* ---- operations (src/io/op_await.c): starts it, parks until it is done, gives its result or a code ---- */
 
 ssize_t async__op_await(async__op *op, const char *what);
 

@@ -40,15 +40,6 @@ int async__wait_in(struct async__wait_list *list, const char *what, void *item)
     return waiter.wait.interrupted ? async__interrupted(async__current) : 0;
 }
 
-async__waiter *async__wake_first(struct async__wait_list *list)
-{
-    async__waiter *first = list->first;
-    if (!first) return NULL;
-    unlink_waiter(first);
-    async__unpark(&first->wait);
-    return first;
-}
-
 void async__wake_all(struct async__wait_list *list)
 {
     while (async__wake_first(list))

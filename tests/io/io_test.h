@@ -8,10 +8,23 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define RUNNING_ON_VALGRIND 0
+#endif
+
+/* valgrind keeps books of every byte that a system call may touch: gigabytes are too many for it. */
+__attribute__((unused)) static size_t huge_size(size_t size)
+{
+    return RUNNING_ON_VALGRIND ? size >> 8 : size;
+}
 
 #define UNUSED __attribute__((unused)) static
 
@@ -103,10 +116,11 @@ UNUSED size_t drain_fd(int fd)
     return all;
 }
 
-/* Lets the others run until they have nothing left to do. */
+/* Lets the others run until they have nothing left to do: the loop looks at descriptors before its
+ * clock jumps. */
 UNUSED void settle(void)
 {
-    for (int i = 0; i < 8; i++) async_sleep(0);
+    for (int i = 0; i < 4; i++) async_sleep(1e-6);
 }
 
 UNUSED int open_fds(void)
@@ -114,6 +128,18 @@ UNUSED int open_fds(void)
     int count = 0;
     for (int fd = 0; fd < 256; fd++) count += fcntl(fd, F_GETFD) >= 0;
     return count;
+}
+
+/* More than 2 GiB of address space, of which only what comes is touched. Under valgrind less: it takes
+ * minutes for so much, and then calls the end of it unaddressable. */
+UNUSED char *much_space(size_t *size)
+{
+    const char *preload = getenv("LD_PRELOAD");
+    *size = preload && strstr(preload, "vgpreload") ? (size_t)1 << 24 : (size_t)3 << 30;
+    char *space = mmap(NULL, *size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert_ptr_not_equal(space, MAP_FAILED);
+    return space;
 }
 
 #define assert_message(text) assert_non_null(strstr(async_error_message(), text))

@@ -70,8 +70,9 @@ static int gathers(void *argument)
                      -EIO);
     assert_string_equal(async_error_message(), "b failed");
     assert_notes("+a +b +c -b@30 -a@30 -c@30 ");
+    assert_notes("");
     assert_int_equal(async_gather(NULL, async_spawn(worker, .name = "a", .seconds = 9)), -EINVAL);
-    notes[0] = 0;
+    assert_notes("+a -a@30 "); /* cancelled, and awaited */
 
     async_task *tasks[] = {async_spawn(worker, .name = "a", .seconds = 1, .result = -EIO),
                            async_spawn(worker, .name = "b", .seconds = 2, .result = 5)};

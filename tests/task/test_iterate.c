@@ -158,6 +158,30 @@ out:
     return 0;
 }
 
+/* What failed before a block is not what the block failed with. */
+static int forgets_what_was_before(void *argument)
+{
+    async_lock lock = ASYNC_LOCK_INIT;
+    (void)argument;
+    async_sleep(-1);
+    async_with_lock (&lock)
+        ;
+    assert_int_equal(async_error_code(), 0);
+    async_sleep(-1);
+    async_timeout (1)
+        ;
+    assert_int_equal(async_error_code(), 0);
+    async_sleep(-1);
+    async_shield ()
+        ;
+    assert_int_equal(async_error_code(), 0);
+    async_sleep(-1);
+    async_with (struct door, door, (struct door){.open = true}, door_exit)
+        assert_true(door.open);
+    assert_int_equal(async_error_code(), 0);
+    return 0;
+}
+
 static int is_inside(void *argument)
 {
     (void)argument;
@@ -200,6 +224,7 @@ TEST(times_out)
 TEST(yields_from_outside)
 TEST(goes_through)
 TEST(exits_when_cancelled)
+TEST(forgets_what_was_before)
 
 int main(void)
 {
@@ -212,6 +237,7 @@ int main(void)
         cmocka_unit_test(test_yields_from_outside),
         cmocka_unit_test(test_goes_through),
         cmocka_unit_test(test_exits_when_cancelled),
+        cmocka_unit_test(test_forgets_what_was_before),
         cmocka_unit_test(test_an_entry_that_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
