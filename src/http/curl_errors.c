@@ -1,7 +1,8 @@
 /* curl_errors.c - CURLcodes as casyncio's codes, and the messages.
  *
- * Most CURLcodes are of other protocols, or of mistakes that this library does not make: those that are not in the table are -EIO. Some say
- * less than curl knows: where it has the errno of the system call, that is the better code. */
+ * Most CURLcodes are of other protocols, or of mistakes that this library does not make: those
+ * that are not in the table are -EIO. Some say less than curl knows: where it has the errno of
+ * the system call, that is the better code. */
 #include "http_internal.h"
 
 #include <stdarg.h>
@@ -16,7 +17,8 @@ struct entry {
 };
 
 static const struct entry table[] = {
-    {CURLE_UNSUPPORTED_PROTOCOL, false, ASYNC_EHTTP}, /* an answer that is not HTTP/1 or 2, a redirect to ftp: */
+    {CURLE_UNSUPPORTED_PROTOCOL, false,
+     ASYNC_EHTTP}, /* an answer that is not HTTP/1 or 2, a redirect to ftp: */
     {CURLE_URL_MALFORMAT, false, -EINVAL},
     {CURLE_COULDNT_RESOLVE_PROXY, false, ASYNC_ENONAME},
     {CURLE_COULDNT_RESOLVE_HOST, false, ASYNC_ENONAME},
@@ -85,9 +87,11 @@ int async__http_code(async_http_response *response, CURLcode result)
     curl_easy_getinfo(response->easy, CURLINFO_OS_ERRNO, &error);
     if (result == CURLE_COULDNT_CONNECT && response->socket_code) return response->socket_code;
     /* The errno may be one of before: of an address that was tried in vain, of another request. */
-    bool current = result == CURLE_COULDNT_CONNECT || strstr(response->detail, strerror((int)error));
+    bool current =
+        result == CURLE_COULDNT_CONNECT || strstr(response->detail, strerror((int)error));
     if (error > 0 && error != EAGAIN && error != EINPROGRESS && current) return -(int)error;
-    /* OpenSSL 3's word for a TLS connection that ends without saying so; curl passes it on as text only. */
+    /* OpenSSL 3's word for a TLS connection that ends without saying so; curl passes it on as
+     * text only. */
     if (result == CURLE_RECV_ERROR && strstr(response->detail, "unexpected eof"))
         return ASYNC_EINCOMPLETE;
     return entry->code;
@@ -101,8 +105,8 @@ void async__http_detail(async_http_response *response, const char *format, ...)
     va_end(arguments);
 }
 
-/* Where the URL goes on after user:password@, which is left out: messages end up in logs. The length of
- * what comes before that is *scheme. */
+/* Where the URL goes on after user:password@, which is left out: messages end up in logs. The
+ * length of what comes before that is *scheme. */
 static const char *without_user(const char *url, int *scheme)
 {
     const char *host = strstr(url, "://");
@@ -125,7 +129,8 @@ int async__http_raise_for(const char *method, const char *url, int code, const c
     const char *rest = without_user(url, &scheme);
 
     if (!detail || !*detail)
-        return async_raise_at(NULL, 0, NULL, code, "%s %.*s%s: %s", method, scheme, url, rest, text);
+        return async_raise_at(NULL, 0, NULL, code, "%s %.*s%s: %s", method, scheme, url, rest,
+                              text);
     return async_raise_at(NULL, 0, NULL, code, "%s %.*s%s: %s (%s)", method, scheme, url, rest,
                           text, detail);
 }

@@ -1,16 +1,19 @@
 /* driver.c - one CURLM on the loop.
  *
- * curl says which descriptors it wants to hear of (on_socket) and when it wants to be called in any case (on_timer); the loop calls
- * curl_multi_socket_action, once for each descriptor that is ready, both directions together.
- * What has finished by then is told to who waits for it.
+ * curl says which descriptors it wants to hear of (on_socket) and when it wants to be called in
+ * any case (on_timer); the loop calls curl_multi_socket_action, once for each descriptor that is
+ * ready, both directions together. What has finished by then is told to who waits for it.
  *
- * The loop keeps its interest in a descriptor after a watch is removed, so that a connection that is used again costs
- * no epoll_ctl; for that it must hear of every close. curl announces those of its connections
- * (on_close_socket), but not those of the pairs that its resolver's threads signal through: those
- * are known by not having come from async__http_open_socket, and are forgotten when curl loses interest.
+ * A descriptor is forgotten by the loop as soon as curl loses interest, since curl may close it
+ * any time after, and not all closes are announced: not those of the pairs that its resolver's
+ * threads signal through, nor (7.88) those of sockets that are still connecting, which are
+ * closed without a word before curl says that it has lost interest. The number may even have
+ * been given to a new socket by then, of which curl says nothing since it takes it for the same:
+ * async__http_open_socket looks for that.
  *
- * Nothing here tells curl of a failure of ours: it would declare the whole CURLM dead. A timer that cannot be set becomes
- * a kick, which is early but harmless; a descriptor that cannot be watched dooms its transfer. */
+ * Nothing here tells curl of a failure of ours: it would declare the whole CURLM dead. A timer
+ * that cannot be set becomes a kick, which is early but harmless; a descriptor that cannot be
+ * watched dooms its transfer. */
 #include "http_internal.h"
 
 #include <stdio.h>
@@ -37,14 +40,17 @@ void async__http_finish(async_http_response *response, int code)
     async_event_set(&response->changed);
 }
 
-void async__http_doom(async_http_response *response, int code)
+/* The kick is to look at the session's responses. */
+static void ask_attention(async_http_session *session)
 {
-    async_http_session *session = response->session;
-
-    if (!session || response->finished) return;
-    if (!response->doom) response->doom = code;
-    session->doomed = true;
+    session->attention = true;
     async_call_soon(session->loop, &session->kick);
+}
+
+static void doom(async_http_response *response, int code)
+{
+    if (!response->doom) response->doom = code;
+    ask_attention(response->session);
 }
 
 static void collect(async_http_session *session)
@@ -61,14 +67,25 @@ static void collect(async_http_session *session)
     }
 }
 
-/* With `all`, every transfer: the CURLM itself has failed. */
-static void end_doomed(async_http_session *session, int all)
+/* Has curl run the transfer: what changes between these two calls and back makes it due. */
+static void poke(async_http_response *response)
 {
-    session->doomed = false;
+    response->poke = false;
+    curl_easy_pause(response->easy, CURLPAUSE_SEND);
+    curl_easy_pause(response->easy, CURLPAUSE_CONT);
+}
+
+/* Ends those that are doomed; with `all` not 0, every one: the CURLM itself has failed. */
+static void attend(async_http_session *session, int all)
+{
+    session->attention = false;
     for (async_http_response *response = session->open; response; response = response->next) {
         if (!response->running) continue;
         int code = response->doom ? response->doom : all;
-        if (code < 0) async__http_finish(response, code);
+        if (code < 0)
+            async__http_finish(response, code);
+        else if (response->poke)
+            poke(response);
     }
 }
 
@@ -79,9 +96,9 @@ static void drive(async_http_session *session, curl_socket_t fd, int ready)
 
     collect(session);
     if (code != CURLM_OK && code != CURLM_BAD_SOCKET)
-        end_doomed(session, code == CURLM_OUT_OF_MEMORY ? -ENOMEM : -EIO);
-    else if (session->doomed)
-        end_doomed(session, 0);
+        attend(session, code == CURLM_OUT_OF_MEMORY ? -ENOMEM : -EIO);
+    else if (session->attention)
+        attend(session, 0);
 }
 
 /* ---- time ---- */
@@ -93,8 +110,8 @@ static void on_kick(async_callback *callback)
 
 static void on_time(async_callback *callback)
 {
-    drive(async__http_container(callback, async_http_session, timer.callback),
-          CURL_SOCKET_TIMEOUT, 0);
+    drive(async__http_container(callback, async_http_session, timer.callback), CURL_SOCKET_TIMEOUT,
+          0);
 }
 
 static int on_timer(CURLM *multi, long milliseconds, void *data)
@@ -108,7 +125,7 @@ static int on_timer(CURLM *multi, long milliseconds, void *data)
     if (milliseconds <= 0) async_timer_cancel(session->loop, &session->timer);
     if (milliseconds == 0)
         async_call_soon(session->loop, &session->kick);
-    else if (!session->doomed)
+    else if (!session->attention)
         async_callback_cancel(&session->kick);
     return 0;
 }
@@ -161,28 +178,23 @@ static struct async__http_socket *new_socket(async_http_session *session, curl_s
     return session->sockets[fd] = socket;
 }
 
-static void remove_watches(struct async__http_socket *socket)
-{
-    for (int which = 0; which < 2; which++)
-        async_remove_watch(socket->session->loop, &socket->watch[which]);
-}
-
+/* The struct stays, for the next socket of that number. */
 static void forget_socket(struct async__http_socket *socket)
 {
-    async_http_session *session = socket->session;
-    int fd = socket->watch[0].fd;
+    async_loop *loop = socket->session->loop;
 
-    remove_watches(socket);
-    async_forget_fd(session->loop, fd);
-    session->sockets[fd] = NULL;
-    async__free(socket);
+    if (!socket->watched) return;
+    for (int which = 0; which < 2; which++)
+        async_remove_watch(loop, &socket->watch[which]);
+    async_forget_fd(loop, socket->watch[0].fd);
+    socket->watched = false;
 }
 
-static int watch_socket(struct async__http_socket *socket, int what)
+static int watch_socket(struct async__http_socket *socket, const bool want[2])
 {
     async_loop *loop = socket->session->loop;
-    bool want[2] = {what != CURL_POLL_OUT, what != CURL_POLL_IN};
 
+    socket->watched = true;
     for (int which = 0; which < 2; which++) {
         async_watch *watch = &socket->watch[which];
         int code = 0;
@@ -200,22 +212,28 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *u
 {
     async_http_session *session = data;
     struct async__http_socket *socket = find_socket(session, fd);
+    const bool want[2] = {what != CURL_POLL_OUT, what != CURL_POLL_IN};
+    async_http_response *response = NULL;
     (void)unused;
 
     if (what == CURL_POLL_REMOVE) {
-        if (socket && socket->announced)
-            remove_watches(socket);
-        else if (socket)
-            forget_socket(socket);
+        if (!socket || !socket->watched) return 0;
+        bool connecting = !socket->watch[0].armed && socket->watch[1].armed;
+        forget_socket(socket);
+        /* An address has failed. 7.88 goes on to the next one only when it is run again, which
+         * nothing makes it do before the connection times out. */
+        if (connecting) curl_easy_getinfo(easy, CURLINFO_PRIVATE, &response);
+        if (response && response->running) {
+            response->poke = true;
+            ask_attention(session);
+        }
         return 0;
     }
     if (!socket) socket = new_socket(session, fd);
-    int code = socket ? watch_socket(socket, what) : -ENOMEM;
-    if (code < 0) {
-        async_http_response *response = NULL;
-        curl_easy_getinfo(easy, CURLINFO_PRIVATE, &response);
-        if (response) async__http_doom(response, code);
-    }
+    int code = socket ? watch_socket(socket, want) : -ENOMEM;
+    if (code == 0) return 0;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &response);
+    if (response && response->running) doom(response, code);
     return 0;
 }
 
@@ -231,13 +249,13 @@ curl_socket_t async__http_open_socket(void *data, curlsocktype purpose,
         response->socket_code = -errno;
         return CURL_SOCKET_BAD;
     }
-    struct async__http_socket *socket = new_socket(response->session, fd);
-    if (!socket) {
-        response->socket_code = -ENOMEM;
-        close(fd);
-        return CURL_SOCKET_BAD;
+    struct async__http_socket *socket = find_socket(response->session, fd);
+    if (socket && socket->watched) {
+        const bool want[2] = {socket->watch[0].armed, socket->watch[1].armed};
+        forget_socket(socket);
+        int code = watch_socket(socket, want);
+        if (code < 0) doom(response, code);
     }
-    socket->announced = true;
     return fd;
 }
 
@@ -272,8 +290,11 @@ CURLMcode async__http_driver_open(async_http_session *session)
 
 void async__http_driver_close(async_http_session *session)
 {
-    for (int fd = 0; fd < session->sockets_length; fd++)
-        if (session->sockets[fd]) forget_socket(session->sockets[fd]);
+    for (int fd = 0; fd < session->sockets_length; fd++) {
+        if (!session->sockets[fd]) continue;
+        forget_socket(session->sockets[fd]);
+        async__free(session->sockets[fd]);
+    }
     async__free(session->sockets);
     async_timer_cancel(session->loop, &session->timer);
     async_callback_cancel(&session->kick);

@@ -1,8 +1,10 @@
-/* receive.c - curl's callbacks for data: header lines, pieces of the body, what is to be uploaded.
+/* receive.c - curl's callbacks for data: header lines, pieces of the body, what is to be
+ * uploaded.
  *
- * curl calls these from inside of itself, on the loop's stack, or, where a paused transfer is let go on, on a task's. They copy, set
- * the response's event, and never block. A header block is kept until the next one begins, so that in the end the final
- * response's is left; those of redirects and of 1xx are known by their status. */
+ * curl calls these from inside of itself, on the loop's stack, or, where a paused transfer is
+ * let go on, on a task's. They copy, set the response's event, and never block. A header block
+ * is kept until the next one begins, so that in the end the final response's is left; those of
+ * redirects and of 1xx are known by their status. */
 #include "http_internal.h"
 
 #include <stdlib.h>
@@ -11,12 +13,12 @@
 
 int async__http_reserve(struct async__http_buffer *buffer, size_t size)
 {
-    size_t need, capacity = buffer->capacity ? buffer->capacity : 512;
+    size_t need, capacity = buffer->capacity ? buffer->capacity : 256;
 
     if (__builtin_add_overflow(buffer->length, size, &need)) return -ENOMEM;
     if (need <= buffer->capacity) return 0;
-    while (capacity < need)
-        if (__builtin_mul_overflow(capacity, 2, &capacity)) return -ENOMEM;
+    if (__builtin_mul_overflow(capacity, 2, &capacity)) return -ENOMEM;
+    if (capacity < need) capacity = need;
     void *data = async__realloc(buffer->data, capacity);
     if (!data) return -ENOMEM;
     buffer->data = data;
@@ -37,13 +39,15 @@ static int keep(struct async__http_buffer *heads, const char *text, size_t lengt
     return 0;
 }
 
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
 static void trim(const char **text, size_t *length)
 {
-    while (*length && (**text == ' ' || **text == '\t')) {
+    while (*length && is_space(**text)) {
         ++*text;
         --*length;
     }
-    while (*length && strchr(" \t\r\n", (*text)[*length - 1]))
+    while (*length && is_space((*text)[*length - 1]))
         --*length;
 }
 
@@ -68,7 +72,6 @@ static int begin_block(async_http_response *response, const char *line, size_t l
     const char *reason = line + at;
     length -= at;
     trim(&reason, &length);
-    response->reason = 0;
     return keep(&response->heads, reason, length);
 }
 
@@ -105,9 +108,9 @@ static int add_header(async_http_response *response, const char *line, size_t le
 
     name = response->heads.data + begin;
     value = name + name_length + 1;
-    if (strcasecmp(name, "Location") == 0)
+    if (name_length == 8 && strcasecmp(name, "Location") == 0)
         response->redirects = value_length > 0;
-    else if (strcasecmp(name, "Content-Length") == 0)
+    else if (name_length == 14 && strcasecmp(name, "Content-Length") == 0)
         response->content_length = strtoull(value, NULL, 10);
     return 0;
 }
@@ -151,8 +154,8 @@ size_t async__http_on_header(char *line, size_t size, size_t count, void *data)
 
 /* ---- the body ---- */
 
-/* A body whose length is known gets its buffer at once, but no more than is kept anyhow: a server can
- * promise much. */
+/* A body whose length is known gets its buffer at once, but no more than is kept anyhow: a
+ * server can promise much. */
 static size_t room_for(const async_http_response *response, size_t size)
 {
     uint64_t length = response->content_length;

@@ -1,8 +1,9 @@
 /* request.c - a request: from its options to the headers of the final response.
  *
- * What a request points to (its URL, headers, body) is the caller's again when the call returns, although curl may still be
- * sending: a server may answer before it has read all. Headers are all sent by then, a small body is copied by curl, and of a large
- * one, which curl draws from the caller's memory, what is still unsent is copied at the end of the call. */
+ * What a request points to (its URL, headers, body) is the caller's again when the call returns,
+ * although curl may still be sending: a server may answer before it has read all. Headers are
+ * all sent by then, a small body is copied by curl, and of a large one, which curl draws from
+ * the caller's memory, what is still unsent is copied at the end of the call. */
 #include "http_internal.h"
 
 #include <math.h>
@@ -133,7 +134,8 @@ static CURLcode set_method(async_http_response *response, const char *method, bo
     bad |= curl_easy_setopt(easy, CURLOPT_NOBODY, head ? 1L : 0L);
     bool implied = post || head || (get && !with_body);
     bad |= curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, implied ? NULL : method);
-    /* Only POST turns into GET with 301 and 302; what goes out as a POST under another name does not. */
+    /* Only POST turns into GET with 301 and 302; what goes out as a POST under another name does
+     * not. */
     bad |= curl_easy_setopt(easy, CURLOPT_POSTREDIR,
                             post ? 0L : (long)(CURL_REDIR_POST_301 | CURL_REDIR_POST_302));
     return bad;
@@ -207,7 +209,7 @@ static int perform(async_http_response *response, const async_http_request_optio
     headers.count = 0;
     headers.content_type = NULL;
     response->follow = !options->no_redirects;
-    snprintf(response->method, sizeof response->method, "%s", method);
+    strncpy(response->method, method, sizeof response->method - 1); /* the last byte stays 0 */
     bad |= curl_easy_setopt(easy, CURLOPT_URL, options->url);
     bad |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, response->follow ? 1L : 0L);
     bad |= set_method(response, method, with_body, options);
@@ -263,11 +265,10 @@ static async_http_response *with_body(async_http_session *session, const char *m
                                       const char *url, const void *body, size_t size,
                                       const char *type)
 {
-    return async_http_request(session, &(async_http_request_options){.method = method,
-                                                                     .url = url,
-                                                                     .body = body,
-                                                                     .body_size = size,
-                                                                     .content_type = type});
+    return async_http_request(
+        session,
+        &(async_http_request_options){
+            .method = method, .url = url, .body = body, .body_size = size, .content_type = type});
 }
 
 async_http_response *async_http_get(async_http_session *session, const char *url)

@@ -1,8 +1,9 @@
 /* response.c - what the user asks of a response.
  *
- * The body gathers in `filling`. async_http_read waits until all of it is there; the iterator hands out
- * what has come so far by swapping `filling` with `held`, so that a chunk stays where it is while the next one gathers, and
- * nothing is copied twice. Where `filling` had grown too long, curl was paused (receive.c) and is let go on here. */
+ * The body gathers in `filling`. async_http_read waits until all of it is there; the iterator
+ * hands out what has come so far by swapping `filling` with `held`, so that a chunk stays where
+ * it is while the next one gathers, and nothing is copied twice. Where `filling` had grown too
+ * long, curl was paused (receive.c) and is let go on here. */
 #include "http_internal.h"
 
 #include <stdio.h>
@@ -11,20 +12,14 @@
 
 /* ---- the head ---- */
 
-int async_http_status(const async_http_response *response)
-{
-    return response->status;
-}
+int async_http_status(const async_http_response *response) { return response->status; }
 
 const char *async_http_reason(const async_http_response *response)
 {
-    return response->heads.length ? response->heads.data + response->reason : "";
+    return response->heads.length ? response->heads.data : "";
 }
 
-const char *async_http_version(const async_http_response *response)
-{
-    return response->version;
-}
+const char *async_http_version(const async_http_response *response) { return response->version; }
 
 const char *async_http_url(const async_http_response *response)
 {

@@ -1,8 +1,8 @@
 /* session.c - a session: its options, its pool of responses, its end.
  *
- * The options are set once, on a model handle; the handle of a new response is a copy of it. Responses that are closed keep their
- * handle and their small buffers and wait in a pool, so that a request that follows another allocates
- * nothing of ours and sets only what is its own. */
+ * The options are set once, on a model handle; the handle of a new response is a copy of it.
+ * Responses that are closed keep their handle and their small buffers and wait in a pool, so
+ * that a request that follows another allocates nothing of ours and sets only what is its own. */
 #include "http_internal.h"
 
 #include <limits.h>
@@ -10,10 +10,7 @@
 #include <pthread.h>
 #include <string.h>
 
-static void global_init(void)
-{
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-}
+static void global_init(void) { curl_global_init(CURL_GLOBAL_DEFAULT); }
 
 int async__http_seconds(double seconds, double otherwise, double *result)
 {
@@ -22,12 +19,10 @@ int async__http_seconds(double seconds, double otherwise, double *result)
     return 0;
 }
 
-static bool token_char(char c)
-{
-    return c > ' ' && c < 127 && !strchr("()<>@,;:\\\"/[]?={}", c);
-}
+static bool token_char(char c) { return c > ' ' && c < 127 && !strchr("()<>@,;:\\\"/[]?={}", c); }
 
-/* "Name: value", "Name:" or "Name;". A line break in it would be a header, or a request, of somebody else's. */
+/* "Name: value", "Name:" or "Name;". A line break in it would be a header, or a request, of
+ * somebody else's. */
 bool async__http_header_ok(const char *line)
 {
     size_t name = 0;
@@ -95,7 +90,8 @@ static CURLcode set_behaviour(async_http_session *session, double connect_timeou
     if (!(milliseconds < INT_MAX)) milliseconds = INT_MAX;
     bad |= curl_easy_setopt(model, CURLOPT_CONNECTTIMEOUT_MS, (long)milliseconds);
     bad |= curl_easy_setopt(model, CURLOPT_NOSIGNAL, 1L);
-    /* A look-up that is abandoned goes on in its thread, which cleans up after itself; without this to cancel would wait for it. */
+    /* A look-up that is abandoned goes on in its thread, which cleans up after itself; without
+     * this to cancel would wait for it. */
     bad |= curl_easy_setopt(model, CURLOPT_QUICK_EXIT, 1L);
     bad |= curl_easy_setopt(model, CURLOPT_HEADERFUNCTION, async__http_on_header);
     bad |= curl_easy_setopt(model, CURLOPT_WRITEFUNCTION, async__http_on_body);
@@ -114,7 +110,8 @@ static int add_header(async_http_session *session, const char *line)
     return 0;
 }
 
-/* curl would ask the server whether it wants a body of more than a megabyte, and wait a second for its word. */
+/* curl would ask the server whether it wants a body of more than a megabyte, and wait a second
+ * for its word. */
 static int set_headers(async_http_session *session, const char *const *headers)
 {
     int code = add_header(session, "Expect:");
@@ -215,7 +212,8 @@ async_http_session *async_http_session_new(const async_http_session_options *opt
     return NULL;
 }
 
-/* A response that outlives its session keeps its handle, for its URL, but nothing of the session's. */
+/* A response that outlives its session keeps its handle, for its URL, but nothing of the
+ * session's. */
 static void orphan(async_http_response *response)
 {
     if (!response->finished) {
@@ -277,6 +275,12 @@ static async_http_response *new_response(async_http_session *session)
     return NULL;
 }
 
+static size_t buffered(const async_http_response *response)
+{
+    return response->heads.capacity + response->index.capacity + response->filling.capacity +
+           response->held.capacity;
+}
+
 async_http_response *async__http_response_take(async_http_session *session)
 {
     async_http_response *response = session->pool;
@@ -284,6 +288,7 @@ async_http_response *async__http_response_take(async_http_session *session)
     if (response) {
         session->pool = response->next;
         session->pooled--;
+        session->pooled_bytes -= buffered(response);
     } else {
         response = new_response(session);
         if (!response) return NULL;
@@ -295,7 +300,7 @@ async_http_response *async__http_response_take(async_http_session *session)
     session->open = response;
 
     response->running = response->finished = response->headers_done = response->paused = false;
-    response->whole = response->receiving = false;
+    response->whole = response->receiving = response->poke = false;
     response->code = response->doom = response->socket_code = response->status = 0;
     response->changed = (async_event)ASYNC_EVENT_INIT;
     response->heads.length = response->index.length = 0;
@@ -304,13 +309,6 @@ async_http_response *async__http_response_take(async_http_session *session)
     response->upload = response->why = NULL;
     response->detail[0] = 0;
     return response;
-}
-
-static void shrink(struct async__http_buffer *buffer)
-{
-    if (buffer->capacity <= ASYNC__HTTP_RECYCLED) return;
-    async__free(buffer->data);
-    *buffer = (struct async__http_buffer){0};
 }
 
 void async__http_response_free(async_http_response *response)
@@ -322,6 +320,28 @@ void async__http_response_free(async_http_response *response)
     async__free(response->held.data);
     async__free(response->upload_copy);
     async__free(response);
+}
+
+static void drop_buffer(struct async__http_buffer *buffer)
+{
+    async__free(buffer->data);
+    *buffer = (struct async__http_buffer){0};
+}
+
+/* With its buffers, as long as the pool's are not too large together: to have a large one made,
+ * and its pages touched, costs more than a small request does. */
+static void put_into_pool(async_http_session *session, async_http_response *response)
+{
+    if (session->pooled_bytes + buffered(response) > ASYNC__HTTP_RECYCLED) {
+        drop_buffer(&response->heads);
+        drop_buffer(&response->index);
+        drop_buffer(&response->filling);
+        drop_buffer(&response->held);
+    }
+    session->pooled_bytes += buffered(response);
+    response->next = session->pool;
+    session->pool = response;
+    session->pooled++;
 }
 
 void async_http_response_close(async_http_response *response)
@@ -342,11 +362,5 @@ void async_http_response_close(async_http_response *response)
         async__http_response_free(response);
         return;
     }
-    shrink(&response->heads);
-    shrink(&response->index);
-    shrink(&response->filling);
-    shrink(&response->held);
-    response->next = session->pool;
-    session->pool = response;
-    session->pooled++;
+    put_into_pool(session, response);
 }

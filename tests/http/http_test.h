@@ -1,4 +1,5 @@
-/* http_test.h - what the tests of the HTTP client have in common. They run in real time, as the servers do. */
+/* http_test.h - what the tests of the HTTP client have in common. They run in real time, as the
+ * servers do. */
 #ifndef TESTS_HTTP_HTTP_TEST_H
 #define TESTS_HTTP_HTTP_TEST_H
 
@@ -34,9 +35,9 @@
     } while (0)
 
 /* The request fails so, and its message has these words. */
-__attribute__((unused)) static void
-assert_request_fails(async_http_session *session, const async_http_request_options *options,
-                     int code, const char *words)
+__attribute__((unused)) static void assert_request_fails(async_http_session *session,
+                                                         const async_http_request_options *options,
+                                                         int code, const char *words)
 {
     async_http_response *response = async_http_request(session, options);
     assert_null(response);

@@ -1,10 +1,12 @@
-/* nginx.h - a real nginx for a test: on free loopback ports, in a directory of its own under /tmp, with the test's configuration.
+/* nginx.h - a real nginx for a test: on free loopback ports, in a directory of its own under
+ * /tmp, with the test's configuration.
  *
- * It runs as the child of a shell that waits for the end of a pipe whose other end the test holds. So it ends, and its directory is
- * removed, when the test calls nginx_stop, and also when the test crashes, aborts or is killed.
+ * It runs as the child of a shell that waits for the end of a pipe whose other end the test
+ * holds. So it ends, and its directory is removed, when the test calls nginx_stop, and also when
+ * the test crashes, aborts or is killed.
  *
- * The configuration is what stands inside of http { }; in it @0@ to @7@ are free ports (server->port[0] to [7]) and @dir@ is
- * the directory. */
+ * The configuration is what stands inside of http { }; in it @0@ to @7@ are free ports
+ * (server->port[0] to [7]) and @dir@ is the directory. */
 #ifndef TESTS_HTTP_NGINX_H
 #define TESTS_HTTP_NGINX_H
 
@@ -16,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -149,14 +152,16 @@ __attribute__((unused)) static bool nginx_start(struct nginx *server, const char
     return false;
 }
 
-/* In the directory: ca.crt and other-ca.crt; by the former, NAME.crt and NAME.key for `good` (localhost and 127.0.0.1), `stranger`
- * (stranger.example), `expired`, and `client`. */
+/* In the directory: ca.crt and other-ca.crt; by the former, NAME.crt and NAME.key for `good`
+ * (localhost and 127.0.0.1), `stranger` (stranger.example), `expired`, and `client`. */
 __attribute__((unused)) static bool nginx_certificates(const struct nginx *server)
 {
     static const char script[] =
         "set -e; cd %s; exec >openssl.log 2>&1; touch index.txt; echo 01 >serial\n"
-        "cat >ca.cnf <<END\n[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\nserial=serial\nnew_certs_dir=.\n"
-        "default_md=sha256\npolicy=p\ncopy_extensions=copy\nunique_subject=no\n[p]\ncommonName=supplied\n"
+        "cat >ca.cnf "
+        "<<END\n[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\nserial=serial\nnew_certs_dir=.\n"
+        "default_md=sha256\npolicy=p\ncopy_extensions=copy\nunique_subject=no\n[p]\ncommonName="
+        "supplied\n"
         "[req]\ndistinguished_name=n\n[n]\n[v3_ca]\nbasicConstraints=critical,CA:TRUE\n"
         "keyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\nEND\n"
         "key() { openssl ecparam -name prime256v1 -genkey -noout -out $1.key; }\n"
@@ -178,8 +183,8 @@ __attribute__((unused)) static bool nginx_certificates(const struct nginx *serve
 /* "http://127.0.0.1:PORT<path>", in a buffer that the next eight calls leave alone. */
 __attribute__((unused)) static const char *nginx_url(const struct nginx *server, const char *path)
 {
-    static char urls[8][512];
-    static unsigned next;
+    static __thread char urls[8][512];
+    static __thread unsigned next;
     char *url = urls[next++ % 8];
     snprintf(url, sizeof urls[0], "http://127.0.0.1:%d%s", server->port[0], path);
     return url;

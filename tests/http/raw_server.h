@@ -1,5 +1,6 @@
-/* raw_server.h - an HTTP server for what nginx will not do: it cuts short, breaks rules, is slow, never answers. A thread for each
- * connection, blocking; the test's function answers, given the request's head and the socket. */
+/* raw_server.h - an HTTP server for what nginx will not do: it cuts short, breaks rules, is
+ * slow, never answers. A thread for each connection, blocking; the test's function answers,
+ * given the request's head and the socket. */
 #ifndef TESTS_HTTP_RAW_SERVER_H
 #define TESTS_HTTP_RAW_SERVER_H
 
@@ -42,7 +43,8 @@ __attribute__((unused)) static bool raw_send(int fd, const void *data, size_t si
     return true;
 }
 
-__attribute__((unused, format(printf, 2, 3))) static bool raw_printf(int fd, const char *format, ...)
+__attribute__((unused, format(printf, 2, 3))) static bool raw_printf(int fd, const char *format,
+                                                                     ...)
 {
     char text[4096];
     va_list arguments;
@@ -68,6 +70,22 @@ __attribute__((unused)) static bool raw_closed(int fd, int seconds)
     while ((n = recv(fd, buffer, sizeof buffer, 0)) > 0)
         ;
     return n == 0 || errno == ECONNRESET;
+}
+
+/* Reads what is left of a body whose length the head tells, and drops it. false if the peer has
+ * gone. */
+__attribute__((unused)) static bool raw_skip_body(int fd, const char *head, size_t size)
+{
+    char buffer[65536];
+    const char *field = strcasestr(head, "content-length:");
+    size_t left = field ? strtoull(field + 15, NULL, 10) : 0;
+
+    for (left -= size; left > 0; left -= size) {
+        ssize_t n = recv(fd, buffer, sizeof buffer, 0);
+        if (n <= 0) return false;
+        size = (size_t)n;
+    }
+    return true;
 }
 
 static void *raw_serve(void *argument)
@@ -117,8 +135,7 @@ static void *raw_listen(void *argument)
 
 __attribute__((unused)) static bool raw_start(struct raw_server *server, raw_answer *answer)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
 
     memset(server, 0, sizeof *server);
@@ -153,8 +170,8 @@ __attribute__((unused)) static void raw_stop(struct raw_server *server)
 __attribute__((unused)) static const char *raw_url(const struct raw_server *server,
                                                    const char *path)
 {
-    static char urls[8][512];
-    static unsigned next;
+    static __thread char urls[8][512];
+    static __thread unsigned next;
     char *url = urls[next++ % 8];
     snprintf(url, sizeof urls[0], "http://127.0.0.1:%d%s", server->port, path);
     return url;

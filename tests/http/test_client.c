@@ -13,7 +13,8 @@ static const char configuration[] =
     " location /method { return 200 \"$request_method $content_length $content_type\"; }\n"
     " location /head { add_header X-Twice one; add_header X-Twice two; add_header X-Empty \"\";\n"
     "  return 200 \"$http_x_one|$http_x_two|$http_user_agent|$http_accept_encoding|$host\"; }\n"
-    " location /cookie { add_header Set-Cookie \"taste=sweet; Path=/\"; return 200 \"$http_cookie\"; }\n"
+    " location /cookie { add_header Set-Cookie \"taste=sweet; Path=/\"; return 200 "
+    "\"$http_cookie\"; }\n"
     " location /basic { return 200 \"$http_authorization\"; }\n"
     " location /204 { return 204; }\n"
     " location /404 { return 404 \"nothing here\"; }\n"
@@ -26,7 +27,8 @@ static const char configuration[] =
     " location /ftp { return 302 ftp://127.0.0.1/x; }\n"
     " location /hops/ { rewrite ^/hops/x(.*)$ /hops/$1 redirect; rewrite ^ /get; }\n"
     "}\n"
-    "server { listen 127.0.0.1:@1@; location /basic { return 200 \"<$http_authorization$http_cookie>\"; } }\n";
+    "server { listen 127.0.0.1:@1@; location /basic { return 200 "
+    "\"<$http_authorization$http_cookie>\"; } }\n";
 
 static int gets(void *unused)
 {
@@ -71,19 +73,18 @@ static int methods(void *unused)
         {async_http_put(session, url, "abcd", 4, "text/x"), "PUT 4 text/x"},
         {async_http_patch(session, url, "{}", 2, "application/json"), "PATCH 2 application/json"},
         {async_http_get(session, url), "GET  "},
-        {async_http_request(session, &(async_http_request_options){.url = url,
-                                                                   .method = "GET",
-                                                                   .body = "q",
-                                                                   .body_size = 1}),
+        {async_http_request(session,
+                            &(async_http_request_options){
+                                .url = url, .method = "GET", .body = "q", .body_size = 1}),
          "GET 1 application/octet-stream"},
         {async_http_request(session, &(async_http_request_options){.url = url, .method = "BREW"}),
          "BREW  "},
-        {async_http_request(
-             session, &(async_http_request_options){.url = url,
-                                                    .method = "POST",
-                                                    .headers = LIST("Content-Type: text/own"),
-                                                    .body = "q",
-                                                    .body_size = 1}),
+        {async_http_request(session,
+                            &(async_http_request_options){.url = url,
+                                                          .method = "POST",
+                                                          .headers = LIST("Content-Type: text/own"),
+                                                          .body = "q",
+                                                          .body_size = 1}),
          "POST 1 text/own"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -116,8 +117,8 @@ static int headers_both_ways(void *unused)
             assert_int_equal(twice, 2);
             assert_string_equal(seen[0], "one");
             assert_string_equal(seen[1], "two");
-            assert_false(async_http_header_at(response, async_http_header_count(response), NULL,
-                                              NULL));
+            assert_false(
+                async_http_header_at(response, async_http_header_count(response), NULL, NULL));
         }
         async_with_http_request (response, session, .url = nginx_url(&server, "/head"),
                                  .headers = LIST("X-One:", "X-Two;", "User-Agent:"))
@@ -219,8 +220,9 @@ static int redirects(void *unused)
     static const struct {
         const char *method, *path, *text;
     } cases[] = {
-        {"GET", "/301", "GET  "},   {"POST", "/301", "GET  "}, {"PUT", "/301", "PUT 3 t/t"},
-        {"POST", "/303", "GET  "},  {"PUT", "/303", "GET  "},  {"DELETE", "/303", "GET  "},
+        {"GET", "/301", "GET  "},       {"POST", "/301", "GET  "},
+        {"PUT", "/301", "PUT 3 t/t"},   {"POST", "/303", "GET  "},
+        {"PUT", "/303", "GET  "},       {"DELETE", "/303", "GET  "},
         {"POST", "/307", "POST 3 t/t"}, {"PATCH", "/307", "PATCH 3 t/t"},
     };
     async_with_http_session (session, NULL) {
@@ -255,7 +257,8 @@ static int redirects(void *unused)
             assert_string_equal(async_http_text(response), "<>");
     }
     async_with_http_session (session, &(async_http_session_options){.max_redirects = 2})
-        assert_fails(session, nginx_url(&server, "/hops/xxx"), ASYNC_ETOOMANYREDIRECTS, "Maximum (2)");
+        assert_fails(session, nginx_url(&server, "/hops/xxx"), ASYNC_ETOOMANYREDIRECTS,
+                     "Maximum (2)");
     return 0;
 }
 HTTP_TEST(redirects)

@@ -95,8 +95,7 @@ HTTP_TEST(not_trusted)
 static int trusts_anybody(void *unused)
 {
     (void)unused;
-    async_with_http_session (session,
-                             &(async_http_session_options){.insecure_skip_verify = true}) {
+    async_with_http_session (session, &(async_http_session_options){.insecure_skip_verify = true}) {
         async_with_http_get (response, session, url("localhost", 2))
             assert_string_equal(async_http_text(response), "stranger");
         async_with_http_get (response, session, url("localhost", 3))
@@ -109,9 +108,8 @@ HTTP_TEST(trusts_anybody)
 static int shows_its_own(void *unused)
 {
     (void)unused;
-    async_http_session_options options = {.ca_file = file("ca.crt"),
-                                          .certificate = file("client.crt"),
-                                          .key = file("client.key")};
+    async_http_session_options options = {
+        .ca_file = file("ca.crt"), .certificate = file("client.crt"), .key = file("client.key")};
     async_with_http_session (session, &options)
         async_with_http_get (response, session, url("127.0.0.1", 4)) {
             assert_string_equal(async_http_text(response), "known");

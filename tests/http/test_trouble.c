@@ -202,11 +202,8 @@ static int cut_short(void *unused)
         const char *path;
         int code;
     } cases[] = {
-        {"/cut", ASYNC_EINCOMPLETE},
-        {"/cut-chunked", ASYNC_EINCOMPLETE},
-        {"/reset", -ECONNRESET},
-        {"/bad-chunk", ASYNC_EHTTP},
-        {"/bad-gzip", ASYNC_EHTTP},
+        {"/cut", ASYNC_EINCOMPLETE}, {"/cut-chunked", ASYNC_EINCOMPLETE}, {"/reset", -ECONNRESET},
+        {"/bad-chunk", ASYNC_EHTTP}, {"/bad-gzip", ASYNC_EHTTP},
     };
     async_with_http_session (session, NULL)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -303,7 +300,8 @@ static int nobody_there(void *unused)
     snprintf(url, sizeof url, "http://127.0.0.1:%d/x", ntohs(address.sin_port));
     async_with_http_session (session, NULL) {
         assert_fails(session, url, -ECONNREFUSED, "/x: Connection refused (Failed to connect");
-        assert_fails(session, "http://no-such-host.invalid/", ASYNC_ENONAME, "no-such-host.invalid");
+        assert_fails(session, "http://no-such-host.invalid/", ASYNC_ENONAME,
+                     "no-such-host.invalid");
         /* A queue that is full: connections are neither taken nor refused. */
         int fill[4];
         listen(fd, 0);
@@ -328,10 +326,12 @@ static int timeouts(void *unused)
     (void)unused;
     async_http_session_options options = {.timeout = 0.1, .connections = 1};
     async_with_http_session (session, &options) {
-        assert_fails(session, URL("/never"), -ETIMEDOUT, "/never: Connection timed out (not complete");
-        async_with_http_get (response, session, URL("/stall")) {
+        assert_fails(session, URL("/never"), -ETIMEDOUT,
+                     "/never: Connection timed out (not complete");
+        async_with_http_request (response, session, .url = URL("/stall"), .timeout = 20)
             /* There is one connection and this has it. */
             assert_fails(session, URL("/"), -ETIMEDOUT, "not complete in time");
+        async_with_http_get (response, session, URL("/stall")) {
             assert_null(async_http_read(response, NULL));
             assert_int_equal(async_error_code(), -ETIMEDOUT);
         }
@@ -362,9 +362,16 @@ static int nonsense(void *unused)
 {
     (void)unused;
     async_with_http_session (session, NULL) {
-        static const char *const urls[] = {"",         "x",          "127.0.0.1/",
-                                           "ftp://h/", "http://",    "http://a b/",
-                                           "http:///", "http://h:99999/", "http://[::1/", NULL};
+        static const char *const urls[] = {"",
+                                           "x",
+                                           "127.0.0.1/",
+                                           "ftp://h/",
+                                           "http://",
+                                           "http://a b/",
+                                           "http:///",
+                                           "http://h:99999/",
+                                           "http://[::1/",
+                                           NULL};
         for (size_t i = 0; i < sizeof urls / sizeof *urls; i++)
             assert_fails(session, urls[i], -EINVAL, "GET ");
         async_http_request_options bad[] = {
@@ -388,8 +395,12 @@ static int nonsense(void *unused)
         assert_request_fails(session, NULL, -EINVAL, "no URL");
     }
     async_http_session_options bad[] = {
-        {.timeout = -1},         {.connect_timeout = NAN}, {.connections = -2},
-        {.max_redirects = -1},   {.user_agent = "a\r\nb"}, {.headers = LIST("nothing")},
+        {.timeout = -1},
+        {.connect_timeout = NAN},
+        {.connections = -2},
+        {.max_redirects = -1},
+        {.user_agent = "a\r\nb"},
+        {.headers = LIST("nothing")},
         {.connections_per_host = -1},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -468,12 +479,18 @@ static int close_server(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_chunks_as_they_arrive), cmocka_unit_test(test_back_pressure),
-        cmocka_unit_test(test_early_answer),          cmocka_unit_test(test_cut_short),
-        cmocka_unit_test(test_late_but_not_lost),     cmocka_unit_test(test_broken_rules),
-        cmocka_unit_test(test_nobody_there),          cmocka_unit_test(test_timeouts),
-        cmocka_unit_test(test_nonsense),              cmocka_unit_test(test_no_descriptors),
-        cmocka_unit_test(test_idle_connection_dies),  cmocka_unit_test(test_outside_a_task),
+        cmocka_unit_test(test_chunks_as_they_arrive),
+        cmocka_unit_test(test_back_pressure),
+        cmocka_unit_test(test_early_answer),
+        cmocka_unit_test(test_cut_short),
+        cmocka_unit_test(test_late_but_not_lost),
+        cmocka_unit_test(test_broken_rules),
+        cmocka_unit_test(test_nobody_there),
+        cmocka_unit_test(test_timeouts),
+        cmocka_unit_test(test_nonsense),
+        cmocka_unit_test(test_no_descriptors),
+        cmocka_unit_test(test_idle_connection_dies),
+        cmocka_unit_test(test_outside_a_task),
     };
     return cmocka_run_group_tests(tests, open_server, close_server);
 }
