@@ -170,7 +170,7 @@ ASYNC_API size_t async_http_header_count(const async_http_response *response);
 ASYNC_API bool async_http_header_at(const async_http_response *response, size_t index,
                                     const char **name, const char **value);
 
-/* 0 if the status is below 400, else ASYNC_EHTTP and a message such as
+/* 0 if the status is below 400, else ASYNC_EHTTPSTATUS and a message such as
  * "GET http://.../x: 404 Not Found".
  * aiohttp: raise_for_status */
 ASYNC_API int async_http_raise_for_status(const async_http_response *response);

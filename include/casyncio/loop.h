@@ -59,6 +59,9 @@ ASYNC_API bool async_loop_is_running(const async_loop *loop);
  * asyncio: get_running_loop */
 ASYNC_API async_loop *async_get_running_loop(void);
 
+/* The same for code that keeps the pointer to this thread: the loop is not shared by it. */
+ASYNC_API async_loop *async_current_loop(void);
+
 /* Says that another thread may come in through async_call_soon_threadsafe, so that a loop with
  * nothing else to wait for waits for that, and does not end with -EDEADLK. */
 ASYNC_API void async_loop_share(async_loop *loop);

@@ -3,7 +3,9 @@
  * Callbacks run in the order in which they were made ready. The loop sleeps only when none is; while
  * some are, it looks at descriptors, timers and other threads about every 50 microseconds: a look is a
  * system call, and one a turn would cost more than most of what a turn does. To know the time is not
- * free either, so the clock is read once every 32 callbacks (`credit`).
+ * free either, so the clock is read once every 32 callbacks (`credit`). And a look comes at most once a
+ * turn: before what the last one has found has run, each of those descriptors would be asked again (with
+ * 1,000 busy connections that was a fifth of the CPU time). The turn's end is a callback, `turn_mark`.
  *
  * A fiber that gives way takes the next task from the ready queue itself (async__ready_take), so that
  * the loop's own stack is visited only when something else than a task is due. */
@@ -29,7 +31,11 @@ int64_t async__clock(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * ASYNC__SECOND + time.tv_nsec;
+    int64_t now = time.tv_sec * ASYNC__SECOND + time.tv_nsec;
+#ifdef ASYNC_FAULTS
+    now *= async__fault_speed;
+#endif
+    return now;
 }
 
 int async__seconds_to_ns(double seconds, int64_t *ns)
@@ -161,7 +167,7 @@ bool async__credit_renew(async_loop *loop)
         loop->poll_due = ++loop->renewals % VIRTUAL_POLL_INTERVAL == 0;
     } else {
         int64_t now = async__clock();
-        if (now - loop->last_poll >= POLL_INTERVAL) loop->poll_due = true;
+        if (now - loop->last_poll >= POLL_INTERVAL && !loop->turn_mark.next) loop->poll_due = true;
     }
     return !loop->poll_due;
 }
@@ -240,12 +246,21 @@ static int look_outside(async_loop *loop)
     code = loop->poller->wait(loop, timeout);
     if (code < 0) return code;
     if (loop->virtual_clock) jump(loop);
+#ifdef ASYNC_FAULTS
+    loop->now += async__fault_tick;
+#endif
     run_due_timers(loop);
 
     loop->poll_due = false;
     loop->credit = CREDIT;
     if (!loop->virtual_clock) loop->last_poll = async__clock();
+    if (loop->ready.next != &loop->ready) async_call_soon(loop, &loop->turn_mark);
     return 0;
+}
+
+static void on_turn_end(async_callback *callback)
+{
+    (void)callback;
 }
 
 static void on_stop(async_callback *callback)
@@ -302,6 +317,11 @@ async_loop *async_get_running_loop(void)
     return async__running_loop;
 }
 
+async_loop *async_current_loop(void)
+{
+    return async__running_loop;
+}
+
 void async_loop_share(async_loop *loop)
 {
     loop->shared = true;
@@ -349,6 +369,7 @@ static int open_loop(async_loop *loop, const async_loop_options *options)
     if (code < 0) return code;
     loop->ready.next = loop->ready.prev = &loop->ready;
     loop->stop_mark.run = on_stop;
+    loop->turn_mark.run = on_turn_end;
     loop->credit = CREDIT;
     loop->poll_due = true;
     loop->virtual_clock = options->virtual_clock;

@@ -140,7 +140,7 @@ static int statuses(void *unused)
         async_with_http_get (response, session, nginx_url(&server, "/404")) {
             assert_int_equal(async_http_status(response), 404);
             assert_string_equal(async_http_text(response), "nothing here");
-            assert_int_equal(async_http_raise_for_status(response), ASYNC_EHTTP);
+            assert_int_equal(async_http_raise_for_status(response), ASYNC_EHTTPSTATUS);
             assert_contains(async_error_message(), "/404: 404 Not Found");
             async_error_code();
         }
