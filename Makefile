@@ -20,7 +20,7 @@ help:
 	@echo 'make check         install what is missing, build in every way, run every test (about 15 minutes)'
 	@echo 'make               build the libraries and the examples, in build/'
 	@echo 'make examples      build/examples/01_hello and the others'
-	@echo 'make bench         build and run the benchmark bench/micro (ARGS=...)'
+	@echo 'make bench         build and run the benchmarks (docs/benchmarks.md), a minute or two'
 	@echo 'make install       into PREFIX=$(PREFIX); DESTDIR is honoured'
 	@echo 'make format        clang-format over all C files; make check-format only tells'
 	@echo 'make clean         remove build/'
@@ -38,7 +38,10 @@ examples: configure
 
 bench: configure
 	@$(BUILD) --target bench
-	@build/bench/micro $(ARGS)
+	@build/bench/micro
+	@for name in echo http memory; do \
+	    test ! -x build/bench/$$name || BENCH_CONTINUED=1 build/bench/$$name || exit 1; \
+	done
 
 demo:
 	@tools/install_packages.sh demo

@@ -1,7 +1,8 @@
 /* bench.h - what the benchmark programs share: clocks, and a table with a limit beside each row.
  *
  * Times are of the machine they are taken on: quote the ratio to the limit of the same run. Each row
- * is the best of several rounds, ours and the limit's by turns, so that both saw the same machine. */
+ * is the best of several rounds, ours and the limit's by turns, so that both saw the same machine; or,
+ * where a round cannot be short enough to find the machine quiet, the middle one of many pairs. */
 #ifndef BENCH_H
 #define BENCH_H
 
@@ -37,9 +38,29 @@ static inline size_t bench_status(const char *field)
     return kib * 1024;
 }
 
+/* One round: the limit, and ours right after it. Of many pairs, the one whose ratio is the median. */
+struct bench_pair {
+    double ours, limit;
+};
+
+static inline int bench_by_ratio(const void *a, const void *b)
+{
+    const struct bench_pair *x = a, *y = b;
+    double difference = x->ours / x->limit - y->ours / y->limit;
+    return difference < 0 ? -1 : difference > 0;
+}
+
+static inline struct bench_pair bench_median(struct bench_pair *pairs, size_t count)
+{
+    qsort(pairs, count, sizeof *pairs, bench_by_ratio);
+    return pairs[count / 2];
+}
+
+/* Once, if several programs make one table: `make bench` sets BENCH_CONTINUED for the later ones. */
 static inline void bench_heading(void)
 {
-    printf("%-44s %10s %10s %7s %9s\n", "", "casyncio", "limit", "ratio", "aim");
+    if (getenv("BENCH_CONTINUED")) return;
+    printf("%-46s %10s %10s %7s %9s\n", "", "casyncio", "limit", "ratio", "aim");
 }
 
 /* limit 0: there is none to be had. aim: text, as it stands in the documentation. */
@@ -49,9 +70,9 @@ static inline void bench_row(const char *name, const char *unit, double ours, do
     char label[64];
     snprintf(label, sizeof label, "%s, %s", name, unit);
     if (limit > 0)
-        printf("%-44s %10.1f %10.1f %7.2f %9s\n", label, ours, limit, ours / limit, aim);
+        printf("%-46s %10.1f %10.1f %7.2f %9s\n", label, ours, limit, ours / limit, aim);
     else
-        printf("%-44s %10.1f %10s %7s %9s\n", label, ours, "-", "-", aim);
+        printf("%-46s %10.1f %10s %7s %9s\n", label, ours, "-", "-", aim);
     fflush(stdout);
 }
 

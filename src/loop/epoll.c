@@ -35,9 +35,9 @@ static int epoll_interest(async_loop *loop, int fd, struct async__fd *entry, uns
     /* A descriptor closed behind the loop's back, its number reused: the kernel has forgotten it. And
      * the other way round: a duplicate of it kept the registration alive. */
     if (result < 0 && operation == EPOLL_CTL_MOD && errno == ENOENT)
-        result = epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+        result = ASYNC__CALL(epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event));
     else if (result < 0 && operation == EPOLL_CTL_ADD && errno == EEXIST)
-        result = epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, fd, &event);
+        result = ASYNC__CALL(epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, fd, &event));
     if (result < 0 && operation != EPOLL_CTL_DEL) return -errno;
 
     entry->registered = interest != 0;
@@ -51,21 +51,24 @@ static int wait_for_events(async_loop *loop, struct epoll_event *events, int64_t
 {
     static atomic_bool no_pwait2;
 
+#ifdef ASYNC_FAULTS
+    if (timeout != ASYNC__NEVER) timeout /= async__fault_speed;
+#endif
     if (timeout > 0 && timeout != ASYNC__NEVER &&
         !atomic_load_explicit(&no_pwait2, memory_order_relaxed)) {
 #ifdef SYS_epoll_pwait2
         struct {
             int64_t seconds, nanoseconds;
         } limit = {timeout / ASYNC__SECOND, timeout % ASYNC__SECOND};
-        int count = (int)syscall(SYS_epoll_pwait2, loop->epoll_fd, events, EVENTS_PER_WAIT, &limit,
-                                 NULL, 0);
+        int count = (int)ASYNC__CALL(syscall(SYS_epoll_pwait2, loop->epoll_fd, events,
+                                             EVENTS_PER_WAIT, &limit, NULL, 0));
         if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return count;
 #endif
         atomic_store_explicit(&no_pwait2, true, memory_order_relaxed);
     }
     int64_t milliseconds = timeout == ASYNC__NEVER ? -1 : (timeout + 999999) / 1000000;
     if (milliseconds > INT_MAX) milliseconds = INT_MAX;
-    return epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, (int)milliseconds);
+    return ASYNC__CALL(epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, (int)milliseconds));
 }
 
 static int epoll_wait_events(async_loop *loop, int64_t timeout)

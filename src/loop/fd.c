@@ -89,7 +89,7 @@ void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned rea
     if (async__unlikely(entry->generation != generation)) return;
 
     unsigned unwanted = 0;
-    for (unsigned char direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++) {
+    for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++) {
         unsigned bit = 1u << direction;
         if (!(ready & bit)) continue;
         async_watch *watch = entry->watch[direction];
@@ -128,5 +128,5 @@ int async_close(int fd)
 
     if (loop) async_forget_fd(loop, fd);
     /* On Linux the descriptor is gone even if close says EINTR. */
-    return close(fd) < 0 && errno != EINTR ? -errno : 0;
+    return ASYNC__CLOSE(fd) < 0 && errno != EINTR ? -errno : 0;
 }

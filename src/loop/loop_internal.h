@@ -109,6 +109,7 @@ struct async_loop {
     int credit; /* callbacks to run before the clock is looked at */
     unsigned renewals; /* of the credit */
     bool poll_due;
+    async_callback turn_mark; /* behind all that was ready after the last look; see loop.c */
     bool running, stopping, shared, closed;
     bool virtual_clock;
     uint64_t seed;

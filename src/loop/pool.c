@@ -164,6 +164,9 @@ static void *worker_main(void *argument)
     struct worker *self = argument;
     struct async__pool *pool = self->pool;
     char name[NAME_SIZE];
+#ifdef ASYNC_FAULTS
+    async__fault_worker = true;
+#endif
     if (snprintf(name, sizeof name, "%s-%u", pool->name, self->number) > 0)
         pthread_setname_np(pthread_self(), name);
 
@@ -318,7 +321,7 @@ static struct worker *part_with_workers(struct async__pool *pool, bool wait)
         next = worker->next;
         if (worker->job && worker->job->state == RUNNING) {
             worker->job->state = ABANDONED;
-            pool->loop->jobs--;
+            worker->job->loop->jobs--;
         }
         if (worker->busy && !wait) {
             worker->detached = true;

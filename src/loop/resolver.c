@@ -6,6 +6,7 @@
  * it comes back.
  *
  * Numeric addresses need none of this: async__lookup_numeric answers at once. */
+#include "../base/faults.h"
 #include "loop_internal.h"
 
 #include <casyncio/errors.h>
@@ -25,6 +26,15 @@ static char *copy(const char *text)
     return result ? memcpy(result, text, size) : NULL;
 }
 
+static int ask(const char *host, const char *service, const struct addrinfo *hints,
+               struct addrinfo **list)
+{
+#ifdef ASYNC_FAULTS
+    if (ASYNC__CALL(0) < 0) return EAI_SYSTEM;
+#endif
+    return getaddrinfo(host, service, hints, list);
+}
+
 static void look_up(async_job *job)
 {
     struct async__lookup *self = async__container(job, struct async__lookup, job);
@@ -35,7 +45,7 @@ static void look_up(async_job *job)
         .ai_flags = self->flags,
     };
     errno = 0;
-    self->error = getaddrinfo(self->host, self->service, &hints, &self->list);
+    self->error = ask(self->host, self->service, &hints, &self->list);
     if (self->error == EAI_SYSTEM) self->system_error = errno;
     if (self->error) self->list = NULL; /* POSIX leaves it open */
 }
@@ -101,7 +111,7 @@ int async__lookup_numeric(const char *host, const char *service, int family, int
         .ai_flags = (flags & ~AI_ADDRCONFIG) | AI_NUMERICHOST | AI_NUMERICSERV,
     };
     *list = NULL;
-    int error = getaddrinfo(host, service, &hints, list);
+    int error = ask(host, service, &hints, list);
     if (error) *list = NULL;
     return error;
 }
