@@ -1,40 +1,79 @@
 /* faults.h - the hook for the fault tests: the n-th allocation, system call or await fails.
  *
  * Without ASYNC_FAULTS it is nothing. With it, a test sets async__faults[kind].at to n, runs a
- * scenario, and learns from .count how many there were, and so when to stop. */
+ * scenario, and learns from .count how many there were, and so when to stop.
+ *
+ * The counters of a thread are its own: what fails in a test must not depend on what other threads do
+ * meanwhile. The threads of a loop's pools, which do the loop's work on files and names, share a second
+ * set (async__worker_faults): so "the third system call of the loop" and "the third of its pool" each
+ * mean the same call in every run.
+ *
+ * A program that knows nothing of this is told by its environment, read once as it starts:
+ *
+ *     CASYNCIO_FAULT=KIND:N[:ERRNO]   the N-th fails; KIND: allocation, system_call, transfer, await,
+ *                                     wait, or worker_system_call, worker_transfer; ERRNO: a number;
+ *                                     KIND+ instead of KIND: and every later one too
+ *     CASYNCIO_FAULT_CLOCK=virtual    async_run has a virtual clock, whatever its caller says
+ *     CASYNCIO_FAULT_CLOCK=virtual:N  the same, and each look at the world outside takes N ns of it, so
+ *                                     that who is busy for ever comes to the end of his time as well
+ *     CASYNCIO_FAULT_CLOCK=20         or the real one, made 20 times as fast
+ *     CASYNCIO_FAULT_REPORT=FD        writes the counts to FD as it exits, where the clock stood, and how
+ *                                     many descriptors are open then
+ *     CASYNCIO_FAULT_CURL=1           libcurl's allocations count too */
 #ifndef CASYNCIO_FAULTS_H
 #define CASYNCIO_FAULTS_H
 
 #include <stdbool.h>
 
 enum async__fault_kind {
-    ASYNC__FAULT_ALLOCATION, /* gives NULL, ENOMEM */
+    ASYNC__FAULT_ALLOCATION,  /* gives NULL, ENOMEM */
     ASYNC__FAULT_SYSTEM_CALL, /* gives -1 and async__fault_errno */
-    ASYNC__FAULT_AWAIT,      /* the task is cancelled at this checkpoint */
+    ASYNC__FAULT_TRANSFER,    /* a read or a write moves a single byte */
+    ASYNC__FAULT_AWAIT,       /* the task is cancelled at this checkpoint */
+    ASYNC__FAULT_WAIT,        /* the task is cancelled once it has begun to wait */
     ASYNC__FAULT_KINDS
 };
 
 #ifdef ASYNC_FAULTS
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+
 struct async__fault_counter {
     long at;    /* which one fails, counted from 1; 0: none */
+    bool on;    /* and every later one too */
     long count; /* how many there have been */
 };
 extern __thread struct async__fault_counter async__faults[ASYNC__FAULT_KINDS];
+extern struct async__fault_counter async__worker_faults[ASYNC__FAULT_KINDS];
+extern __thread bool async__fault_worker; /* this is a thread of a pool */
 extern int async__fault_errno;
 
-static inline bool async__fault(enum async__fault_kind kind)
-{
-    struct async__fault_counter *counter = &async__faults[kind];
-    return ++counter->count == counter->at;
-}
+/* What CASYNCIO_FAULT_CLOCK says. */
+extern bool async__fault_virtual_clock;
+extern int async__fault_speed;
+extern int64_t async__fault_tick;
+extern int64_t async__fault_end; /* where the clock of the last async_run stood at its end */
+
+bool async__fault(enum async__fault_kind kind);
+size_t async__fault_size(size_t size);
+int async__fault_close(int fd);
 
 /* A system call by way of the hook: ASYNC__CALL(recv(fd, b, n, 0)) is -1 with errno set when its turn
- * to fail has come. */
+ * to fail has come; ASYNC__MAP is for mmap, and ASYNC__CLOSE closes and then says that it failed. The
+ * size that a read or a write is given is ASYNC__SIZE(n). */
 #define ASYNC__CALL(call)                                                                          \
     (async__fault(ASYNC__FAULT_SYSTEM_CALL) ? (errno = async__fault_errno, -1) : (call))
+#define ASYNC__MAP(call)                                                                           \
+    (async__fault(ASYNC__FAULT_SYSTEM_CALL) ? (errno = async__fault_errno, MAP_FAILED) : (call))
+#define ASYNC__CLOSE(fd) async__fault_close(fd)
+#define ASYNC__SIZE(size) async__fault_size(size)
 #else
 #define async__fault(kind) false
 #define ASYNC__CALL(call) (call)
+#define ASYNC__MAP(call) (call)
+#define ASYNC__CLOSE(fd) close(fd)
+#define ASYNC__SIZE(size) (size)
 #endif
 
 #endif

@@ -1,7 +1,5 @@
-/* memory.c - malloc, behind one door, so that the fault tests can make any call of it fail. The build
- * for those tests defines ASYNC_FAULTS; then the allocation whose number is async__fault_at fails (and
- * every later one too, with async__fault_on), and so does the system call whose number is
- * async__fault_call_at: see faults.h. */
+/* memory.c - malloc, behind one door, so that the fault tests can make any call of it fail: see
+ * faults.h. */
 #include "memory.h"
 #include "faults.h"
 

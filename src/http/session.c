@@ -8,9 +8,31 @@
 #include <limits.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
-static void global_init(void) { curl_global_init(CURL_GLOBAL_DEFAULT); }
+#ifdef ASYNC_FAULTS
+/* Has curl's allocations fail too. Only where the environment asks for it: a CURLM that is used again
+ * after it had no memory can end in a division by zero of curl's own (7.88.1). */
+static char *copy(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *result = async__alloc(size);
+    return result ? memcpy(result, text, size) : NULL;
+}
+
+static void *alloc_array(size_t count, size_t size) { return async__alloc_zeroed(count * size); }
+#endif
+
+static void global_init(void)
+{
+#ifdef ASYNC_FAULTS
+    if (getenv("CASYNCIO_FAULT_CURL"))
+        curl_global_init_mem(CURL_GLOBAL_DEFAULT, async__alloc, async__free, async__realloc, copy,
+                             alloc_array);
+#endif
+    curl_global_init(CURL_GLOBAL_DEFAULT); /* does nothing if it has been done */
+}
 
 int async__http_seconds(double seconds, double otherwise, double *result)
 {

@@ -84,7 +84,7 @@ static bool met_itself(int fd, const struct addrinfo *address)
     struct sockaddr_storage own = {0};
     socklen_t length = sizeof own;
 
-    if (getsockname(fd, (struct sockaddr *)&own, &length) < 0) return false;
+    if (ASYNC__CALL(getsockname(fd, (struct sockaddr *)&own, &length)) < 0) return false;
     if (own.ss_family != address->ai_family) return false;
     if (own.ss_family == AF_INET) {
         const struct sockaddr_in *a = (void *)&own, *b = (const void *)address->ai_addr;
@@ -300,7 +300,7 @@ async_stream *async_open_connection(const char *host, int port)
     freeaddrinfo(list);
     if (fd < 0) return NULL;
     /* asyncio does so: a stream gathers what is to be sent by itself. */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    (void)ASYNC__CALL(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)));
     return stream_of(fd);
 }
 

@@ -88,14 +88,15 @@ static int parse_mode(const char *mode)
 
 static void run_open(struct async__work *work)
 {
-    work->fd = open(work->data, work->flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
+    work->fd =
+        ASYNC__CALL(open(work->data, work->flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666));
     work->owned_fd = work->fd;
     work->result = work->fd < 0 ? -errno : 0;
-    if (work->fd >= 0) work->offset = lseek(work->fd, 0, SEEK_CUR);
+    if (work->fd >= 0) work->offset = ASYNC__CALL(lseek(work->fd, 0, SEEK_CUR));
     /* A FIFO to be written that nobody reads yet. */
     struct stat status;
     if (work->result == -ENXIO &&
-        (stat(work->data, &status) < 0 || !S_ISFIFO(status.st_mode)))
+        (ASYNC__CALL(stat(work->data, &status)) < 0 || !S_ISFIFO(status.st_mode)))
         work->result = -ENODEV;
 }
 
@@ -175,11 +176,11 @@ async_file *async_open(const char *path, const char *mode)
     }
     if (async__checkpoint() < 0) return NULL;
     size_t length = strlen(path);
-    struct async__work *work;
+    struct async__work *work = NULL;
     async_file *file = new_file(path, length);
     if (!file) return NULL;
     int code = open_patiently(path, length, flags, &work);
-    if (code == 0) {
+    if (work) {
         file->fd = work->fd;
         file->offset = work->offset;
         async__free(work);
@@ -202,9 +203,11 @@ static void run_write(struct async__work *work)
     ssize_t n = 0;
 
     while (done < work->size) {
+        const char *data = work->data + done;
+        size_t size = ASYNC__SIZE(work->size - done);
         n = work->positioned && !work->append
-                ? pwrite(work->fd, work->data + done, work->size - done, work->offset)
-                : write(work->fd, work->data + done, work->size - done);
+                ? ASYNC__CALL(pwrite(work->fd, data, size, work->offset))
+                : ASYNC__CALL(write(work->fd, data, size));
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) break;
         done += (size_t)n;
@@ -212,7 +215,7 @@ static void run_write(struct async__work *work)
     }
     work->result = n < 0 ? -errno : done < work->size ? -EIO : 0;
     if (work->positioned && work->append) {
-        int64_t end = lseek(work->fd, 0, SEEK_CUR);
+        int64_t end = ASYNC__CALL(lseek(work->fd, 0, SEEK_CUR));
         if (end >= 0) work->offset = end;
     }
 }
@@ -263,7 +266,9 @@ static int write_all(async_file *file, const char *data, size_t size)
         if (n < 0) return file->closed ? closed(file) : (int)n;
         data += n;
         size -= (size_t)n;
-        if (size > 0 && (code = async__checkpoint()) < 0) return code;
+        if (size == 0) break;
+        code = async__checkpoint();
+        if (code < 0) return code;
         if (file->closed) return closed(file);
     }
     return 0;
@@ -324,17 +329,17 @@ int64_t async_file_seek(async_file *file, int64_t offset, int whence)
 
 static void run_sync(struct async__work *work)
 {
-    work->result = fsync(work->fd) < 0 ? -errno : 0;
+    work->result = ASYNC__CALL(fsync(work->fd)) < 0 ? -errno : 0;
 }
 
 static void run_truncate(struct async__work *work)
 {
-    work->result = ftruncate(work->fd, work->offset) < 0 ? -errno : 0;
+    work->result = ASYNC__CALL(ftruncate(work->fd, work->offset)) < 0 ? -errno : 0;
 }
 
 static void run_stat(struct async__work *work)
 {
-    work->result = fstat(work->fd, &work->status) < 0 ? -errno : 0;
+    work->result = ASYNC__CALL(fstat(work->fd, &work->status)) < 0 ? -errno : 0;
 }
 
 static int run_simple(async_file *file, void (*run)(struct async__work *), int64_t size,
@@ -377,10 +382,10 @@ static void run_close(struct async__work *work)
 {
     int fd = work->owned_fd;
     work->owned_fd = -1;
-    work->result = close(fd) < 0 && errno != EINTR ? -errno : 0;
+    work->result = ASYNC__CLOSE(fd) < 0 && errno != EINTR ? -errno : 0;
 }
 
-static int close_here(int fd) { return close(fd) < 0 && errno != EINTR ? -errno : 0; }
+static int close_here(int fd) { return ASYNC__CLOSE(fd) < 0 && errno != EINTR ? -errno : 0; }
 
 /* A close may write, and then wait for a server far away. */
 static int close_in_thread(int fd)

@@ -20,7 +20,7 @@ enum { FIRST_BLOCK = 16 * 1024 };
 /* A number of bytes, or -EAGAIN: not without waiting for the disk. */
 static ssize_t read_cached(async_file *file, void *buffer, size_t size)
 {
-    struct iovec piece = {buffer, size};
+    struct iovec piece = {buffer, ASYNC__SIZE(size)};
     long place = file->positioned ? (long)file->offset : -1L;
 
     if (file->uncached) return -EAGAIN;
@@ -36,10 +36,11 @@ static ssize_t read_cached(async_file *file, void *buffer, size_t size)
 
 static void run_read(struct async__work *work)
 {
+    size_t size = ASYNC__SIZE(work->size);
     ssize_t n;
     do
-        n = work->positioned ? pread(work->fd, work->data, work->size, work->offset)
-                             : read(work->fd, work->data, work->size);
+        n = work->positioned ? ASYNC__CALL(pread(work->fd, work->data, size, work->offset))
+                             : ASYNC__CALL(read(work->fd, work->data, size));
     while (n < 0 && errno == EINTR);
     work->result = n < 0 ? -errno : n;
 }

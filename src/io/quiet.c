@@ -35,12 +35,12 @@ ssize_t async__try_read(int fd, void *buffer, size_t size, bool blocking)
     ssize_t result;
 
     if (blocking) { /* it was ready a moment ago, but another reader may have been quicker */
-        struct iovec piece = {buffer, size};
+        struct iovec piece = {buffer, ASYNC__SIZE(size)};
         result = ASYNC__CALL(syscall(SYS_preadv2, fd, &piece, 1, -1L, -1L, RWF_NOWAIT));
         if (result >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL))
             return result < 0 ? -errno : result;
     }
-    result = ASYNC__CALL(read(fd, buffer, size));
+    result = ASYNC__CALL(read(fd, buffer, ASYNC__SIZE(size)));
     return result < 0 ? -errno : result;
 }
 
@@ -54,7 +54,7 @@ static ssize_t write_with_signal_blocked(int fd, const void *data, size_t size)
     bool pending_before = sigismember(&pending, SIGPIPE) == 1;
     if (!pending_before) pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
 
-    ssize_t result = ASYNC__CALL(write(fd, data, size));
+    ssize_t result = ASYNC__CALL(write(fd, data, ASYNC__SIZE(size)));
     if (result < 0) result = -errno;
 
     if (pending_before) return result;
@@ -72,7 +72,7 @@ static ssize_t write_quietly(int fd, const void *data, size_t size)
     int known = atomic_load_explicit(&flag, memory_order_relaxed);
 
     if (known != MISSING) {
-        struct iovec piece = {(void *)data, size};
+        struct iovec piece = {(void *)data, ASYNC__SIZE(size)};
         ssize_t result = ASYNC__CALL(syscall(SYS_pwritev2, fd, &piece, 1, -1L, -1L, RWF_NOSIGNAL));
         if (result >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)) {
             if (known == UNKNOWN) atomic_store_explicit(&flag, WORKS, memory_order_relaxed);

@@ -306,14 +306,14 @@ static int set_option(int fd, int level, int option, int value)
     return ASYNC__CALL(setsockopt(fd, level, option, &value, sizeof value)) < 0 ? -errno : 0;
 }
 
+/* The port stands at the same place in both families' addresses. */
 static int port_of(int fd)
 {
-    struct sockaddr_storage address = {0};
+    struct sockaddr_in6 address = {.sin6_port = 0};
     socklen_t length = sizeof address;
 
     if (ASYNC__CALL(getsockname(fd, (struct sockaddr *)&address, &length)) < 0) return -errno;
-    return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
-                                               : ((struct sockaddr_in *)&address)->sin_port);
+    return ntohs(address.sin6_port);
 }
 
 static void set_port(struct addrinfo *address, int port)

@@ -52,8 +52,8 @@ int async_socket(int domain, int type, int protocol)
 
 static ssize_t try_recv(async__op *op)
 {
-    return code_of(
-        ASYNC__CALL(recv(op->watch.fd, op->buffer, op->length, op->flags | MSG_DONTWAIT)));
+    return code_of(ASYNC__CALL(
+        recv(op->watch.fd, op->buffer, ASYNC__SIZE(op->length), op->flags | MSG_DONTWAIT)));
 }
 
 /* For the kernel a stream socket without data is not ready for 0 bytes either; everybody else takes
@@ -62,7 +62,8 @@ static bool is_stream(int fd)
 {
     int type = 0;
     socklen_t size = sizeof type;
-    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+    return ASYNC__CALL(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size)) == 0 &&
+           type == SOCK_STREAM;
 }
 
 ssize_t async_recv(int fd, void *buffer, size_t size, int flags)
@@ -115,8 +116,8 @@ ssize_t async_read(int fd, void *buffer, size_t size)
 
 static ssize_t try_send(async__op *op)
 {
-    return code_of(ASYNC__CALL(
-        send(op->watch.fd, op->buffer, op->length, op->flags | MSG_DONTWAIT | MSG_NOSIGNAL)));
+    return code_of(ASYNC__CALL(send(op->watch.fd, op->buffer, ASYNC__SIZE(op->length),
+                                    op->flags | MSG_DONTWAIT | MSG_NOSIGNAL)));
 }
 
 static ssize_t send_some(int fd, const void *data, size_t size, int flags, bool wait_first)
@@ -197,7 +198,7 @@ static ssize_t try_accept(async__op *op)
 /* accept4 has no MSG_DONTWAIT, and a connection may be gone by the time that it is asked for. */
 static ssize_t try_accept_on_blocking(async__op *op)
 {
-    int flags = fcntl(op->watch.fd, F_GETFL);
+    int flags = ASYNC__CALL(fcntl(op->watch.fd, F_GETFL));
     if (flags < 0) return -errno;
     fcntl(op->watch.fd, F_SETFL, flags | O_NONBLOCK);
     ssize_t result = try_accept(op);

@@ -43,7 +43,7 @@ async_stream *async_stream_from_fd(int fd)
         async__failf(blocking, "a stream of descriptor %d: %s", fd, async_strerror(blocking));
         return NULL;
     }
-    bool socket = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+    bool socket = ASYNC__CALL(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size)) == 0;
     if (socket && type != SOCK_STREAM) {
         async__failf(-EPROTOTYPE, "descriptor %d is a socket, but not a stream socket", fd);
         return NULL;

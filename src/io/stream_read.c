@@ -57,7 +57,7 @@ static ssize_t receive(async_stream *stream, void *buffer, size_t size)
     ssize_t n;
 
     if (async__likely(stream->socket)) {
-        n = ASYNC__CALL(recv(stream->fd, buffer, size, MSG_DONTWAIT));
+        n = ASYNC__CALL(recv(stream->fd, buffer, ASYNC__SIZE(size), MSG_DONTWAIT));
         if (n < 0) n = -errno;
     } else {
         n = async__try_read(stream->fd, buffer, size, stream->blocking);
@@ -162,7 +162,7 @@ static int make_room(async_stream *stream)
 {
     if (stream->end < stream->capacity) return 0;
     size_t there = stream->end - stream->start;
-    if (stream->start >= stream->capacity / 2) {
+    if (stream->start > 0 && stream->start >= stream->capacity / 2) {
         memmove(stream->block, stream->block + stream->start, there);
         stream->start = 0;
         stream->end = there;

@@ -24,7 +24,8 @@ static ssize_t put_into_file(const async_stream *stream, const void *data, size_
     struct pollfd room = {.fd = stream->fd, .events = POLLOUT};
     ssize_t n;
 
-    if (stream->blocking && poll(&room, 1, 0) == 0) return -EAGAIN;
+    /* EINTR, if a signal is pending, also where there is no time to wait. */
+    if (stream->blocking && ASYNC__CALL(poll(&room, 1, 0)) <= 0) return -EAGAIN;
     do
         n = async__try_write(stream->fd, data, size, stream->blocking);
     while (n == -EINTR);
@@ -37,7 +38,8 @@ static ssize_t put(async_stream *stream, const void *data, size_t size)
 
     if (async__unlikely(!stream->socket)) return put_into_file(stream, data, size);
     do
-        n = ASYNC__CALL(send(stream->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL));
+        n = ASYNC__CALL(
+            send(stream->fd, data, ASYNC__SIZE(size), MSG_DONTWAIT | MSG_NOSIGNAL));
     while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
 }
@@ -89,7 +91,7 @@ static bool can_end(const async_stream *stream)
 {
     struct stat status;
     if (stream->socket) return true;
-    return fstat(stream->fd, &status) == 0 && S_ISFIFO(status.st_mode) &&
+    return ASYNC__CALL(fstat(stream->fd, &status)) == 0 && S_ISFIFO(status.st_mode) &&
            (fcntl(stream->fd, F_GETFL) & O_ACCMODE) == O_WRONLY;
 }
 

@@ -2,7 +2,7 @@
  * that it reaches: no crash, no leak, no hang, and a clear code; and the session is of use
  * afterwards. Needs a build with the fault hook.
  *
- * ctest: labels=slow timeout=300 */
+ * ctest: labels=slow,fault timeout=300 */
 #include "http_test.h"
 #include "raw_server.h"
 

@@ -130,12 +130,17 @@ UNUSED int open_fds(void)
     return count;
 }
 
+UNUSED bool on_valgrind(void)
+{
+    const char *preload = getenv("LD_PRELOAD");
+    return preload && strstr(preload, "vgpreload");
+}
+
 /* More than 2 GiB of address space, of which only what comes is touched. Under valgrind less: it takes
  * minutes for so much, and then calls the end of it unaddressable. */
 UNUSED char *much_space(size_t *size)
 {
-    const char *preload = getenv("LD_PRELOAD");
-    *size = preload && strstr(preload, "vgpreload") ? (size_t)1 << 24 : (size_t)3 << 30;
+    *size = on_valgrind() ? (size_t)1 << 24 : (size_t)3 << 30;
     char *space = mmap(NULL, *size, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     assert_ptr_not_equal(space, MAP_FAILED);

@@ -175,12 +175,12 @@ static int bad_addresses(void *unused)
 {
     (void)unused;
     int before = open_fds();
-    char text[64];
+    char text[96];
     async_server *server = async_start_server("127.0.0.1", 0, NULL);
     int port = async_server_port(server);
     assert_null(async_start_server("127.0.0.1", port, NULL));
     assert_int_equal(async_error_code(), -EADDRINUSE);
-    snprintf(text, sizeof text, "listen on 127.0.0.1:%d: Address already in use", port);
+    snprintf(text, sizeof text, "listen on 127.0.0.1:%d: %s", port, async_strerror(-EADDRINUSE));
     assert_string_equal(async_error_message(), text);
     async_server_close(server);
     /* At once again: SO_REUSEADDR. */
@@ -254,7 +254,14 @@ static int no_descriptors(void *unused)
     async_stream_close(client);
     return 0;
 }
-TEST(no_descriptors)
+
+/* valgrind has limits of its own on descriptors: it accepts the connection and then drops it. */
+static void test_no_descriptors(void **state)
+{
+    (void)state;
+    if (on_valgrind()) skip();
+    assert_int_equal(run(no_descriptors, NULL), 0);
+}
 
 /* In real time, to see that it does not spin: it tries once, and sleeps. */
 static int no_spinning(void *unused)
@@ -279,6 +286,7 @@ static int no_spinning(void *unused)
 static void test_no_spinning(void **state)
 {
     (void)state;
+    if (on_valgrind()) skip();
     assert_int_equal(async_run(no_spinning, NULL), 0);
 }
 
