@@ -59,10 +59,13 @@ static int client(struct client *self)
 
 static int serve(void *server)
 {
-    async_with_group (group)
+    async_with_group (group) {
         async_for (async_stream *, stream, async_server_clients(server))
             if (!async_group_spawn(group, client, .stream = stream)) async_stream_abort(stream);
-    return 0;
+        return 0;
+    }
+    async_server_close(server); /* there was no memory for a group */
+    return async_error_code();
 }
 
 static int serve_main(void *unused)
@@ -124,11 +127,14 @@ static int play(async_stream *const cast[])
     async_for (char *, line, async_stream_lines(cast[ANN])) {
         bool sung = strncmp(line, "Bob: La la la", 13) == 0;
         if (!sung) puts(line);
+        if (script[now].says != song && strstr(line, " was dropped"))
+            return async_raise(-EPIPE, "not as in the script: %s", line);
         if (!sung && ++now == sizeof script / sizeof *script) return 0;
         if (sung && script[now].says != song) continue;
         if (say(cast[script[now].who], script[now].says) < 0) break;
     }
-    return async_error_code();
+    if (async_error_code() < 0) return async_error_code();
+    return async_raise(ASYNC_EINCOMPLETE, "the server has hung up on Ann");
 }
 
 static int scene(void *unused)
@@ -144,7 +150,7 @@ static int scene(void *unused)
         async_with (async_stream *, bob, async_open_connection(HOST, port), async_stream_abort)
             async_with (async_stream *, carol, async_open_connection(HOST, port),
                         async_stream_abort)
-                async_timeout (30.0)
+                async_timeout (10.0)
                     return play((async_stream *[]){ann, bob, carol});
     return async_error_code();
 }

@@ -249,10 +249,13 @@ static int serve(struct serve *self)
 
 int demo_server(struct demo_server *self)
 {
-    async_with_group (group)
+    async_with_group (group) {
         async_for (async_stream *, stream, async_server_clients(self->server))
             if (!async_group_spawn(group, serve, .stream = stream)) async_stream_abort(stream);
-    return 0;
+        return 0;
+    }
+    async_server_close(self->server); /* there was no memory for a group */
+    return async_error_code();
 }
 
 /* ---- for the examples ---- */
