@@ -9,10 +9,7 @@
 #define SWITCHES 2000000
 #define TASKS 1000000
 
-static double best(double a, double b)
-{
-    return a == 0 || b < a ? b : a;
-}
+static double best(double a, double b) { return a == 0 || b < a ? b : a; }
 
 /* ---- limits ---- */
 
@@ -41,7 +38,8 @@ static void bare_entry(void *argument)
 static void place(struct bare *bare, void *top, void (*entry)(void *), void *argument)
 {
     bare->top = top;
-    async__fiber_init(&bare->fiber, async__stack_base(pool, top), (char *)top - 512, entry, argument);
+    async__fiber_init(&bare->fiber, async__stack_base(pool, top), (char *)top - 512, entry,
+                      argument);
 }
 
 static double limit_switch(int count)

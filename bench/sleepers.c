@@ -50,6 +50,5 @@ static int main_task(void *unused)
 int main(int argc, char **argv)
 {
     if (argc > 1) count = strtoul(argv[1], NULL, 10);
-    return async_run_with(main_task, NULL,
-                          &(async_run_options){.loop = {.virtual_clock = true}});
+    return async_run_with(main_task, NULL, &(async_run_options){.loop = {.virtual_clock = true}});
 }

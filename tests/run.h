@@ -55,9 +55,6 @@ __attribute__((unused, format(printf, 1, 2))) static void note(const char *forma
     }
 
 /* Times of the virtual clock, in the tenth of a second, since floating point is not for equality. */
-__attribute__((unused)) static int tenths(void)
-{
-    return (int)(async_now() * 10 + 0.5);
-}
+__attribute__((unused)) static int tenths(void) { return (int)(async_now() * 10 + 0.5); }
 
 #endif

@@ -56,8 +56,7 @@ ASYNC_BEGIN
 /* async_timeout (2.5) { ... }: blocking calls in the block give -ETIMEDOUT once 2.5 seconds have
  * gone. That it has run out is no error of the block's own: the calls tell. asyncio: async with
  * asyncio.timeout(2.5) */
-#define async_timeout(delay)                                                                       \
-    async_timeout_scope(ASYNC__JOIN(async__scope_, __COUNTER__), delay)
+#define async_timeout(delay) async_timeout_scope (ASYNC__JOIN(async__scope_, __COUNTER__), delay)
 
 /* The same, with a name for the async_scope, so that the block can reschedule it or ask whether it
  * has expired. asyncio: async with asyncio.timeout(2.5) as scope */

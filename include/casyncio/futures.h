@@ -22,7 +22,10 @@ typedef struct async_future {
     bool done;
 } async_future;
 
-#define ASYNC_FUTURE_INIT { .done = false }
+#define ASYNC_FUTURE_INIT                                                                          \
+    {                                                                                              \
+        .done = false                                                                              \
+    }
 
 /* Sets the result and wakes who waits: 0. -EALREADY if it was set before (asyncio:
  * InvalidStateError). `code` negative is an error; `value` is whatever the two sides agree on, and

@@ -59,7 +59,8 @@ typedef struct async_generator async_generator;
  * asyncio: an async def with yield in it */
 #define async_generate(function, argument, size)                                                   \
     async_generate_with(function, argument, size, #function)
-ASYNC_API async_iterator *async_generate_with(int (*function)(async_generator *self, void *argument),
+ASYNC_API async_iterator *async_generate_with(int (*function)(async_generator *self,
+                                                              void *argument),
                                               void *argument, size_t size, const char *coroutine);
 
 /* Hands a value (copied) to who asks for it, and waits until the next one is asked for. 0; negative

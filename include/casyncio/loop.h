@@ -25,7 +25,7 @@ typedef struct async_loop_options {
     bool virtual_clock; /* time stands still while anything can run, then jumps to the next timer */
     uint64_t seed;      /* not 0: ready tasks run in an order drawn from it, the same every time */
     const char *backend; /* "epoll", "io_uring", "auto"; NULL: $CASYNCIO_BACKEND, else "epoll" */
-    size_t stack_size;  /* bytes of address space of a task's stack, with its guard; 0: 256 KiB */
+    size_t stack_size;   /* bytes of address space of a task's stack, with its guard; 0: 256 KiB */
     unsigned executor_threads; /* the most of run_in_executor; 0: processors + 4, at most 32 */
 } async_loop_options;
 

@@ -29,7 +29,8 @@ typedef struct async_run_options {
 
 /* The same, with options; NULL is none. They are not needed any more once it runs.
  * asyncio: asyncio.Runner */
-ASYNC_API int async_run_with(async_coroutine main, void *argument, const async_run_options *options);
+ASYNC_API int async_run_with(async_coroutine main, void *argument,
+                             const async_run_options *options);
 
 /* What this thread's last async_run failed with, in words: the main task's message, or the
  * deadlock's tree, which is several lines; "" if it did not fail. Good until this thread's next

@@ -16,7 +16,10 @@ typedef struct async_lock {
     async_task *owner;
 } async_lock;
 
-#define ASYNC_LOCK_INIT { .owner = NULL }
+#define ASYNC_LOCK_INIT                                                                            \
+    {                                                                                              \
+        .owner = NULL                                                                              \
+    }
 
 /* Waits until the lock is free and takes it. 0 (it is held), or the code of a cancellation (it is
  * not). -EDEADLK if this task holds it already. asyncio: Lock.acquire */
@@ -36,7 +39,10 @@ typedef struct async_event {
     bool set;
 } async_event;
 
-#define ASYNC_EVENT_INIT { .set = false }
+#define ASYNC_EVENT_INIT                                                                           \
+    {                                                                                              \
+        .set = false                                                                               \
+    }
 
 /* Waits until it is set, also if it is cleared again before the task runs: 0, or the code of a
  * cancellation. asyncio: Event.wait */

@@ -71,7 +71,7 @@ ASYNC_API async_task *async_create_task_with(async_coroutine coroutine, void *ar
 /* The function as a coroutine; does not compile unless it takes a pointer to the struct of its
  * name. */
 #define ASYNC__COROUTINE(function)                                                                 \
-    ((async_coroutine)(void (*)(void))_Generic(&function, int (*)(struct function *) : &function))
+    ((async_coroutine)(void (*)(void)) _Generic(&function, int (*)(struct function *) : &function))
 
 /* ---- awaiting, detaching ---- */
 
@@ -190,9 +190,9 @@ typedef struct async_scope {
     struct async_scope *parent;
     async_task *task;
     async_timer timer;
-    double when;     /* the loop's time at which it runs out, infinity for never */
-    int code;        /* what blocking calls in it give, or 0 */
-    bool shield;     /* what is outside does not reach in */
+    double when; /* the loop's time at which it runs out, infinity for never */
+    int code;    /* what blocking calls in it give, or 0 */
+    bool shield; /* what is outside does not reach in */
     bool entered, expired;
 } async_scope;
 

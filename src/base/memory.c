@@ -33,7 +33,4 @@ void *async__realloc(void *memory, size_t size)
     return realloc(memory, size);
 }
 
-void async__free(void *memory)
-{
-    free(memory);
-}
+void async__free(void *memory) { free(memory); }

@@ -61,8 +61,8 @@ int async_http_raise_for_status(const async_http_response *response)
 
     if (response->status < 400) return 0;
     snprintf(text, sizeof text, "%d %s", response->status, async_http_reason(response));
-    return async__http_raise_for(response->method, async_http_url(response), ASYNC_EHTTPSTATUS, text,
-                                 NULL);
+    return async__http_raise_for(response->method, async_http_url(response), ASYNC_EHTTPSTATUS,
+                                 text, NULL);
 }
 
 /* ---- the body ---- */

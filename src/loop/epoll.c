@@ -16,10 +16,7 @@ static int epoll_open(async_loop *loop)
     return loop->epoll_fd < 0 ? -errno : 0;
 }
 
-static void epoll_close(async_loop *loop)
-{
-    close(loop->epoll_fd);
-}
+static void epoll_close(async_loop *loop) { close(loop->epoll_fd); }
 
 static int epoll_interest(async_loop *loop, int fd, struct async__fd *entry, unsigned interest)
 {
@@ -27,9 +24,7 @@ static int epoll_interest(async_loop *loop, int fd, struct async__fd *entry, uns
         .events = (interest & 1 ? EPOLLIN | EPOLLRDHUP : 0) | (interest & 2 ? EPOLLOUT : 0),
         .data.u64 = (uint64_t)entry->generation << 32 | (uint32_t)fd,
     };
-    int operation = !interest           ? EPOLL_CTL_DEL
-                    : entry->registered ? EPOLL_CTL_MOD
-                                        : EPOLL_CTL_ADD;
+    int operation = !interest ? EPOLL_CTL_DEL : entry->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
     int result = ASYNC__CALL(epoll_ctl(loop->epoll_fd, operation, fd, &event));
 
     /* A descriptor closed behind the loop's back, its number reused: the kernel has forgotten it. And
@@ -60,8 +55,8 @@ static int wait_for_events(async_loop *loop, struct epoll_event *events, int64_t
         struct {
             int64_t seconds, nanoseconds;
         } limit = {timeout / ASYNC__SECOND, timeout % ASYNC__SECOND};
-        int count = (int)ASYNC__CALL(syscall(SYS_epoll_pwait2, loop->epoll_fd, events,
-                                             EVENTS_PER_WAIT, &limit, NULL, 0));
+        int count = (int)ASYNC__CALL(
+            syscall(SYS_epoll_pwait2, loop->epoll_fd, events, EVENTS_PER_WAIT, &limit, NULL, 0));
         if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return count;
 #endif
         atomic_store_explicit(&no_pwait2, true, memory_order_relaxed);

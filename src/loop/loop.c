@@ -21,7 +21,7 @@
 #include "../base/faults.h"
 
 #define CREDIT 32
-#define POLL_INTERVAL 50000 /* ns */
+#define POLL_INTERVAL 50000      /* ns */
 #define VIRTUAL_POLL_INTERVAL 32 /* renewals of the credit */
 #define IDLE_INTERVAL (ASYNC__SECOND / 10)
 
@@ -58,10 +58,7 @@ int64_t async_loop_time_ns(const async_loop *loop)
     return loop->virtual_clock ? loop->now : async__clock();
 }
 
-double async_loop_time(const async_loop *loop)
-{
-    return (double)async_loop_time_ns(loop) * 1e-9;
-}
+double async_loop_time(const async_loop *loop) { return (double)async_loop_time_ns(loop) * 1e-9; }
 
 /* ---- callbacks and timers ---- */
 
@@ -258,10 +255,7 @@ static int look_outside(async_loop *loop)
     return 0;
 }
 
-static void on_turn_end(async_callback *callback)
-{
-    (void)callback;
-}
+static void on_turn_end(async_callback *callback) { (void)callback; }
 
 static void on_stop(async_callback *callback)
 {
@@ -269,10 +263,7 @@ static void on_stop(async_callback *callback)
     loop->stopping = true;
 }
 
-void async_loop_stop(async_loop *loop)
-{
-    async_call_soon(loop, &loop->stop_mark);
-}
+void async_loop_stop(async_loop *loop) { async_call_soon(loop, &loop->stop_mark); }
 
 static int run_callbacks(async_loop *loop)
 {
@@ -306,10 +297,7 @@ int async_loop_run(async_loop *loop)
     return code;
 }
 
-bool async_loop_is_running(const async_loop *loop)
-{
-    return loop->running;
-}
+bool async_loop_is_running(const async_loop *loop) { return loop->running; }
 
 async_loop *async_get_running_loop(void)
 {
@@ -317,20 +305,11 @@ async_loop *async_get_running_loop(void)
     return async__running_loop;
 }
 
-async_loop *async_current_loop(void)
-{
-    return async__running_loop;
-}
+async_loop *async_current_loop(void) { return async__running_loop; }
 
-void async_loop_share(async_loop *loop)
-{
-    loop->shared = true;
-}
+void async_loop_share(async_loop *loop) { loop->shared = true; }
 
-const char *async_loop_backend(const async_loop *loop)
-{
-    return loop->poller->name;
-}
+const char *async_loop_backend(const async_loop *loop) { return loop->poller->name; }
 
 /* ---- making and closing ---- */
 
@@ -421,6 +400,5 @@ void async_set_exception_handler(async_loop *loop, async_exception_handler *hand
 
 void async__report(async_loop *loop, int code, const char *message)
 {
-    if (loop->exception_handler)
-        loop->exception_handler(loop, code, message, loop->exception_data);
+    if (loop->exception_handler) loop->exception_handler(loop, code, message, loop->exception_data);
 }

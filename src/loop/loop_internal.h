@@ -10,8 +10,7 @@
 
 #define async__likely(x) __builtin_expect(!!(x), 1)
 #define async__unlikely(x) __builtin_expect(!!(x), 0)
-#define async__container(pointer, type, member)                                                    \
-    ((type *)((char *)(pointer) - offsetof(type, member)))
+#define async__container(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 #define ASYNC__NEVER INT64_MAX
 #define ASYNC__SECOND 1000000000LL
@@ -27,7 +26,8 @@ struct async__timer_entry {
 
 struct async__timers {
     struct async__timer_entry *heap;
-    async_timer **slots; /* slot to timer; NULL for one that was cancelled; free slots are chained */
+    async_timer *
+        *slots; /* slot to timer; NULL for one that was cancelled; free slots are chained */
     uint32_t length, capacity, cancelled;
     uint32_t free_slot, slots_used;
     uint32_t order;
@@ -35,7 +35,8 @@ struct async__timers {
 
 int async__timers_add(struct async__timers *timers, async_timer *timer, int64_t when);
 void async__timers_remove(struct async__timers *timers, uint32_t slot);
-int64_t async__timers_next(struct async__timers *timers); /* the earliest deadline, or ASYNC__NEVER */
+int64_t async__timers_next(
+    struct async__timers *timers); /* the earliest deadline, or ASYNC__NEVER */
 async_timer *async__timers_pop(struct async__timers *timers, int64_t now); /* NULL: none is due */
 void async__timers_free(struct async__timers *timers);
 
@@ -47,7 +48,7 @@ enum { ASYNC__READ = 0, ASYNC__WRITE = 1 };
  * comes that nobody waits for, so that a connection costs one epoll_ctl, not one a wait. */
 struct async__fd {
     async_watch *watch[2];
-    uint32_t generation;  /* tells a reused number's events from the old one's */
+    uint32_t generation;    /* tells a reused number's events from the old one's */
     unsigned char interest; /* bit 0: read, bit 1: write, as the back end has it */
     bool regular;           /* a regular file: always ready */
     bool registered;
@@ -80,10 +81,10 @@ void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned rea
 /* ---- operations: one system call that may have to wait (op.c) ---- */
 
 struct async__op {
-    async_watch watch;                       /* waits for readiness, on a readiness back end */
+    async_watch watch;                 /* waits for readiness, on a readiness back end */
     ssize_t (*attempt)(async__op *op); /* the call, not blocking: its result, or a negated errno */
-    void (*done)(async__op *op);      /* op->result is there */
-    void *owner;                      /* of done */
+    void (*done)(async__op *op);       /* op->result is there */
+    void *owner;                       /* of done */
     ssize_t result;
     void *buffer;
     size_t length;
@@ -106,16 +107,17 @@ struct async__pool;         /* pool.c */
 struct async_loop {
     /* The ready queue: a ring through this node. */
     async_callback ready;
-    int credit; /* callbacks to run before the clock is looked at */
+    int credit;        /* callbacks to run before the clock is looked at */
     unsigned renewals; /* of the credit */
     bool poll_due;
     async_callback turn_mark; /* behind all that was ready after the last look; see loop.c */
     bool running, stopping, shared, closed;
     bool virtual_clock;
     uint64_t seed;
-    void (*shuffled)(async_callback *); /* callbacks that the seed may put out of order: those with this run */
-    int64_t now;       /* of the virtual clock */
-    int64_t last_poll; /* of the real clock */
+    void (*shuffled)(
+        async_callback *); /* callbacks that the seed may put out of order: those with this run */
+    int64_t now;           /* of the virtual clock */
+    int64_t last_poll;     /* of the real clock */
 
     struct async__timers timers;
 
@@ -123,7 +125,7 @@ struct async_loop {
     int epoll_fd;
     int wake_fd; /* an eventfd: other threads and signal handlers write to it */
     async_watch wake_watch;
-    atomic_bool woken; /* wake_fd has been written to and not yet read */
+    atomic_bool woken;                  /* wake_fd has been written to and not yet read */
     _Atomic(async_callback *) incoming; /* call_soon_threadsafe: a stack, newest first */
     struct async__fd *fds;
     int fds_length;
@@ -151,9 +153,9 @@ extern __thread async_loop *async__running_loop;
 /* asyncio's events: the loop that runs here, without sharing it. */
 static inline async_loop *async__loop(void) { return async__running_loop; }
 
-void async__wake(async_loop *loop); /* any thread, and signal handlers */
+void async__wake(async_loop *loop);          /* any thread, and signal handlers */
 void async__take_incoming(async_loop *loop); /* what other threads queued joins the ready queue */
-int64_t async__clock(void);         /* CLOCK_MONOTONIC in ns */
+int64_t async__clock(void);                  /* CLOCK_MONOTONIC in ns */
 void async__report(async_loop *loop, int code, const char *message);
 int async__seconds_to_ns(double seconds, int64_t *ns); /* -EINVAL for NaN; clamps to ASYNC__NEVER */
 int64_t async__deadline(int64_t now, int64_t delay);   /* now + delay, that does not wrap round */
@@ -231,7 +233,8 @@ struct async__lookup *async__lookup_start(async_loop *loop, const char *host, co
                                           void (*done)(struct async__lookup *), void *data,
                                           int *code);
 void async__lookup_abandon(struct async__lookup *lookup); /* before done: done will not run */
-void async__lookup_free(struct async__lookup *lookup);    /* after done; frees list unless it is NULL */
+void async__lookup_free(
+    struct async__lookup *lookup); /* after done; frees list unless it is NULL */
 
 /* For a host and a service that are numbers (or NULL): answers at once. 0, or an EAI_ code: EAI_NONAME
  * for what is not a number. */

@@ -7,10 +7,7 @@
 #include "../base/faults.h"
 #include "loop_internal.h"
 
-static bool would_block(ssize_t result)
-{
-    return result == -EAGAIN || result == -EWOULDBLOCK;
-}
+static bool would_block(ssize_t result) { return result == -EAGAIN || result == -EWOULDBLOCK; }
 
 static ssize_t attempt(async__op *op)
 {
@@ -24,9 +21,8 @@ static ssize_t attempt(async__op *op)
 
 static int watch(async_loop *loop, async__op *op)
 {
-    return op->watch.direction == ASYNC__READ
-               ? async_add_reader(loop, op->watch.fd, &op->watch)
-               : async_add_writer(loop, op->watch.fd, &op->watch);
+    return op->watch.direction == ASYNC__READ ? async_add_reader(loop, op->watch.fd, &op->watch)
+                                              : async_add_writer(loop, op->watch.fd, &op->watch);
 }
 
 /* The watch stays until the operation has ended: so a close that comes between the event and this

@@ -28,9 +28,8 @@ int async_lock_release(async_lock *lock)
 {
     if (async__unlikely(!lock->owner))
         return async__failf(-EPERM, "async_lock_release: the lock is not held");
-    async__waiter *next = async__unlikely(lock->waiters.first != NULL)
-                              ? async__wake_first(&lock->waiters)
-                              : NULL;
+    async__waiter *next =
+        async__unlikely(lock->waiters.first != NULL) ? async__wake_first(&lock->waiters) : NULL;
     lock->owner = next ? next->wait.task : NULL;
     return 0;
 }

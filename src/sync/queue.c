@@ -48,15 +48,9 @@ void async_queue_free(async_queue *queue)
     async__free(queue);
 }
 
-size_t async_queue_size(const async_queue *queue)
-{
-    return queue->count;
-}
+size_t async_queue_size(const async_queue *queue) { return queue->count; }
 
-bool async_queue_empty(const async_queue *queue)
-{
-    return queue->count == 0;
-}
+bool async_queue_empty(const async_queue *queue) { return queue->count == 0; }
 
 bool async_queue_full(const async_queue *queue)
 {
@@ -185,7 +179,8 @@ int async_queue_get_nowait(async_queue *queue, void *item)
 int async_queue_task_done(async_queue *queue)
 {
     if (queue->unfinished == 0)
-        return async__failf(-EINVAL, "async_queue_task_done: called more often than items were put");
+        return async__failf(-EINVAL,
+                            "async_queue_task_done: called more often than items were put");
     if (--queue->unfinished == 0) async__wake_all(&queue->joiners);
     return 0;
 }

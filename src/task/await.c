@@ -45,7 +45,8 @@ static int take_result(async_task *task)
     async__error_free(self->error);
     self->error = task->error;
     task->error = NULL;
-    if (!self->error && code != -ECANCELED) self->error = async__error_new(code, "%s", async_strerror(code));
+    if (!self->error && code != -ECANCELED)
+        self->error = async__error_new(code, "%s", async_strerror(code));
     if (self->error) async__error_passed(self->error, task);
     self->last_code = code;
     return code;

@@ -44,10 +44,7 @@ void async__guard_leave(async__guard *guard)
     async_scope_leave(&shield);
 }
 
-static void leave_lock(void *lock)
-{
-    async_lock_release(lock);
-}
+static void leave_lock(void *lock) { async_lock_release(lock); }
 
 bool async__lock_enter(async__guard *guard, async_lock *lock)
 {

@@ -20,8 +20,8 @@ struct async_generator {
     const char *coroutine;
     struct async__wait_list producer; /* the task, in async_yield, until it is asked for more */
     async__wait consumer;
-    bool awaited;     /* somebody is parked on consumer */
-    bool yielded;     /* the task has put a value into *value */
+    bool awaited; /* somebody is parked on consumer */
+    bool yielded; /* the task has put a value into *value */
     bool ended, started;
     int result;
     void *value;
@@ -60,10 +60,12 @@ static void producer_done(async_task *task)
 int async_yield(async_generator *self, const void *value)
 {
     if (!async__current || async__current != self->task)
-        return async__failf(-EPERM, "async_yield: called from outside of the generator's coroutine");
+        return async__failf(-EPERM,
+                            "async_yield: called from outside of the generator's coroutine");
     if (!self->value) {
         /* Cancelled, and nobody asks: the value has no place to go to. */
-        return async__current->interrupt ? async__interrupted(async__current) : async__fail(-ECANCELED);
+        return async__current->interrupt ? async__interrupted(async__current)
+                                         : async__fail(-ECANCELED);
     }
     memcpy(self->value, value, self->size);
     self->value = NULL;
@@ -82,8 +84,8 @@ static void interrupt_consumer(async__wait *wait)
 
 static void wait_for_producer(async_generator *self)
 {
-    self->consumer =
-        (async__wait){.interrupt = interrupt_consumer, .what = "generator", .fd = -1, .awaited = self->task};
+    self->consumer = (async__wait){
+        .interrupt = interrupt_consumer, .what = "generator", .fd = -1, .awaited = self->task};
     self->awaited = true;
     async__park(&self->consumer);
 }

@@ -38,10 +38,7 @@ void async_group_cancel(async_group *group)
     async_scope_cancel(&group->scope);
 }
 
-size_t async_group_count(const async_group *group)
-{
-    return group->count;
-}
+size_t async_group_count(const async_group *group) { return group->count; }
 
 /* ---- a task of the group ends ---- */
 
@@ -176,6 +173,8 @@ int async_group_wait(async_group *group)
     wait_for_children(group);
     group->cancelling = false;
     if (group->scope.code) {
+        /* A loop in the block that ended with this cancellation has not failed. */
+        if (group->owner->pending == group->scope.code) group->owner->pending = 0;
         group->scope.code = 0;
         async__scope_changed(group->owner);
     }

@@ -39,7 +39,4 @@ bool async__for_next(async__for *loop, void *value)
     return false;
 }
 
-void async__for_leave(async__for *loop)
-{
-    close_iterator(loop);
-}
+void async__for_leave(async__for *loop) { close_iterator(loop); }

@@ -22,8 +22,8 @@ struct runner {
     async_task *main;
     async_callback interrupt; /* SIGINT */
     bool handles_interrupt, interrupted;
-    int failure;  /* of the loop itself */
-    size_t left;  /* tasks, when it failed */
+    int failure; /* of the loop itself */
+    size_t left; /* tasks, when it failed */
 };
 
 /* Frees the message of a thread that ends. Where there is no key left for it, that leaks. */
@@ -170,9 +170,9 @@ static int run_main(struct runner *runner, async_coroutine main, void *argument,
                     const async_run_options *options, const char *coroutine)
 {
     struct async__tasks *tasks = runner->loop->client;
-    runner->main = async__task_new(
-        tasks, main, argument,
-        &(async_task_options){.coroutine = coroutine, .name = options->name});
+    runner->main =
+        async__task_new(tasks, main, argument,
+                        &(async_task_options){.coroutine = coroutine, .name = options->name});
     if (!runner->main) {
         async__tasks_close(runner->loop);
         return -ENOMEM;
@@ -215,8 +215,7 @@ static int run_with(async_coroutine main, void *argument, const async_run_option
 {
     static const async_run_options none;
     if (!options) options = &none;
-    if (async__loop())
-        return async__failf(-EBUSY, "async_run: a loop runs in this thread already");
+    if (async__loop()) return async__failf(-EBUSY, "async_run: a loop runs in this thread already");
     keep_message(NULL);
     run_code = main ? run_in_new_loop(main, argument, options, coroutine) : -EINVAL;
     return run_code;
@@ -232,7 +231,7 @@ int async_run_named(async_coroutine main, void *argument, const char *coroutine)
     return run_with(main, argument, NULL, coroutine);
 }
 
-int (async_run)(async_coroutine main, void *argument)
+int(async_run)(async_coroutine main, void *argument)
 {
     return run_with(main, argument, NULL, NULL);
 }

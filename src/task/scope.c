@@ -37,7 +37,8 @@ static void note_why(async_task *task, const char *why)
     if (!why) return;
     size_t size = strlen(why) + 1;
     char *copy = async__alloc(size);
-    if (copy) task->why = memcpy(copy, why, size); /* without memory: cancelled, but without a word */
+    if (copy)
+        task->why = memcpy(copy, why, size); /* without memory: cancelled, but without a word */
 }
 
 bool async_cancel(async_task *task, const char *why)
@@ -148,15 +149,9 @@ int async_scope_reschedule(async_scope *scope, double when)
     return set_deadline(scope, when);
 }
 
-double async_scope_when(const async_scope *scope)
-{
-    return scope->when;
-}
+double async_scope_when(const async_scope *scope) { return scope->when; }
 
-bool async_scope_expired(const async_scope *scope)
-{
-    return scope->expired;
-}
+bool async_scope_expired(const async_scope *scope) { return scope->expired; }
 
 void async_scope_cancel(async_scope *scope)
 {

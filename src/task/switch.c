@@ -8,7 +8,8 @@
  * ever (the zombie): a task cannot give back the ground it stands on. */
 #include "task.h"
 
-#define PREFETCH_LINES 4 /* of the next task's last frames: they would be missed one after another */
+#define PREFETCH_LINES                                                                             \
+    4 /* of the next task's last frames: they would be missed one after another */
 
 __thread async_task *async__current;
 
@@ -26,10 +27,7 @@ static inline void arrived(struct async__tasks *tasks)
     if (async__unlikely(tasks->zombie != NULL)) async__reap(tasks);
 }
 
-void async__switch_arrived(struct async__tasks *tasks)
-{
-    arrived(tasks);
-}
+void async__switch_arrived(struct async__tasks *tasks) { arrived(tasks); }
 
 /* Runs in the loop: the callback of a task that is ready. */
 static void step(async_callback *callback)
@@ -137,7 +135,4 @@ int async__checkpoint_slow(async_task *self)
     return self->interrupt ? async__interrupted(self) : 0;
 }
 
-int async_checkpoint(void)
-{
-    return async__checkpoint();
-}
+int async_checkpoint(void) { return async__checkpoint(); }

@@ -134,7 +134,8 @@ static void report_lost(async_task *task, const char *what)
 {
     if (task->result >= 0 || task->result == -ECANCELED) return;
     char label[96], message[512];
-    snprintf(message, sizeof message, "%s %s: %s", async__task_label(task, label, sizeof label), what,
+    snprintf(message, sizeof message, "%s %s: %s", async__task_label(task, label, sizeof label),
+             what,
              task->error && task->error->code == task->result ? task->error->message
                                                               : async_strerror(task->result));
     async__report(async__loop_of(task), task->result, message);
@@ -145,7 +146,8 @@ static void report_lost(async_task *task, const char *what)
 static void give_back(struct async__tasks *tasks, async_task *task)
 {
 #ifdef ASYNC_DEBUG
-    async_task **place = &tasks->quarantine[tasks->released++ % ASYNC__QUARANTINE], *oldest = *place;
+    async_task **place = &tasks->quarantine[tasks->released++ % ASYNC__QUARANTINE],
+               *oldest = *place;
     *place = task;
     task = oldest;
 #endif
@@ -275,7 +277,8 @@ async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutin
                             const async_task_options *options)
 {
     if (options->copy && (options->size > ASYNC__ARGUMENT_MAX || options->align > 64)) {
-        async__failf(-EINVAL, "the arguments of %s are %zu bytes, aligned to %zu: at most %d and 64",
+        async__failf(-EINVAL,
+                     "the arguments of %s are %zu bytes, aligned to %zu: at most %d and 64",
                      options->coroutine ? options->coroutine : "a task", options->size,
                      options->align, ASYNC__ARGUMENT_MAX);
         return NULL;
@@ -325,10 +328,7 @@ async_task *(async_create_task)(async_coroutine coroutine, void *argument)
 
 /* ---- who there is ---- */
 
-async_task *async_current_task(void)
-{
-    return async__current;
-}
+async_task *async_current_task(void) { return async__current; }
 
 size_t async_all_tasks(async_task **list, size_t capacity)
 {
@@ -342,10 +342,7 @@ size_t async_all_tasks(async_task **list, size_t capacity)
     return count;
 }
 
-bool async_task_done(const async_task *task)
-{
-    return task->state >= ASYNC__DONE;
-}
+bool async_task_done(const async_task *task) { return task->state >= ASYNC__DONE; }
 
 bool async_task_cancelled(const async_task *task)
 {

@@ -47,18 +47,18 @@ typedef struct async__wait async__wait;
 struct async__wait {
     async_task *task;
     void (*interrupt)(async__wait *self);
-    const char *what;     /* for the call graph: "sleep", "lock", "read" */
-    async_task *awaited;  /* for the call graph: whose end it waits for, or NULL */
-    int fd;               /* for the call graph: the descriptor, or -1 */
+    const char *what;    /* for the call graph: "sleep", "lock", "read" */
+    async_task *awaited; /* for the call graph: whose end it waits for, or NULL */
+    int fd;              /* for the call graph: the descriptor, or -1 */
     bool interrupted;
 };
 
 enum async__state {
-    ASYNC__READY,    /* in the ready queue */
+    ASYNC__READY, /* in the ready queue */
     ASYNC__RUNNING,
     ASYNC__PARKED,
     ASYNC__DONE,
-    ASYNC__RELEASED  /* its memory is in the stack pool */
+    ASYNC__RELEASED /* its memory is in the stack pool */
 };
 
 /* Lies at the top of its own stack, so that an idle task costs one page. The first two fields and the last frames
@@ -66,10 +66,10 @@ enum async__state {
 struct async_task {
     async_callback step;
     async__fiber fiber;
-    async__wait *wait;  /* what it is parked on */
-    int interrupt;      /* what blocking calls give: recomputed whenever a scope or a cancellation changes */
-    int last_code;      /* of the last call that failed */
-    int pending;        /* an error that a block macro could not report and nobody has asked for */
+    async__wait *wait; /* what it is parked on */
+    int interrupt; /* what blocking calls give: recomputed whenever a scope or a cancellation changes */
+    int last_code; /* of the last call that failed */
+    int pending;   /* an error that a block macro could not report and nobody has asked for */
     int result;
     unsigned char state;
     bool cancelled, forced; /* forced: shields do not hold any more, the loop is at its end */
@@ -80,16 +80,16 @@ struct async_task {
     async_coroutine coroutine;
     void *argument;
     async_scope *scope;
-    async_group *groups;          /* those it has open, innermost first */
+    async_group *groups; /* those it has open, innermost first */
     async__error *error;
-    void (*done)(async_task *);   /* called once, when it has ended; NULL: nobody awaits it yet */
-    void *owner;                  /* of done */
-    async_task *next, *previous;  /* all tasks that are not done */
+    void (*done)(async_task *);  /* called once, when it has ended; NULL: nobody awaits it yet */
+    void *owner;                 /* of done */
+    async_task *next, *previous; /* all tasks that are not done */
     async_task *next_sibling, *previous_sibling; /* in a group */
-    const char *name;             /* NULL: "Task-<number>" */
+    const char *name;                            /* NULL: "Task-<number>" */
     const char *coroutine_name;
     uint64_t number;
-    char *why;                    /* of a cancellation */
+    char *why; /* of a cancellation */
 };
 
 /* The task layer's part of a loop: loop->client. */
@@ -100,7 +100,7 @@ struct async__tasks {
     async_task *first, *last; /* all tasks that are not done, oldest first */
     size_t count;
     async_task *unclaimed; /* done, and not awaited yet */
-    async_task *zombie; /* has left its stack, which can go back to the pool */
+    async_task *zombie;    /* has left its stack, which can go back to the pool */
     uint64_t numbers;
     int budget;
     int create_failed; /* the code of the last task that could not be made, for who awaits NULL */
@@ -109,7 +109,7 @@ struct async__tasks {
     uint64_t released;
 #endif
     bool watches_overflow;
-    bool closing;      /* the main task is done: what is left is being cancelled */
+    bool closing;                       /* the main task is done: what is left is being cancelled */
     struct async_generator *generators; /* all there are, to be freed at the end */
 };
 
@@ -123,7 +123,10 @@ void async__tasks_close(async_loop *loop);
 
 /* Where a task lies on the stack with this top, and back. */
 #define ASYNC__TASK_ROOM ((sizeof(async_task) + 63) & ~(size_t)63)
-static inline async_task *async__task_at(void *top) { return (async_task *)((char *)top - ASYNC__TASK_ROOM); }
+static inline async_task *async__task_at(void *top)
+{
+    return (async_task *)((char *)top - ASYNC__TASK_ROOM);
+}
 static inline void *async__task_top(async_task *task) { return (char *)task + ASYNC__TASK_ROOM; }
 
 /* Makes a task and makes it ready; NULL with the current task's error set. */
@@ -135,8 +138,8 @@ void async__task_release(async_task *task);
 /* ---- switching (switch.c) ---- */
 
 void async__switch_open(async_loop *loop);
-void async__switch_start(async_task *task);                 /* makes a new task ready */
-void async__switch_arrived(struct async__tasks *tasks);     /* the first thing a fiber does */
+void async__switch_start(async_task *task);             /* makes a new task ready */
+void async__switch_arrived(struct async__tasks *tasks); /* the first thing a fiber does */
 void async__switch_leave(async_task *self) __attribute__((noreturn)); /* the last */
 void async__reap(struct async__tasks *tasks);
 

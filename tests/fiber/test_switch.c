@@ -2,7 +2,6 @@
  * where an unwind ends. */
 #include "fiber_test.h"
 
-
 static async__stack_pool *pool;
 static async__fiber thread, fiber;
 static void *top;

@@ -45,7 +45,10 @@ static void run_mark(async_callback *callback)
     if (mark->stops) async_loop_stop(loop);
 }
 
-#define MARK(x) {.timer = {.callback = {.run = run_mark}}, .letter = x}
+#define MARK(x)                                                                                    \
+    {                                                                                              \
+        .timer = {.callback = {.run = run_mark}}, .letter = x                                      \
+    }
 
 static void test_callbacks_run_in_order(void **state)
 {
@@ -243,7 +246,8 @@ static void test_a_reused_number(void **state)
 /* Closed by close(2), behind the loop's back, and the number reused: the watch is put in anew. */
 static void test_closed_behind_its_back(void **state)
 {
-    struct reader writer = {.watch = {.callback = {.run = run_reader}, .once = true}}, reader = writer;
+    struct reader writer = {.watch = {.callback = {.run = run_reader}, .once = true}},
+                  reader = writer;
     int ends[2], again[2];
     (void)state;
     assert_int_equal(pipe(ends), 0);

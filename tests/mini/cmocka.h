@@ -108,7 +108,8 @@ __attribute__((unused, noreturn, format(printf, 3, 4))) static void mini_fail(co
 #define assert_in_range(value, minimum, maximum)                                                   \
     do {                                                                                           \
         uintmax_t mini_value = (uintmax_t)(value);                                                 \
-        MINI_ASSERT(mini_value - (uintmax_t)(minimum) <= (uintmax_t)(maximum) - (uintmax_t)(minimum),      \
+        MINI_ASSERT(mini_value - (uintmax_t)(minimum) <=                                           \
+                        (uintmax_t)(maximum) - (uintmax_t)(minimum),                               \
                     "%s is %" PRIuMAX ", not in [%" PRIuMAX ", %" PRIuMAX "]", #value, mini_value, \
                     (uintmax_t)(minimum), (uintmax_t)(maximum));                                   \
     } while (0)

@@ -210,12 +210,9 @@ TEST(shuts_down)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_locks),
-        cmocka_unit_test(test_hands_over_to_the_cancelled),
-        cmocka_unit_test(test_events),
-        cmocka_unit_test(test_futures),
-        cmocka_unit_test(test_queues),
-        cmocka_unit_test(test_loses_nothing),
+        cmocka_unit_test(test_locks),      cmocka_unit_test(test_hands_over_to_the_cancelled),
+        cmocka_unit_test(test_events),     cmocka_unit_test(test_futures),
+        cmocka_unit_test(test_queues),     cmocka_unit_test(test_loses_nothing),
         cmocka_unit_test(test_shuts_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,8 +14,9 @@ static int worker(struct worker *self)
     note("+%s", self->name);
     int code = async_sleep(self->seconds);
     note("-%s@%d", self->name, tenths());
-    return code < 0 ? code : self->result < 0 ? async_raise(self->result, "%s failed", self->name)
-                                              : self->result;
+    return code < 0           ? code
+           : self->result < 0 ? async_raise(self->result, "%s failed", self->name)
+                              : self->result;
 }
 
 static int sleeps(void *argument)
@@ -148,10 +149,7 @@ struct big {
     char bytes[4000];
 };
 
-static int big(struct big *self)
-{
-    return self->bytes[0];
-}
+static int big(struct big *self) { return self->bytes[0]; }
 
 static int too_big(void *argument)
 {

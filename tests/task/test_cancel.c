@@ -87,10 +87,7 @@ static int cancels_before_the_start(void *argument)
     return 0;
 }
 
-static int awaits_child(void *argument)
-{
-    return async_await(argument);
-}
+static int awaits_child(void *argument) { return async_await(argument); }
 
 static int passes_on(void *argument)
 {
@@ -273,16 +270,11 @@ TEST(survives_forgotten_scopes)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cancels),
-        cmocka_unit_test(test_says_why),
-        cmocka_unit_test(test_uncancels),
-        cmocka_unit_test(test_cancels_before_the_start),
-        cmocka_unit_test(test_passes_on),
-        cmocka_unit_test(test_times_out),
-        cmocka_unit_test(test_nests),
-        cmocka_unit_test(test_shields),
-        cmocka_unit_test(test_races),
-        cmocka_unit_test(test_survives_forgotten_scopes),
+        cmocka_unit_test(test_cancels),   cmocka_unit_test(test_says_why),
+        cmocka_unit_test(test_uncancels), cmocka_unit_test(test_cancels_before_the_start),
+        cmocka_unit_test(test_passes_on), cmocka_unit_test(test_times_out),
+        cmocka_unit_test(test_nests),     cmocka_unit_test(test_shields),
+        cmocka_unit_test(test_races),     cmocka_unit_test(test_survives_forgotten_scopes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,8 @@ static size_t status(const char *field)
     size_t kib = 0;
     FILE *file = fopen("/proc/self/status", "r");
     while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, field, strlen(field)) == 0) kib = strtoul(line + strlen(field) + 1, NULL, 10);
+        if (strncmp(line, field, strlen(field)) == 0)
+            kib = strtoul(line + strlen(field) + 1, NULL, 10);
     if (file) fclose(file);
     return kib * 1024;
 }

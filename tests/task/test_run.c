@@ -1,10 +1,7 @@
 /* async_run: results, nesting, the end of what is left, deadlocks, lost errors. */
 #include "run.h"
 
-static int returns(void *argument)
-{
-    return *(int *)argument;
-}
+static int returns(void *argument) { return *(int *)argument; }
 
 static void test_result(void **state)
 {
@@ -92,10 +89,7 @@ static void test_tasks_made_at_the_end_end_too(void **state)
     assert_notes("late:ECANCELED ");
 }
 
-static int waits_for_nothing(void *argument)
-{
-    return async_event_wait(argument);
-}
+static int waits_for_nothing(void *argument) { return async_event_wait(argument); }
 
 static int waits_for_a_waiter(void *argument)
 {

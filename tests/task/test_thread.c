@@ -29,10 +29,7 @@ static int waits_for_semaphore(void *argument)
     return 7;
 }
 
-static int calls_it(void *argument)
-{
-    return async_to_thread(waits_for_semaphore, argument);
-}
+static int calls_it(void *argument) { return async_to_thread(waits_for_semaphore, argument); }
 
 /* A thread cannot be interrupted: the call ends when the function does, with its result. */
 static int cannot_be_cancelled(void *argument)
@@ -107,13 +104,11 @@ static int recurses(void *argument)
 {
     volatile char page[4096];
     page[0] = argument ? 0 : 1;
-    return page[0] ? recurses(argument) + page[0] : 0; /* the compiler must not see that it never ends */
+    return page[0] ? recurses(argument) + page[0]
+                   : 0; /* the compiler must not see that it never ends */
 }
 
-static int overflows(void *argument)
-{
-    return async_await(async_create_task(recurses, argument));
-}
+static int overflows(void *argument) { return async_await(async_create_task(recurses, argument)); }
 
 static void test_overflow_names_the_task(void **state)
 {
@@ -131,7 +126,8 @@ static void test_overflow_names_the_task(void **state)
     close(pipe_ends[1]);
     size_t used = 0;
     ssize_t n;
-    while (used < sizeof text - 1 && (n = read(pipe_ends[0], text + used, sizeof text - 1 - used)) > 0)
+    while (used < sizeof text - 1 &&
+           (n = read(pipe_ends[0], text + used, sizeof text - 1 - used)) > 0)
         used += (size_t)n;
     close(pipe_ends[0]);
     int status;
