@@ -40,7 +40,7 @@ ASYNC_API const char *async_run_error_message(void);
 /* async_run is a macro only so that the call graph can call the coroutine by its function's
  * name. */
 ASYNC_API int async_run_named(async_coroutine main, void *argument, const char *coroutine);
-#define async_run(main, argument) async_run_named(main, argument, #main)
+#define async_run(main, ...) async_run_named(main, __VA_ARGS__, #main)
 
 ASYNC_END
 #endif

@@ -54,8 +54,8 @@ typedef struct async_task_options {
 ASYNC_API async_task *async_create_task_with(async_coroutine coroutine, void *argument,
                                              const async_task_options *options);
 
-#define async_create_task(function, argument)                                                      \
-    async_create_task_with(function, argument, &(async_task_options){.coroutine = #function})
+#define async_create_task(function, ...)                                                           \
+    async_create_task_with(function, __VA_ARGS__, &(async_task_options){.coroutine = #function})
 
 /* async_spawn(fetch, .url = "...", .retries = 3): makes a task that will call fetch(&arguments),
  * where the arguments are a struct fetch of the task's own, set as the initialisers say and good
@@ -266,8 +266,8 @@ ASYNC_API int async_group_wait(async_group *group);
 ASYNC_API async_task *async_group_create_task_with(async_group *group, async_coroutine coroutine,
                                                    void *argument,
                                                    const async_task_options *options);
-#define async_group_create_task(owner, function, argument)                                         \
-    async_group_create_task_with(owner, function, argument,                                        \
+#define async_group_create_task(owner, function, ...)                                              \
+    async_group_create_task_with(owner, function, __VA_ARGS__,                                     \
                                  &(async_task_options){.coroutine = #function})
 #define async_group_spawn(owner, function, ...)                                                    \
     async_group_create_task_with(owner, ASYNC__COROUTINE(function), NULL,                          \

@@ -171,6 +171,20 @@ static int aligned(struct aligned *self)
     return self->value;
 }
 
+static int adds(void *argument)
+{
+    int *two = argument;
+    return two[0] + two[1];
+}
+
+/* A compound literal has commas that a macro's argument may not have. */
+static int takes_literals(void *argument)
+{
+    (void)argument;
+    assert_int_equal(async_await(async_create_task(adds, (int[]){1, 2})), 3);
+    return 0;
+}
+
 static int spawns_aligned(void *argument)
 {
     (void)argument;
@@ -253,15 +267,22 @@ TEST(gathers_many)
 TEST(awaits_wrongly)
 TEST(too_big)
 TEST(spawns_aligned)
+TEST(takes_literals)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sleeps),          cmocka_unit_test(test_awaits),
-        cmocka_unit_test(test_gathers),         cmocka_unit_test(test_cancels_a_gather),
-        cmocka_unit_test(test_gathers_many),    cmocka_unit_test(test_awaits_wrongly),
-        cmocka_unit_test(test_too_big),         cmocka_unit_test(test_spawns_aligned),
-        cmocka_unit_test(test_turns_and_seeds), cmocka_unit_test(test_checkpoints_give_way),
+        cmocka_unit_test(test_sleeps),
+        cmocka_unit_test(test_awaits),
+        cmocka_unit_test(test_gathers),
+        cmocka_unit_test(test_cancels_a_gather),
+        cmocka_unit_test(test_gathers_many),
+        cmocka_unit_test(test_awaits_wrongly),
+        cmocka_unit_test(test_too_big),
+        cmocka_unit_test(test_spawns_aligned),
+        cmocka_unit_test(test_takes_literals),
+        cmocka_unit_test(test_turns_and_seeds),
+        cmocka_unit_test(test_checkpoints_give_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

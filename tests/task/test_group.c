@@ -148,6 +148,44 @@ static int is_left_open(void *argument)
     return async_sleep(3);
 }
 
+static int cancels_group(void *argument)
+{
+    async_sleep(1);
+    async_group_cancel(argument);
+    return 0;
+}
+
+static int ticks(async_generator *self, void *argument)
+{
+    int code = 0;
+    (void)argument;
+    for (int i = 0; code == 0; i++) {
+        code = async_sleep(0.3);
+        if (code == 0) code = async_yield(self, &i);
+    }
+    return code;
+}
+
+static int loops_in_a_group(void *argument)
+{
+    (void)argument;
+    async_with_group (group) {
+        async_group_create_task(group, cancels_group, group);
+        async_for (int, tick, async_generate(ticks, NULL, sizeof(int)))
+            note("%d", tick);
+    }
+    return 0;
+}
+
+/* That the group's own cancellation ended a loop in its block is no error of the task's. */
+static int is_cancelled_by_itself(void *argument)
+{
+    (void)argument;
+    assert_int_equal(async_await(async_create_task(loops_in_a_group, NULL)), 0);
+    assert_notes("0 1 2 ");
+    return 0;
+}
+
 /* 95289: a block that swallows the cancellation of its group does not leave the task cancelled. */
 static int issue_95289(void *argument)
 {
@@ -272,6 +310,7 @@ TEST(two_fail)
 TEST(is_cancelled_from_outside)
 TEST(returns_from_inside)
 TEST(is_left_open)
+TEST(is_cancelled_by_itself)
 TEST(issue_95289)
 TEST(issue_116720)
 TEST(issue_128588)
@@ -289,6 +328,7 @@ int main(void)
         cmocka_unit_test(test_is_cancelled_from_outside),
         cmocka_unit_test(test_returns_from_inside),
         cmocka_unit_test(test_is_left_open),
+        cmocka_unit_test(test_is_cancelled_by_itself),
         cmocka_unit_test(test_issue_95289),
         cmocka_unit_test(test_issue_116720),
         cmocka_unit_test(test_issue_128588),
