@@ -4,8 +4,8 @@
  * ("happy eyeballs"): the families take turns, a new attempt begins when the last one has failed or
  * 250 ms old, those under way go on, and the first to succeed wins.
  *
- * All of it is one task's work: each attempt has a watch of its own, and they and the timer do no more
- * than wake the task, which looks round for what has happened. */
+ * All of it is one task's work: each attempt has a watch of its own, and they and the timer do no
+ * more than wake the task, which looks round for what has happened. */
 #include "io.h"
 
 #include <netdb.h>
@@ -52,10 +52,7 @@ static void on_late(async_callback *callback)
     async__unpark(&race->wait);
 }
 
-static void on_interrupt(async__wait *wait)
-{
-    async__unpark(wait);
-}
+static void on_interrupt(async__wait *wait) { async__unpark(wait); }
 
 /* ---- attempts ---- */
 
@@ -77,8 +74,8 @@ static void note_error(struct race *race, int code)
     if (weight(code) > weight(race->error)) race->error = code;
 }
 
-/* A connection to a port of this machine to which nobody listens can meet itself, if the kernel picks
- * that very port for its other end. */
+/* A connection to a port of this machine to which nobody listens can meet itself, if the kernel
+ * picks that very port for its other end. */
 static bool met_itself(int fd, const struct addrinfo *address)
 {
     struct sockaddr_storage own = {0};
@@ -178,8 +175,7 @@ static int set_timer(async_loop *loop, struct race *race)
 {
     race->late = false;
     race->timer.callback.run = on_late;
-    return async_call_at(loop, &race->timer,
-                         async__deadline(async_loop_time_ns(loop), STAGGER));
+    return async_call_at(loop, &race->timer, async__deadline(async_loop_time_ns(loop), STAGGER));
 }
 
 /* Looks at those that were woken: the winner's descriptor or -1. *failed: one has ended in vain. */
@@ -233,8 +229,10 @@ static void interleave(const struct addrinfo *list, const struct addrinfo **out,
     int family = list->ai_family;
 
     for (size_t i = 0; i < count; i++) {
-        while (same && same->ai_family != family) same = same->ai_next;
-        while (other && other->ai_family == family) other = other->ai_next;
+        while (same && same->ai_family != family)
+            same = same->ai_next;
+        while (other && other->ai_family == family)
+            other = other->ai_next;
         const struct addrinfo **from = (i % 2 == 0 && same) || !other ? &same : &other;
         out[i] = *from;
         *from = (*from)->ai_next;
@@ -246,7 +244,8 @@ int async__connect_any(const struct addrinfo *list, const char *host, int port)
     async_loop *loop = async__loop();
     struct race race = {.wait = {.interrupt = on_interrupt, .what = "connect", .fd = -1}};
 
-    for (const struct addrinfo *a = list; a; a = a->ai_next) race.count++;
+    for (const struct addrinfo *a = list; a; a = a->ai_next)
+        race.count++;
     if (race.count == 0)
         return async__failf(ASYNC_ENONAME, "the host name %s has no address", host);
     /* One piece of memory: the attempts, and behind them the addresses in their order. */
@@ -255,7 +254,8 @@ int async__connect_any(const struct addrinfo *list, const char *host, int port)
     if (!race.attempts) return async__failf(-ENOMEM, "connect to %s: out of memory", host);
     race.addresses = (const struct addrinfo **)(race.attempts + race.count);
     interleave(list, race.addresses, race.count);
-    for (size_t i = 0; i < race.count; i++) race.attempts[i].fd = -1;
+    for (size_t i = 0; i < race.count; i++)
+        race.attempts[i].fd = -1;
 
     int fd = run_race(loop, &race);
     end_race(loop, &race);
@@ -291,7 +291,8 @@ async_stream *async_open_connection(const char *host, int port)
         if (!host)
             async__failf(-EINVAL, "there is no host to connect to: it is NULL");
         else
-            async__failf(-EINVAL, "connect to %.255s: port %d is not one of 1 to 65535", host, port);
+            async__failf(-EINVAL, "connect to %.255s: port %d is not one of 1 to 65535", host,
+                         port);
         return NULL;
     }
     snprintf(service, sizeof service, "%d", port);

@@ -1,9 +1,10 @@
 /* file.c - files: opening, writing, closing; see file_read.c for reading.
  *
- * Files on a disk are worked on in threads. Others (FIFOs, ttys, devices) could hold a thread for ever,
- * and the end of the loop with it; but they have readiness, and wait for it like sockets. For that,
- * everything is opened non-blocking, which to a file on a disk means nothing. An open of a FIFO then
- * does not wait for its other end: a reader waits before its first read, and a writer tries again.
+ * Files on a disk are worked on in threads. Others (FIFOs, ttys, devices) could hold a thread for
+ * ever, and the end of the loop with it; but they have readiness, and wait for it like sockets. For
+ * that, everything is opened non-blocking, which to a file on a disk means nothing. An open of a
+ * FIFO then does not wait for its other end: a reader waits before its first read, and a writer
+ * tries again.
  *
  * Where a file stands is kept here, and given with each call: a read that is abandoned half-way
  * does not move it. */
@@ -88,8 +89,7 @@ static int parse_mode(const char *mode)
 
 static void run_open(struct async__work *work)
 {
-    work->fd =
-        ASYNC__CALL(open(work->data, work->flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666));
+    work->fd = ASYNC__CALL(open(work->data, work->flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666));
     work->owned_fd = work->fd;
     work->result = work->fd < 0 ? -errno : 0;
     if (work->fd >= 0) work->offset = ASYNC__CALL(lseek(work->fd, 0, SEEK_CUR));
@@ -405,7 +405,8 @@ static int close_in_thread(int fd)
     return code;
 }
 
-/* A job that nobody waits for any more closes the descriptor at its end; a call under way, at its. */
+/* A job that nobody waits for any more closes the descriptor at its end; a call under way, at
+ * its. */
 static int close_descriptor(async_file *file)
 {
     struct async__work *work = file->detached;

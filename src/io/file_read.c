@@ -1,7 +1,7 @@
 /* file_read.c - reading from a file: from the kernel's cache at once, else in a thread.
  *
- * Lines come out of a block that is read ahead. async_file_read takes what is left of that first, and
- * then reads past it. */
+ * Lines come out of a block that is read ahead. async_file_read takes what is left of that first,
+ * and then reads past it. */
 #include "file.h"
 
 #include <string.h>
@@ -25,9 +25,9 @@ static ssize_t read_cached(async_file *file, void *buffer, size_t size)
 
     if (file->uncached) return -EAGAIN;
     /* A call with 64 bits in two registers would have the upper half in the fifth argument. */
-    ssize_t n = ASYNC__CALL(syscall(SYS_preadv2, file->fd, &piece, 1, place,
-                                    sizeof(long) == 8 ? 0L : (long)(file->offset >> 31 >> 1),
-                                    RWF_NOWAIT));
+    ssize_t n =
+        ASYNC__CALL(syscall(SYS_preadv2, file->fd, &piece, 1, place,
+                            sizeof(long) == 8 ? 0L : (long)(file->offset >> 31 >> 1), RWF_NOWAIT));
     if (n >= 0) return n;
     if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL || errno == ESPIPE)
         file->uncached = true; /* the read itself will tell what is wrong */
@@ -84,12 +84,15 @@ static ssize_t read_some(async_file *file, void *buffer, size_t size)
     if (size > ASYNC__FILE_CHUNK) size = ASYNC__FILE_CHUNK;
     if (!file->polled) {
         n = read_cached(file, buffer, size);
-        if (n == -EAGAIN) n = read_in_thread(file, buffer, size);
-        else if (n < 0) return async__file_failed(file, "read", n);
+        if (n == -EAGAIN)
+            n = read_in_thread(file, buffer, size);
+        else if (n < 0)
+            return async__file_failed(file, "read", n);
     }
     /* There are files in /proc that say so: they look like any other, and wait for something. */
     if (n == -EAGAIN) n = read_polled(file, buffer, size);
-    if (n < 0 && file->closed) return async__failf(-EBADF, "the file %s has been closed", file->path);
+    if (n < 0 && file->closed)
+        return async__failf(-EBADF, "the file %s has been closed", file->path);
     if (n > 0 && file->positioned) file->offset += n;
     return n;
 }
@@ -132,7 +135,8 @@ static int make_room(async_file *file, size_t size)
         memcpy(file->block, file->block + file->start, there);
     } else {
         size_t capacity = file->capacity ? file->capacity * 2 : FIRST_BLOCK;
-        while (capacity - there < size) capacity *= 2;
+        while (capacity - there < size)
+            capacity *= 2;
         char *block = async__alloc(capacity);
         if (!block) return -ENOMEM;
         if (there > 0) memcpy(block, file->block + file->start, there);
@@ -162,8 +166,8 @@ static ssize_t read_ahead(async_file *file)
     return n;
 }
 
-/* Has the next line, its \n included, lie at file->start: its length, 0 at the end, ASYNC_ELIMIT if it
- * is longer than `limit`. */
+/* Has the next line, its \n included, lie at file->start: its length, 0 at the end, ASYNC_ELIMIT if
+ * it is longer than `limit`. */
 static ssize_t find_line(async_file *file, size_t limit)
 {
     size_t seen = 0;
@@ -171,8 +175,7 @@ static ssize_t find_line(async_file *file, size_t limit)
     for (;;) {
         size_t there = file->end - file->start, length = 0;
         const char *found = NULL;
-        if (there > seen)
-            found = memchr(file->block + file->start + seen, '\n', there - seen);
+        if (there > seen) found = memchr(file->block + file->start + seen, '\n', there - seen);
         if (found) length = (size_t)(found - (file->block + file->start)) + 1;
         if (length > limit || (!found && there > limit))
             return async__failf(ASYNC_ELIMIT, "a line of %s is longer than %zu bytes", file->path,

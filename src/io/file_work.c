@@ -1,9 +1,9 @@
 /* file_work.c - the work of files in the loop's threads.
  *
- * A thread that reads cannot be interrupted, and a task that is cancelled is to go on at once. So a job
- * reads into memory of its own, and if its task is cancelled it is detached: it keeps the file's turn,
- * so that whoever comes next waits for it, and at its end does to the file what its caller would have
- * done (where it stands after a write), and frees itself. */
+ * A thread that reads cannot be interrupted, and a task that is cancelled is to go on at once. So a
+ * job reads into memory of its own, and if its task is cancelled it is detached: it keeps the
+ * file's turn, so that whoever comes next waits for it, and at its end does to the file what its
+ * caller would have done (where it stands after a write), and frees itself. */
 #include "file.h"
 
 #include <unistd.h>
@@ -50,10 +50,7 @@ static void on_done(async_job *job)
         settle(work);
 }
 
-static void on_drop(async_job *job)
-{
-    discard(async__container(job, struct async__work, job));
-}
+static void on_drop(async_job *job) { discard(async__container(job, struct async__work, job)); }
 
 static void interrupt(async__wait *wait)
 {
@@ -68,7 +65,8 @@ static void interrupt(async__wait *wait)
     async__unpark(wait);
 }
 
-struct async__work *async__work_new(async_file *file, void (*run)(struct async__work *), size_t size)
+struct async__work *async__work_new(async_file *file, void (*run)(struct async__work *),
+                                    size_t size)
 {
     struct async__work *work = async__alloc(sizeof *work + size);
     if (!work) {

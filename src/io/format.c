@@ -1,4 +1,5 @@
-/* format.c - printf to memory, for the calls that print: what is short needs no memory of its own. */
+/* format.c - printf to memory, for the calls that print: what is short needs no memory of its
+ * own. */
 #include "io.h"
 
 #include <stdio.h>

@@ -12,8 +12,8 @@ struct addrinfo;
 
 /* ---- operations (op_await.c) ---- */
 
-/* async__op_await without the checkpoint: for those who have to look round between the two, because a
- * checkpoint lets others run. */
+/* async__op_await without the checkpoint: for those who have to look round between the two, because
+ * a checkpoint lets others run. */
 ssize_t async__op_run(async__op *op, const char *what);
 
 /* ---- attempts: system calls that do not block; a result or a negated errno (socket.c) ---- */
@@ -40,7 +40,8 @@ struct async__text {
     char small[512];
 };
 
-int async__format(struct async__text *text, const char *format, va_list arguments); /* 0 or a code */
+int async__format(struct async__text *text, const char *format,
+                  va_list arguments); /* 0 or a code */
 void async__format_free(struct async__text *text);
 
 /* ---- connecting (connect.c) ---- */
@@ -52,66 +53,83 @@ int async__connect_any(const struct addrinfo *list, const char *host, int port);
 /* ---- streams (stream.c, stream_read.c, stream_write.c) ---- */
 
 enum {
-    ASYNC__SCRATCH = 64 * 1024,   /* what one read through the loop's scratch can bring */
+    ASYNC__SCRATCH = 64 * 1024, /* what one read through the loop's scratch can bring */
     ASYNC__HIGH_WATER = 64 * 1024,
-    ASYNC__PUT_BACK = 64 * 1024,  /* the most that is put back when the stream ends too early */
+    ASYNC__PUT_BACK = 64 * 1024, /* the most that is put back when the stream ends too early */
 };
 
-/* An idle connection costs this and no buffer. */
+/* An idle connection costs this and no buffer. What every call touches comes first, in one cache
+ * line: with a thousand connections that have taken turns none of it is in the cache. */
 struct async_stream {
     int fd;
     unsigned references; /* the owner's, and one for each call that is under way */
     bool socket;
-    bool blocking;       /* a pipe or tty that is not ours to make non-blocking */
-    bool closed;         /* async_stream_close or _abort has begun: no new calls */
-    /* reading */
-    bool reading;        /* a task is at it */
+    bool blocking; /* a pipe or tty that is not ours to make non-blocking */
+    bool closed;   /* async_stream_close or _abort has begun: no new calls */
+    bool reading;  /* a task is at it */
     bool eof;
-    bool wait_first;     /* the last read has probably emptied the kernel's buffer */
+    bool wait_first;        /* the last read has probably emptied the kernel's buffer */
     unsigned char patience; /* how many reads that were full are taken to be all there was */
-    int read_error;
-    /* What has been read and not yet asked for: block[start .. end), NULL if nothing. */
-    char *block;
-    size_t start, end, capacity;
-    /* writing */
-    bool writing;        /* a task's message is half-way: others queue up */
+    bool writing;           /* a task's message is half-way: others queue up */
     bool eof_wanted;
     bool eof_sent;
-    bool cut;            /* a message was cancelled half-way */
+    bool cut; /* a message was cancelled half-way */
+    int read_error;
     int write_error;
-    size_t high;
-    char *kept;          /* unsent[kept_start .. kept_end) waits for room */
+    char *block; /* what has been read and not yet asked for: [start .. end), NULL if nothing */
+    char *kept;  /* what waits for room: [kept_start .. kept_end), NULL if nothing */
+
+    size_t start, end, capacity;
     size_t kept_start, kept_end, kept_capacity;
-    async_watch flush;   /* sends it */
+    size_t high;
+    async_watch flush;               /* sends what is kept */
     struct async__wait_list writers; /* wait for their turn */
     struct async__wait_list drained; /* wait until no more than the low-water mark is kept */
     struct async__wait_list emptied; /* wait until nothing is kept */
 };
 
-/* A stream without a descriptor, for who needs to know that there is memory for it before he has one;
- * NULL: no memory. */
+/* A stream without a descriptor, for who needs to know that there is memory for it before he has
+ * one; NULL: no memory. */
 async_stream *async__stream_new(void);
 void async__stream_set_fd(async_stream *stream, int fd, bool socket);
 void async__stream_unref(async_stream *stream);
 
-/* The beginning and the end of every call that may block. The first takes a reference, is a checkpoint
- * and gives a code if the call cannot go on; the second must follow in any case. */
-int async__stream_enter(async_stream *stream);
+int async__stream_closed(void); /* -EBADF, with its message */
+int async__stream_null(void);
+
+/* A checkpoint in the middle of a call. */
+static inline int async__stream_again(async_stream *stream)
+{
+    int code = async__checkpoint();
+    if (async__unlikely(code < 0)) return code;
+    return async__unlikely(stream->closed) ? async__stream_closed() : 0;
+}
+
+/* The beginning and the end of every call that may block. The first takes a reference, is a
+ * checkpoint and gives a code if the call cannot go on; the second must follow in any case. */
+static inline int async__stream_enter(async_stream *stream)
+{
+    if (async__unlikely(!stream)) return async__stream_null();
+    stream->references++;
+    return async__stream_again(stream);
+}
+
 static inline ssize_t async__stream_leave(async_stream *stream, ssize_t result)
 {
-    if (stream) async__stream_unref(stream);
+    if (async__unlikely(!stream)) return result;
+    if (async__unlikely(stream->references == 1))
+        async__stream_unref(stream);
+    else
+        stream->references--;
     return result;
 }
-/* A checkpoint in the middle of a call. */
-int async__stream_again(async_stream *stream);
-int async__stream_closed(void); /* -EBADF, with its message */
 
 static inline size_t async__stream_kept(const async_stream *stream)
 {
     return stream->kept_end - stream->kept_start;
 }
 
-int async__stream_watch_room(async_stream *stream);  /* has what is kept sent as room comes */
-void async__stream_drop_kept(async_stream *stream);  /* and wakes who waits for that */
+int async__stream_watch_room(async_stream *stream); /* has what is kept sent as room comes */
+void async__stream_drop_kept(async_stream *stream); /* and wakes who waits for that */
 
 #endif

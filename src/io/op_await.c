@@ -1,9 +1,10 @@
 /* op_await.c - a task waits for an operation: one system call that may have to wait.
  *
- * The back end decides what that means. epoll tries the call, and if the kernel has nothing waits for
- * readiness and tries again; io_uring will hand the call to the kernel. In both an operation that was
- * started ends exactly once, by op->done, also after a cancel, and then with its real result if that
- * has come about. The task stays parked until then: the kernel may use its buffer so long. */
+ * The back end decides what that means. epoll tries the call, and if the kernel has nothing waits
+ * for readiness and tries again; io_uring will hand the call to the kernel. In both an operation
+ * that was started ends exactly once, by op->done, also after a cancel, and then with its real
+ * result if that has come about. The task stays parked until then: the kernel may use its buffer so
+ * long. */
 #include "io.h"
 
 struct waiting {

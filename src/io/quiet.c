@@ -1,8 +1,8 @@
 /* quiet.c - read and write that neither block the thread nor kill the process.
  *
- * A write to a pipe that nobody reads raises SIGPIPE. A socket can be told not to (MSG_NOSIGNAL); for
- * the rest there is RWF_NOSIGNAL since Linux 6.18, and before it the signal is blocked meanwhile and
- * taken back. A program's own disposition of SIGPIPE is never touched.
+ * A write to a pipe that nobody reads raises SIGPIPE. A socket can be told not to (MSG_NOSIGNAL);
+ * for the rest there is RWF_NOSIGNAL since Linux 6.18, and before it the signal is blocked
+ * meanwhile and taken back. A program's own disposition of SIGPIPE is never touched.
  *
  * A descriptor that is blocking is often shared with other processes (a terminal, a pipe of the
  * shell's), which would not expect it to become non-blocking. Here it is read and written only once

@@ -1,5 +1,5 @@
-/* resolve.c - getaddrinfo for tasks. What is written in numbers is answered at once; a name goes to the
- * resolver's threads, and a task that is cancelled leaves the look-up to itself. */
+/* resolve.c - getaddrinfo for tasks. What is written in numbers is answered at once; a name goes to
+ * the resolver's threads, and a task that is cancelled leaves the look-up to itself. */
 #include "io.h"
 
 #include <netdb.h>
@@ -30,8 +30,7 @@ static int explain(int code, int eai, const char *host, const char *service)
 
     if (code == ASYNC_ENONAME && !host)
         return async__failf(code, "the service %s is not known", what);
-    if (code == ASYNC_ENONAME)
-        return async__failf(code, "the host name %s does not resolve", name);
+    if (code == ASYNC_ENONAME) return async__failf(code, "the host name %s does not resolve", name);
     if (eai == EAI_SERVICE)
         return async__failf(code, "the service %s of host %s is not known", what, name);
     return async__failf(code, "looking up the host name %s: %s", name,
@@ -44,9 +43,9 @@ static int ask_thread(const char *host, const char *service, const struct addrin
     int code;
     struct asking asking = {.wait = {.interrupt = interrupt, .what = "getaddrinfo", .fd = -1}};
 
-    asking.lookup = async__lookup_start(async__loop(), host, service, hints->ai_family,
-                                        hints->ai_socktype, hints->ai_protocol, hints->ai_flags,
-                                        on_answer, &asking, &code);
+    asking.lookup =
+        async__lookup_start(async__loop(), host, service, hints->ai_family, hints->ai_socktype,
+                            hints->ai_protocol, hints->ai_flags, on_answer, &asking, &code);
     if (!asking.lookup)
         return async__failf(code, "looking up the host name %s: %s", host ? host : "",
                             code == -EAGAIN ? "no thread can be made" : async_strerror(code));

@@ -1,9 +1,9 @@
 /* server.c - listening: one server, several sockets.
  *
- * A server that has run out of descriptors (or memory) must neither end nor spin: a connection that it
- * cannot take stays in the kernel's queue, and keeps the socket readable. So it leaves the sockets
- * alone for a second and then tries again, as asyncio does. The memory for the stream is there before
- * the connection is taken, so that none is taken in vain.
+ * A server that has run out of descriptors (or memory) must neither end nor spin: a connection that
+ * it cannot take stays in the kernel's queue, and keeps the socket readable. So it leaves the
+ * sockets alone for a second and then tries again, as asyncio does. The memory for the stream is
+ * there before the connection is taken, so that none is taken in vain.
  *
  * A server is counted, as streams are: the owner, each call under way, and the iterator have a
  * reference each. */
@@ -35,14 +35,14 @@ struct async_server {
     unsigned references;
     int port;
     bool closed;
-    bool iterating;       /* the iterator has a reference */
-    bool accepting;       /* a task waits for a connection */
+    bool iterating; /* the iterator has a reference */
+    bool accepting; /* a task waits for a connection */
     async__wait *waiting;
-    async_stream *spare;  /* for the next connection */
-    char *path;           /* of a Unix socket's file, which is ours to remove */
+    async_stream *spare; /* for the next connection */
+    char *path;          /* of a Unix socket's file, which is ours to remove */
     dev_t device;
     ino_t inode;
-    size_t count, turn;   /* turn: which socket is asked first */
+    size_t count, turn; /* turn: which socket is asked first */
     struct listener listeners[];
 };
 
@@ -73,10 +73,7 @@ struct pause {
     async_timer timer;
 };
 
-static void on_interrupt(async__wait *wait)
-{
-    async__unpark(wait);
-}
+static void on_interrupt(async__wait *wait) { async__unpark(wait); }
 
 static void on_readable(async_callback *callback)
 {
@@ -129,8 +126,8 @@ static int wait_for_better_times(async_server *server)
         .timer = {.callback = {.run = on_time}},
     };
 
-    if (async_call_at(loop, &pause.timer,
-                      async__deadline(async_loop_time_ns(loop), RETRY_DELAY)) < 0)
+    if (async_call_at(loop, &pause.timer, async__deadline(async_loop_time_ns(loop), RETRY_DELAY)) <
+        0)
         return async__failf(-ENOMEM, "accept: no memory for a timer");
     int code = park(server, &pause);
     async_timer_cancel(loop, &pause.timer);
@@ -156,7 +153,8 @@ static int try_accept(async_server *server)
     return code;
 }
 
-/* Errors of a connection that was over before it was taken, accept(2) says; the next may be better. */
+/* Errors of a connection that was over before it was taken, accept(2) says; the next may be
+ * better. */
 static bool is_passing(int code)
 {
     switch (-code) {
@@ -182,10 +180,7 @@ static bool is_shortage(int code)
     return code == -EMFILE || code == -ENFILE || code == -ENOBUFS || code == -ENOMEM;
 }
 
-static int closed(void)
-{
-    return async__failf(-EBADF, "the server has been closed");
-}
+static int closed(void) { return async__failf(-EBADF, "the server has been closed"); }
 
 /* One round: a descriptor, 0 to go on, or a code. */
 static int accept_once(async_server *server)
@@ -360,7 +355,8 @@ static int listen_on(async_server *server, const struct addrinfo *address, bool 
 
 static void close_listeners(async_server *server)
 {
-    while (server->count > 0) close(server->listeners[--server->count].fd);
+    while (server->count > 0)
+        close(server->listeners[--server->count].fd);
 }
 
 static bool names_both(const struct addrinfo *list)
@@ -433,7 +429,8 @@ async_server *async_start_server(const char *host, int port, const async_server_
     snprintf(service, sizeof service, "%d", port);
     if (host && !*host) host = NULL;
     if (async_getaddrinfo(host, service, &hints, &list) < 0) return NULL;
-    for (struct addrinfo *a = list; a; a = a->ai_next) count++;
+    for (struct addrinfo *a = list; a; a = a->ai_next)
+        count++;
     async_server *server = new_server(count);
     int code = server ? -EADDRINUSE : -ENOMEM;
     /* A port that is free for the first address may not be so for the next. */

@@ -1,17 +1,14 @@
 /* socket.c - calls on raw descriptors: sockets.h.
  *
- * Each is an attempt, which makes the system call without blocking, and a function that describes it
- * as an operation and awaits that. */
+ * Each is an attempt, which makes the system call without blocking, and a function that describes
+ * it as an operation and awaits that. */
 #include "io.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
-static ssize_t code_of(ssize_t result)
-{
-    return result < 0 ? -errno : result;
-}
+static ssize_t code_of(ssize_t result) { return result < 0 ? -errno : result; }
 
 static async__op operation(int fd, unsigned char direction, ssize_t (*attempt)(async__op *))
 {
@@ -78,9 +75,9 @@ ssize_t async_recv(int fd, void *buffer, size_t size, int flags)
 
 static ssize_t try_recvfrom(async__op *op)
 {
-    return code_of(ASYNC__CALL(recvfrom(op->watch.fd, op->buffer, op->length,
-                                        op->flags | MSG_DONTWAIT, op->address,
-                                        op->address_length)));
+    return code_of(
+        ASYNC__CALL(recvfrom(op->watch.fd, op->buffer, op->length, op->flags | MSG_DONTWAIT,
+                             op->address, op->address_length)));
 }
 
 ssize_t async_recvfrom(int fd, void *buffer, size_t size, int flags, struct sockaddr *address,
@@ -251,8 +248,8 @@ int async_connect(int fd, const struct sockaddr *address, socklen_t length)
     int code = async__checkpoint();
     if (code < 0) return code;
 
-    /* A Unix socket whose listener's queue is full says EAGAIN, and nothing tells when there is room:
-     * poll calls such a socket ready. */
+    /* A Unix socket whose listener's queue is full says EAGAIN, and nothing tells when there is
+     * room: poll calls such a socket ready. */
     while ((code = start_connect(fd, address, length)) == -EAGAIN &&
            address->sa_family == AF_UNIX) {
         code = async_sleep(pause);

@@ -2,8 +2,9 @@
  * what it does.
  *
  * Who frees a stream while others wait on it? It is counted: one reference is the owner's, one each
- * call's that is under way. async_stream_close takes the descriptor away, which wakes those who wait
- * on it, gives up the owner's reference, and returns; the last of them to leave frees the struct. */
+ * call's that is under way. async_stream_close takes the descriptor away, which wakes those who
+ * wait on it, gives up the owner's reference, and returns; the last of them to leave frees the
+ * struct. */
 #include "io.h"
 
 #include <netinet/in.h>
@@ -61,29 +62,14 @@ async_stream *async_stream_from_fd(int fd)
 
 /* ---- calls ---- */
 
-int async__stream_closed(void)
-{
-    return async__failf(-EBADF, "the stream has been closed");
-}
+int async__stream_closed(void) { return async__failf(-EBADF, "the stream has been closed"); }
 
-int async__stream_enter(async_stream *stream)
-{
-    if (async__unlikely(!stream)) return async__failf(-EBADF, "there is no stream: it is NULL");
-    stream->references++;
-    return async__stream_again(stream);
-}
-
-int async__stream_again(async_stream *stream)
-{
-    int code = async__checkpoint();
-    if (async__unlikely(code < 0)) return code;
-    return async__unlikely(stream->closed) ? async__stream_closed() : 0;
-}
+int async__stream_null(void) { return async__failf(-EBADF, "there is no stream: it is NULL"); }
 
 /* ---- closing ---- */
 
-/* Wakes all who wait on the stream. The descriptor's watches go off with -EBADF when the loop is told
- * to forget it, the one for what is kept included, which is then set again. */
+/* Wakes all who wait on the stream. The descriptor's watches go off with -EBADF when the loop is
+ * told to forget it, the one for what is kept included, which is then set again. */
 static void evict(async_loop *loop, async_stream *stream)
 {
     stream->closed = true;

@@ -1,24 +1,25 @@
 /* stream_read.c - reading from a stream.
  *
- * The system calls are counted here. A large read goes straight to the caller's buffer. A small one,
- * and one that looks for a separator, reads as much as there is into the loop's scratch, takes what it
- * wants out of that on the spot, and only what is left over is copied to a block of the stream's own,
- * freed as soon as it is empty. So an idle connection has no buffer, and reading by small pieces costs
- * no more system calls than by large ones.
+ * The system calls are counted here. A large read goes straight to the caller's buffer. A small
+ * one, and one that looks for a separator, reads as much as there is into the loop's scratch, takes
+ * what it wants out of that on the spot, and only what is left over is copied to a block of the
+ * stream's own, freed as soon as it is empty. So an idle connection has no buffer, and reading by
+ * small pieces costs no more system calls than by large ones.
  *
- * All of that happens in the attempt of the operation, with nobody in between: nothing that has come
- * out of the kernel is ever in a place that another task may use. If there is no memory for what is
- * left over, the stream keeps the scratch itself, and the loop gets a new one when it can.
+ * All of that happens in the attempt of the operation, with nobody in between: nothing that has
+ * come out of the kernel is ever in a place that another task may use. If there is no memory for
+ * what is left over, the stream keeps the scratch itself, and the loop gets a new one when it can.
  *
- * A read that got less than it had room for has emptied the kernel's buffer, so that the next one waits
- * before it tries: that spares a recv that says EAGAIN. A full read tells nothing; whether more followed
- * the last ones is a good guess (`patience`). */
+ * A read that got less than it had room for has emptied the kernel's buffer, so that the next one
+ * waits before it tries: that spares a recv that says EAGAIN. A full read tells nothing; whether
+ * more followed the last ones is a good guess (`patience`). */
 #include "io.h"
 
 #include <string.h>
 
 enum {
-    SMALL = 4096,  /* reads below it go through the scratch: to copy so much is cheaper than a recv */
+    SMALL =
+        4096, /* reads below it go through the scratch: to copy so much is cheaper than a recv */
     PATIENCE = 16, /* full reads after which it is tried again whether more follows */
 };
 
@@ -149,8 +150,8 @@ static void consume(async_stream *stream, size_t size)
 
 static size_t take_kept(async_stream *stream, void *buffer, size_t size)
 {
+    if (async__likely(!stream->block)) return 0;
     size_t there = stream->end - stream->start;
-    if (there == 0) return 0;
     if (size > there) size = there;
     memcpy(buffer, stream->block + stream->start, size);
     consume(stream, size);
@@ -284,8 +285,8 @@ struct line {
     const char *separator;
     size_t separator_size;
     size_t limit; /* the longest that the line may be, its separator included */
-    char **grown;  /* the buffer is the library's own, here, and grows; or NULL */
-    bool may_end;  /* the end of the stream will do for a separator */
+    char **grown; /* the buffer is the library's own, here, and grows; or NULL */
+    bool may_end; /* the end of the stream will do for a separator */
 };
 
 /* The length of the line at the start of data, or 0; the first `seen` bytes have been searched. */
@@ -409,7 +410,8 @@ ssize_t async_stream_readline(async_stream *stream, char *buffer, size_t size)
 {
     int code = begin(stream);
     if (code < 0) return async__stream_leave(stream, code);
-    if (size == 0) return end(stream, async__failf(-EINVAL, "readline: the buffer has a size of 0"));
+    if (size == 0)
+        return end(stream, async__failf(-EINVAL, "readline: the buffer has a size of 0"));
 
     struct line line = line_of(stream, buffer, size, "\n", 1);
     return end(stream, read_last_line(stream, &line));

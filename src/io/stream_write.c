@@ -1,12 +1,12 @@
 /* stream_write.c - writing to a stream.
  *
- * What the kernel has no room for is kept, in memory that is there only so long, and sent by a watch
- * in the loop as room comes: no task is needed for it. Whoever adds to what is kept while that is more
- * than the high-water mark waits until it has come down to the low one.
+ * What the kernel has no room for is kept, in memory that is there only so long, and sent by a
+ * watch in the loop as room comes: no task is needed for it. Whoever adds to what is kept while
+ * that is more than the high-water mark waits until it has come down to the low one.
  *
- * A message whose rest is larger than the mark is not copied: its writer waits until nothing is kept,
- * and then sends it from the caller's own buffer. Meanwhile it has the turn (`writing`), and other
- * writers queue up, so that no message comes to lie in the middle of another. */
+ * A message whose rest is larger than the mark is not copied: its writer waits until nothing is
+ * kept, and then sends it from the caller's own buffer. Meanwhile it has the turn (`writing`), and
+ * other writers queue up, so that no message comes to lie in the middle of another. */
 #include "io.h"
 
 #include <casyncio/streams.h>
@@ -38,8 +38,7 @@ static ssize_t put(async_stream *stream, const void *data, size_t size)
 
     if (async__unlikely(!stream->socket)) return put_into_file(stream, data, size);
     do
-        n = ASYNC__CALL(
-            send(stream->fd, data, ASYNC__SIZE(size), MSG_DONTWAIT | MSG_NOSIGNAL));
+        n = ASYNC__CALL(send(stream->fd, data, ASYNC__SIZE(size), MSG_DONTWAIT | MSG_NOSIGNAL));
     while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
 }
@@ -71,8 +70,7 @@ static int failed(async_stream *stream, ssize_t code)
 /* A pipe's end is sent by closing it. */
 static int send_end(async_stream *stream)
 {
-    if (stream->socket)
-        return ASYNC__CALL(shutdown(stream->fd, SHUT_WR)) < 0 ? -errno : 0;
+    if (stream->socket) return ASYNC__CALL(shutdown(stream->fd, SHUT_WR)) < 0 ? -errno : 0;
     int code = async_close(stream->fd);
     stream->fd = -1;
     return code;
@@ -97,7 +95,7 @@ static bool can_end(const async_stream *stream)
 
 int async_stream_write_eof(async_stream *stream)
 {
-    if (!stream) return async__failf(-EBADF, "there is no stream: it is NULL");
+    if (!stream) return async__stream_null();
     if (stream->closed) return async__stream_closed();
     if (stream->eof_wanted) return 0;
     if (stream->write_error < 0) return broken(stream);
@@ -216,10 +214,7 @@ static int take_turn(async_stream *stream)
 
 /* ---- writing ---- */
 
-static ssize_t try_send(async__op *op)
-{
-    return put(op->address, op->buffer, op->length);
-}
+static ssize_t try_send(async__op *op) { return put(op->address, op->buffer, op->length); }
 
 static ssize_t send_waiting(async_stream *stream, const char *data, size_t size)
 {
@@ -232,7 +227,8 @@ static ssize_t send_waiting(async_stream *stream, const char *data, size_t size)
         .wait_first = true,
     };
     ssize_t n = async__op_run(&op, "write");
-    /* What the operation ended with, if that was not a cancellation, is what became of the stream. */
+    /* What the operation ended with, if that was not a cancellation, is what became of the
+     * stream. */
     if (n < 0 && op.result == n && n != -ECANCELED && n != -ENOMEM && !stream->closed)
         stream->write_error = (int)n;
     return n;
@@ -310,7 +306,7 @@ static int write_all(async_stream *stream, const char *data, size_t size)
         turn = true;
     }
     size_t sent = 0;
-    if (async__likely(async__stream_kept(stream) == 0)) {
+    if (async__likely(!stream->kept)) {
         ssize_t n = put(stream, data, size);
         if (async__unlikely(n < 0 && n != -EAGAIN)) {
             code = failed(stream, n);
@@ -349,7 +345,7 @@ static int write_now(async_stream *stream, const char *data, size_t size)
 
 int async_stream_write_nowait(async_stream *stream, const void *data, size_t size)
 {
-    if (!stream) return async__failf(-EBADF, "there is no stream: it is NULL");
+    if (!stream) return async__stream_null();
     if (stream->closed) return async__stream_closed();
     int code = may_write(stream);
     if (code < 0 || size == 0) return code;
