@@ -1,9 +1,10 @@
 /* files.h - files, read and written off the loop            (asyncio has none; Python's names)
  *
  * A disk can be slow and has no readiness, so files are worked on in the loop's threads; what the
- * kernel has in its cache is read at once. FIFOs, ttys and the like have readiness, and wait for it. A
- * cancellation is prompt: data goes through buffers of the library's own, and the caller's is its own
- * again on return. Calls of several tasks on one file are done one after another, as they came. */
+ * kernel has in its cache is read at once. FIFOs, ttys and the like have readiness, and wait for
+ * it. A cancellation is prompt: data goes through buffers of the library's own, and the caller's is
+ * its own again on return. Calls of several tasks on one file are done one after another, as they
+ * came. */
 #ifndef CASYNCIO_FILES_H
 #define CASYNCIO_FILES_H
 
@@ -20,20 +21,21 @@ typedef struct async_file async_file;
  * that is opened to write waits for somebody to read. Python: open */
 ASYNC_API async_file *async_open(const char *path, const char *mode);
 
-/* Reads up to `size` bytes from where the file stands, maybe fewer; 0 is its end, or a size of 0. If it
- * is cancelled the file stands where it stood. Python: read */
+/* Reads up to `size` bytes from where the file stands, maybe fewer; 0 is its end, or a size of 0.
+ * If it is cancelled the file stands where it stood. Python: read */
 ASYNC_API ssize_t async_file_read(async_file *file, void *buffer, size_t size);
 
-/* A line, its \n included, and a 0 byte behind it; 0 is the end of the file. ASYNC_ELIMIT: longer than
- * size - 1; nothing is consumed. */
+/* A line, its \n included, and a 0 byte behind it; 0 is the end of the file. ASYNC_ELIMIT: longer
+ * than size - 1; nothing is consumed. */
 ASYNC_API ssize_t async_file_readline(async_file *file, char *line, size_t size);
 
-/* The lines without their ends (\n or \r\n), of any length; each good until the next. NULL: -ENOMEM.
+/* The lines without their ends (\n or \r\n), of any length; each good until the next. NULL:
+ * -ENOMEM.
  * Python: for line in file */
 ASYNC_API async_iterator *async_file_lines(async_file *file);
 
-/* Writes all of it: 0. If it fails or is cancelled, an unknown part of it has been or will be written,
- * before what is done with the file next. Python: write + flush */
+/* Writes all of it: 0. If it fails or is cancelled, an unknown part of it has been or will be
+ * written, before what is done with the file next. Python: write + flush */
 ASYNC_API int async_file_write(async_file *file, const void *data, size_t size);
 ASYNC_API int async_file_printf(async_file *file, const char *format, ...) ASYNC_PRINTF(2, 3);
 

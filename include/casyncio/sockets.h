@@ -1,13 +1,13 @@
 /* sockets.h - calls on raw descriptors            asyncio: Working with socket objects directly
  *
- * They behave as the system calls of their names, but block the task, not the thread. The descriptor
- * should be non-blocking (async_socket and async_accept make such ones); with one that is not, the
- * calls wait until it is ready before they make the system call. One task a direction may wait on a
- * descriptor: a second gets -EBUSY. On return, also with the code of a cancellation, the buffer is the
- * caller's again, and either the call has had its whole effect or none.
+ * They behave as the system calls of their names, but block the task, not the thread. The
+ * descriptor should be non-blocking (async_socket and async_accept make such ones); with one that
+ * is not, the calls wait until it is ready before they make the system call. One task a direction
+ * may wait on a descriptor: a second gets -EBUSY. On return, also with the code of a cancellation,
+ * the buffer is the caller's again, and either the call has had its whole effect or none.
  *
- * Sizes are bytes, of any size_t: the kernel moves at most 2 GiB - 4 KiB in one call. A negative result
- * is a code, and async_error_message names the call and the descriptor or the address. */
+ * Sizes are bytes, of any size_t: the kernel moves at most 2 GiB - 4 KiB in one call. A negative
+ * result is a code, and async_error_message names the call and the descriptor or the address. */
 #ifndef CASYNCIO_SOCKETS_H
 #define CASYNCIO_SOCKETS_H
 
@@ -16,8 +16,8 @@
 
 ASYNC_BEGIN
 
-/* Wait until a read (a write) would not block: 0. At the end of a stream, and after an error, neither
- * would. asyncio: add_reader, add_writer with a future */
+/* Wait until a read (a write) would not block: 0. At the end of a stream, and after an error,
+ * neither would. asyncio: add_reader, add_writer with a future */
 ASYNC_API int async_wait_readable(int fd);
 ASYNC_API int async_wait_writable(int fd);
 
@@ -42,27 +42,27 @@ ASYNC_API ssize_t async_recvfrom(int fd, void *buffer, size_t size, int flags,
 ASYNC_API ssize_t async_sendto(int fd, const void *data, size_t size, int flags,
                                const struct sockaddr *address, socklen_t length);
 
-/* accept4(2): the new descriptor, non-blocking and close-on-exec. `address` and `length` may be NULL.
- * If it is cancelled, no connection is lost. asyncio: sock_accept */
+/* accept4(2): the new descriptor, non-blocking and close-on-exec. `address` and `length` may be
+ * NULL. If it is cancelled, no connection is lost. asyncio: sock_accept */
 ASYNC_API int async_accept(int fd, struct sockaddr *address, socklen_t *length);
 
-/* connect(2): 0 once the connection stands. If it fails or is cancelled the descriptor is of no more
- * use: close it. asyncio: sock_connect */
+/* connect(2): 0 once the connection stands. If it fails or is cancelled the descriptor is of no
+ * more use: close it. asyncio: sock_connect */
 ASYNC_API int async_connect(int fd, const struct sockaddr *address, socklen_t length);
 
-/* read(2), write(2), for pipes, ttys, eventfds, sockets. Never raise SIGPIPE: a pipe that nobody reads
- * is -EPIPE. A regular file is read and written in the task's own thread: see files.h. */
+/* read(2), write(2), for pipes, ttys, eventfds, sockets. Never raise SIGPIPE: a pipe that nobody
+ * reads is -EPIPE. A regular file is read and written in the task's own thread: see files.h. */
 ASYNC_API ssize_t async_read(int fd, void *buffer, size_t size);
 ASYNC_API ssize_t async_write(int fd, const void *data, size_t size);
 
 /* Closes a descriptor that the loop may know; who waits on it gets -EBADF. Does not block. */
 ASYNC_API int async_close(int fd);
 
-/* getaddrinfo(3), in a thread; *list is the caller's, to be freed by freeaddrinfo. A numeric host needs
- * no thread. `hints` may be NULL, and so may one of `host` and `service`. 0, and else *list is NULL:
- * ASYNC_ENONAME (no such name), ASYNC_ETRYNAME, ASYNC_ENAME, -ENAMETOOLONG, -EINVAL (flags or service),
- * -EAFNOSUPPORT, -ENOMEM, -EAGAIN (no thread), with a message that names the host. A cancellation is
- * prompt. asyncio: loop.getaddrinfo */
+/* getaddrinfo(3), in a thread; *list is the caller's, to be freed by freeaddrinfo. A numeric host
+ * needs no thread. `hints` may be NULL, and so may one of `host` and `service`. 0, and else *list
+ * is NULL: ASYNC_ENONAME (no such name), ASYNC_ETRYNAME, ASYNC_ENAME, -ENAMETOOLONG, -EINVAL (flags
+ * or service), -EAFNOSUPPORT, -ENOMEM, -EAGAIN (no thread), with a message that names the host. A
+ * cancellation is prompt. asyncio: loop.getaddrinfo */
 struct addrinfo;
 ASYNC_API int async_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
                                 struct addrinfo **list);

@@ -1,11 +1,13 @@
 /* streams.h - streams            asyncio: Streams
  *
- * A stream is one connection, to read from and to write to: TCP or Unix, or a pipe or a tty. One task
- * may read at a time: a second reader gets -EBUSY. Writers queue up, and their messages are not mixed.
- * Sizes are bytes. NULL in place of a stream or a server is -EBADF, but where it says otherwise.
+ * A stream is one connection, to read from and to write to: TCP or Unix, or a pipe or a tty. One
+ * task may read at a time: a second reader gets -EBUSY. Writers queue up, and their messages are
+ * not mixed. Sizes are bytes. NULL in place of a stream or a server is -EBADF, but where it says
+ * otherwise.
  *
- * A stream that another task closes while a call on it waits stays good until that call has returned,
- * with -EBADF. To begin a call on a stream that has been closed is an error like using freed memory. */
+ * A stream that another task closes while a call on it waits stays good until that call has
+ * returned, with -EBADF. To begin a call on a stream that has been closed is an error like using
+ * freed memory. */
 #ifndef CASYNCIO_STREAMS_H
 #define CASYNCIO_STREAMS_H
 
@@ -20,20 +22,21 @@ typedef struct async_server async_server;
 
 /* ---- connecting ---- */
 
-/* Connects to a host (a name or an address) and a port (1 to 65535), trying all its addresses, IPv6 and
- * IPv4 in turn: the next one when one has failed, or has not answered within 250 ms, until one does
- * (RFC 8305). NULL: see async_error_code: ASYNC_ENONAME, -ECONNREFUSED, -EINVAL, -EMFILE, ..., the code
- * of a cancellation; the message names host and port. TCP_NODELAY is set.
+/* Connects to a host (a name or an address) and a port (1 to 65535), trying all its addresses, IPv6
+ * and IPv4 in turn: the next one when one has failed, or has not answered within 250 ms, until one
+ * does (RFC 8305). NULL: see async_error_code: ASYNC_ENONAME, -ECONNREFUSED, -EINVAL, -EMFILE, ...,
+ * the code of a cancellation; the message names host and port. TCP_NODELAY is set.
  * asyncio: asyncio.open_connection */
 ASYNC_API async_stream *async_open_connection(const char *host, int port);
 
-/* The same for a Unix socket. A path that begins with '@' is an abstract one. NULL: -ENAMETOOLONG (108
- * bytes is the limit), -ENOENT, -ECONNREFUSED, ... asyncio: open_unix_connection */
+/* The same for a Unix socket. A path that begins with '@' is an abstract one. NULL: -ENAMETOOLONG
+ * (108 bytes is the limit), -ENOENT, -ECONNREFUSED, ... asyncio: open_unix_connection */
 ASYNC_API async_stream *async_open_unix_connection(const char *path);
 
-/* Makes a stream of a connected, non-blocking stream socket, pipe or tty, which belongs to the stream
- * if that works. A blocking one works too; its flags are left alone. Does not block. NULL: -ENOMEM,
- * -EBADF, -EPROTOTYPE for a socket that is not a stream socket. asyncio: open_connection(sock=...) */
+/* Makes a stream of a connected, non-blocking stream socket, pipe or tty, which belongs to the
+ * stream if that works. A blocking one works too; its flags are left alone. Does not block. NULL:
+ * -ENOMEM, -EBADF, -EPROTOTYPE for a socket that is not a stream socket.
+ * asyncio: open_connection(sock=...) */
 ASYNC_API async_stream *async_stream_from_fd(int fd);
 
 /* ---- reading: the result is a number of bytes ----
@@ -41,25 +44,26 @@ ASYNC_API async_stream *async_stream_from_fd(int fd);
  * If a read is cancelled nothing is lost: what came meanwhile is there for the next one. What fails
  * because of the connection (-ECONNRESET, ...) fails again; what came before can still be read. */
 
-/* Waits until there is something, and reads up to `size` bytes of it. 0 is the end of the stream, or a
- * size of 0. asyncio: StreamReader.read */
+/* Waits until there is something, and reads up to `size` bytes of it. 0 is the end of the stream,
+ * or a size of 0. asyncio: StreamReader.read */
 ASYNC_API ssize_t async_stream_read(async_stream *stream, void *buffer, size_t size);
 
-/* Reads exactly `size` bytes, and gives `size`. ASYNC_EINCOMPLETE if the stream ends before: what came
- * is then still there for async_stream_read if it is no more than 64 KiB; else it is in `buffer`, and
- * the message tells how much. So is what was read before a cancellation when there is no memory to
- * keep it in; the code is -ENOMEM then. asyncio: readexactly, IncompleteReadError */
+/* Reads exactly `size` bytes, and gives `size`. ASYNC_EINCOMPLETE if the stream ends before: what
+ * came is then still there for async_stream_read if it is no more than 64 KiB; else it is in
+ * `buffer`, and the message tells how much. So is what was read before a cancellation when there is
+ * no memory to keep it in; the code is -ENOMEM then. asyncio: readexactly, IncompleteReadError */
 ASYNC_API ssize_t async_stream_readexactly(async_stream *stream, void *buffer, size_t size);
 
 /* Reads up to and with the separator, and puts a 0 byte behind it, which does not count.
- * ASYNC_ELIMIT if it does not come within size - 1 bytes, ASYNC_EINCOMPLETE if the stream ends before
- * it does: nothing is consumed then. -EINVAL for a separator or a buffer of size 0.
+ * ASYNC_ELIMIT if it does not come within size - 1 bytes, ASYNC_EINCOMPLETE if the stream ends
+ * before it does: nothing is consumed then. -EINVAL for a separator or a buffer of size 0.
  * asyncio: readuntil */
 ASYNC_API ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
                                          const void *separator, size_t separator_size);
 
-/* Reads a line, its \n included, and puts a 0 byte behind it; the last line may lack its \n. 0 is the
- * end of the stream. ASYNC_ELIMIT: longer than size - 1; nothing is consumed. asyncio: readline */
+/* Reads a line, its \n included, and puts a 0 byte behind it; the last line may lack its \n. 0 is
+ * the end of the stream. ASYNC_ELIMIT: longer than size - 1; nothing is consumed.
+ * asyncio: readline */
 ASYNC_API ssize_t async_stream_readline(async_stream *stream, char *line, size_t size);
 
 /* The lines as they come, without their ends (\n or \r\n); each good until the next:
@@ -73,18 +77,19 @@ ASYNC_API bool async_stream_at_eof(const async_stream *stream);
 
 /* ---- writing ----
  *
- * What the kernel has no room for is kept by the stream and sent as room comes. Once more is kept than
- * the high-water mark (64 KiB), writers wait until it is no more than the low-water mark, a quarter of
- * that: back-pressure. */
+ * What the kernel has no room for is kept by the stream and sent as room comes. Once more is kept
+ * than the high-water mark (64 KiB), writers wait until it is no more than the low-water mark, a
+ * quarter of that: back-pressure. */
 
-/* Takes the data: sends what the kernel has room for and keeps the rest, and waits if that makes more
- * than the mark. Of data whose rest alone is larger than the mark, no more than that is kept: the call
- * waits until the kernel has the other part.
+/* Takes the data: sends what the kernel has room for and keeps the rest, and waits if that makes
+ * more than the mark. Of data whose rest alone is larger than the mark, no more than that is kept:
+ * the call waits until the kernel has the other part.
  *
- * 0. The code of a cancellation: if it came before the call, or while the call queued behind another
- * writer, nothing was taken; while it waited because of the mark, all of the data was taken, unless it
- * was larger than the mark and part of it has gone out: then the stream is broken, and later writes say
- * so with -EPIPE. -EPIPE, -ECONNRESET, ...: the connection is gone, or its end has been sent.
+ * 0. The code of a cancellation: if it came before the call, or while the call queued behind
+ * another writer, nothing was taken; while it waited because of the mark, all of the data was
+ * taken, unless it was larger than the mark and part of it has gone out: then the stream is broken,
+ * and later writes say so with -EPIPE. -EPIPE, -ECONNRESET, ...: the connection is gone, or its end
+ * has been sent.
  * asyncio: write + drain */
 ASYNC_API int async_stream_write(async_stream *stream, const void *data, size_t size);
 
@@ -96,12 +101,13 @@ ASYNC_API int async_stream_write_nowait(async_stream *stream, const void *data, 
 /* printf into the stream; what it gives is async_stream_write's. */
 ASYNC_API int async_stream_printf(async_stream *stream, const char *format, ...) ASYNC_PRINTF(2, 3);
 
-/* Waits until no more than the low-water mark is kept: 0, or the error that kept it from being sent.
+/* Waits until no more than the low-water mark is kept: 0, or the error that kept it from being
+ * sent.
  * asyncio: drain */
 ASYNC_API int async_stream_drain(async_stream *stream);
 
-/* Sends an end once what is kept, and what waits to be written, has gone out; reading goes on. Does not
- * block. -EOPNOTSUPP where there is no such end (a tty). asyncio: write_eof */
+/* Sends an end once what is kept, and what waits to be written, has gone out; reading goes on. Does
+ * not block. -EOPNOTSUPP where there is no such end (a tty). asyncio: write_eof */
 ASYNC_API int async_stream_write_eof(async_stream *stream);
 
 /* Sets the high-water mark, in bytes. asyncio: set_write_buffer_limits */
@@ -112,9 +118,9 @@ ASYNC_API size_t async_stream_unsent(const async_stream *stream);
 
 /* ---- the rest ---- */
 
-/* Waits until what is kept has gone out, closes the connection and frees the stream, always, also if it
- * is cancelled (then what is kept is dropped). NULL is fine. Who waits on it gets -EBADF. 0, or the
- * error that kept data from being sent. asyncio: close + wait_closed */
+/* Waits until what is kept has gone out, closes the connection and frees the stream, always, also
+ * if it is cancelled (then what is kept is dropped). NULL is fine. Who waits on it gets -EBADF. 0,
+ * or the error that kept data from being sent. asyncio: close + wait_closed */
 ASYNC_API int async_stream_close(async_stream *stream);
 
 /* The same at once: what is kept is dropped. Does not block. asyncio: transport.abort */
@@ -123,8 +129,8 @@ ASYNC_API void async_stream_abort(async_stream *stream);
 /* asyncio: get_extra_info('socket', 'peername', 'sockname') */
 ASYNC_API int async_stream_fd(const async_stream *stream);
 
-/* "127.0.0.1:8888", "[::1]:8888", a path, "@name" for an abstract one, "" for a socket without a name.
- * What does not fit is cut off. 0, or a negative code (-ENOTSOCK for a pipe). */
+/* "127.0.0.1:8888", "[::1]:8888", a path, "@name" for an abstract one, "" for a socket without a
+ * name. What does not fit is cut off. 0, or a negative code (-ENOTSOCK for a pipe). */
 ASYNC_API int async_stream_peername(const async_stream *stream, char *text, size_t size);
 ASYNC_API int async_stream_sockname(const async_stream *stream, char *text, size_t size);
 
@@ -137,22 +143,23 @@ typedef struct async_server_options {
     int mode;        /* of a Unix socket's file; 0: as umask says */
 } async_server_options;
 
-/* Listens on every address of `host` (NULL or "": all of the machine's) and on `port` (0: any free one,
- * the same for all the addresses). `options` may be NULL. Blocks while the name is looked up. NULL:
- * async_error_code: -EADDRINUSE, -EACCES, -EINVAL, ASYNC_ENONAME, ... The message names the address.
+/* Listens on every address of `host` (NULL or "": all of the machine's) and on `port` (0: any free
+ * one, the same for all the addresses). `options` may be NULL. Blocks while the name is looked up.
+ * NULL: async_error_code: -EADDRINUSE, -EACCES, -EINVAL, ASYNC_ENONAME, ... The message names the
+ * address.
  * asyncio: asyncio.start_server */
 ASYNC_API async_server *async_start_server(const char *host, int port,
                                            const async_server_options *options);
 
-/* The same for a Unix socket; a path that begins with '@' is an abstract one. A socket at that path to
- * which nobody listens any more is replaced; closing the server removes its own. Does not block.
+/* The same for a Unix socket; a path that begins with '@' is an abstract one. A socket at that path
+ * to which nobody listens any more is replaced; closing the server removes its own. Does not block.
  * asyncio: start_unix_server */
 ASYNC_API async_server *async_start_unix_server(const char *path,
                                                 const async_server_options *options);
 
-/* The connections as they come; each stream belongs to who gets it. Ends when the server is closed. If
- * there are no descriptors or no memory left for a connection, it tries again a second later. When the
- * loop is left the server is closed, and must not be closed again.
+/* The connections as they come; each stream belongs to who gets it. Ends when the server is closed.
+ * If there are no descriptors or no memory left for a connection, it tries again a second later.
+ * When the loop is left the server is closed, and must not be closed again.
  *     async_for (async_stream *, client, async_server_clients(server)) { ... } */
 ASYNC_API async_iterator *async_server_clients(async_server *server);
 

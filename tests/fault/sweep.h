@@ -119,7 +119,7 @@ static void sweep_kind(async_coroutine scenario, enum async__fault_kind kind, bo
     static const int errors[] = {EMFILE, ECONNRESET, EINTR, EIO, ENOMEM};
     size_t count = kind == ASYNC__FAULT_SYSTEM_CALL ? COUNT(errors) : 1;
     long most = 0, runs = 0;
-    char name[64];
+    static char name[64];
 
     snprintf(name, sizeof name, "%s%s%s", worker ? "worker_" : "", names[kind], on ? "+" : "");
     running.kind = name;

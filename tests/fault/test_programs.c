@@ -293,7 +293,7 @@ static void take(struct sweep *sweep, struct run *run, int status)
     long usual = sweep->base->counts[sweep->kind];
     if (outcome.reported && outcome.counts[sweep->kind] < run->n)
         sweep->unreached += run->n <= usual;
-    else if (run->n == sweep->limit && !sweep->sampled && sweep->limit < usual + 20)
+    else if (run->n == sweep->limit && !sweep->sampled && run->n >= usual && run->n < usual + 20)
         sweep->limit++;
     forget(&outcome);
 }

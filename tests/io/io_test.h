@@ -1,4 +1,5 @@
-/* io_test.h - what the tests of src/io have in common: pairs, peers that misbehave, waiting for nothing. */
+/* io_test.h - what the tests of src/io have in common: pairs, peers that misbehave, waiting for
+ * nothing. */
 #ifndef IO_TEST_H
 #define IO_TEST_H
 
@@ -20,7 +21,8 @@
 #define RUNNING_ON_VALGRIND 0
 #endif
 
-/* valgrind keeps books of every byte that a system call may touch: gigabytes are too many for it. */
+/* valgrind keeps books of every byte that a system call may touch: gigabytes are too many for
+ * it. */
 __attribute__((unused)) static size_t huge_size(size_t size)
 {
     return RUNNING_ON_VALGRIND ? size >> 8 : size;
@@ -50,8 +52,8 @@ UNUSED int listen_here(int backlog, struct sockaddr_in *address)
 {
     socklen_t length = sizeof *address;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    *address = (struct sockaddr_in){.sin_family = AF_INET,
-                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    *address =
+        (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(bind(fd, (struct sockaddr *)address, length), 0);
     if (backlog >= 0) assert_int_equal(listen(fd, backlog), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)address, &length), 0);
@@ -112,7 +114,8 @@ UNUSED size_t drain_fd(int fd)
     static char bin[65536];
     size_t all = 0;
     ssize_t n;
-    while ((n = recv(fd, bin, sizeof bin, MSG_DONTWAIT)) > 0) all += (size_t)n;
+    while ((n = recv(fd, bin, sizeof bin, MSG_DONTWAIT)) > 0)
+        all += (size_t)n;
     return all;
 }
 
@@ -120,13 +123,15 @@ UNUSED size_t drain_fd(int fd)
  * clock jumps. */
 UNUSED void settle(void)
 {
-    for (int i = 0; i < 4; i++) async_sleep(1e-6);
+    for (int i = 0; i < 4; i++)
+        async_sleep(1e-6);
 }
 
 UNUSED int open_fds(void)
 {
     int count = 0;
-    for (int fd = 0; fd < 256; fd++) count += fcntl(fd, F_GETFD) >= 0;
+    for (int fd = 0; fd < 256; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
     return count;
 }
 
@@ -136,8 +141,8 @@ UNUSED bool on_valgrind(void)
     return preload && strstr(preload, "vgpreload");
 }
 
-/* More than 2 GiB of address space, of which only what comes is touched. Under valgrind less: it takes
- * minutes for so much, and then calls the end of it unaddressable. */
+/* More than 2 GiB of address space, of which only what comes is touched. Under valgrind less: it
+ * takes minutes for so much, and then calls the end of it unaddressable. */
 UNUSED char *much_space(size_t *size)
 {
     *size = on_valgrind() ? (size_t)1 << 24 : (size_t)3 << 30;
@@ -154,7 +159,8 @@ UNUSED unsigned char pattern(size_t place) { return (unsigned char)(place * 31 +
 
 UNUSED void fill(unsigned char *data, size_t size, size_t from)
 {
-    for (size_t i = 0; i < size; i++) data[i] = pattern(from + i);
+    for (size_t i = 0; i < size; i++)
+        data[i] = pattern(from + i);
 }
 
 UNUSED bool is_pattern(const unsigned char *data, size_t size, size_t from)

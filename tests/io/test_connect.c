@@ -7,7 +7,10 @@
 #include <netinet/tcp.h>
 #include <sys/resource.h>
 
-struct connect_to { const char *host; int port; };
+struct connect_to {
+    const char *host;
+    int port;
+};
 static int connect_to(struct connect_to *self)
 {
     async_stream *stream = async_open_connection(self->host, self->port);
@@ -171,7 +174,8 @@ static void add_silent(struct fake *fake)
 
 static void done(struct fake *fake)
 {
-    for (int i = 0; i < fake->fd_count; i++) close(fake->fds[i]);
+    for (int i = 0; i < fake->fd_count; i++)
+        close(fake->fds[i]);
     memset(fake, 0, sizeof *fake);
 }
 
@@ -245,7 +249,9 @@ static int errors_of_many(void *unused)
 }
 TEST(errors_of_many)
 
-struct any { const struct addrinfo *list; };
+struct any {
+    const struct addrinfo *list;
+};
 static int any(struct any *self) { return async__connect_any(self->list, "fake", 1); }
 
 static int cancelled_race(void *unused)

@@ -283,20 +283,31 @@ static int special(void *unused)
 }
 TEST(special)
 
-struct open_file { const char *path, *mode; async_file **file; };
+struct open_file {
+    const char *path, *mode;
+    async_file **file;
+};
 static int open_file(struct open_file *self)
 {
     *self->file = async_open(self->path, self->mode);
     return *self->file ? 0 : async_error_code();
 }
 
-struct read_file { async_file *file; char *buffer; size_t size; };
+struct read_file {
+    async_file *file;
+    char *buffer;
+    size_t size;
+};
 static int read_file(struct read_file *self)
 {
     return (int)async_file_read(self->file, self->buffer, self->size);
 }
 
-struct line_of { async_file *file; char *buffer; size_t size; };
+struct line_of {
+    async_file *file;
+    char *buffer;
+    size_t size;
+};
 static int line_of(struct line_of *self)
 {
     return (int)async_file_readline(self->file, self->buffer, self->size);
@@ -366,7 +377,11 @@ TEST(fifo)
 
 /* ---- cancellation ---- */
 
-struct write_file { async_file *file; const void *data; size_t size; };
+struct write_file {
+    async_file *file;
+    const void *data;
+    size_t size;
+};
 static int write_file(struct write_file *self)
 {
     return async_file_write(self->file, self->data, self->size);
@@ -384,7 +399,8 @@ static int cancelled(void *unused)
     /* What is written next comes after what a cancelled write may still be writing. */
     for (int i = 0; i < 20; i++) {
         async_task *task = async_spawn(write_file, .file = file, .data = data, .size = sizeof data);
-        for (int j = 0; j < i; j++) async_sleep(0);
+        for (int j = 0; j < i; j++)
+            async_sleep(0);
         async_cancel(task, NULL);
         code = async_await(task);
         assert_true(code == 0 || code == -ECANCELED);
@@ -422,37 +438,44 @@ static int cancelled(void *unused)
     async_timeout (0)
         code = async_file_close(file);
     assert_int_equal(code, -ETIMEDOUT);
-    while (fcntl(fd, F_GETFD) >= 0) async_sleep(0);
+    while (fcntl(fd, F_GETFD) >= 0)
+        async_sleep(0);
 
     /* Close while a cancelled write is under way. */
     for (int i = 0; i < 10; i++) {
         file = async_open(path_of("c"), "w");
         fd = async_file_fd(file);
         async_task *task = async_spawn(write_file, .file = file, .data = data, .size = sizeof data);
-        for (int j = 0; j < i; j++) async_sleep(0);
+        for (int j = 0; j < i; j++)
+            async_sleep(0);
         async_cancel(task, NULL);
         async_await(task);
         code = async_file_close(file);
         assert_int_equal(code, 0);
-        while (fcntl(fd, F_GETFD) >= 0) async_sleep(0);
+        while (fcntl(fd, F_GETFD) >= 0)
+            async_sleep(0);
     }
 
     /* An open that is cancelled leaves no descriptor behind. */
     int before = open_fds();
     for (int i = 0; i < 10; i++) {
-        async_task *task =
-            async_spawn(open_file, .path = path_of("c"), .mode = "r", .file = &file);
-        for (int j = 0; j < i; j++) async_sleep(0);
+        async_task *task = async_spawn(open_file, .path = path_of("c"), .mode = "r", .file = &file);
+        for (int j = 0; j < i; j++)
+            async_sleep(0);
         async_cancel(task, NULL);
         if (async_await(task) == 0) async_file_close(file);
     }
-    while (open_fds() > before) async_sleep(0);
+    while (open_fds() > before)
+        async_sleep(0);
     return 0;
 }
 TEST(cancelled)
 
 /* Calls of several tasks are done one after another, in their order. */
-struct append { async_file *file; int number; };
+struct append {
+    async_file *file;
+    int number;
+};
 static int append(struct append *self)
 {
     return async_file_printf(self->file, "%d ", self->number);
@@ -463,19 +486,23 @@ static int in_order(void *unused)
     (void)unused;
     async_task *tasks[20];
     async_file *file = async_open(path_of("order"), "w");
-    for (int i = 0; i < 20; i++) tasks[i] = async_spawn(append, .file = file, .number = i);
+    for (int i = 0; i < 20; i++)
+        tasks[i] = async_spawn(append, .file = file, .number = i);
     async_cancel(tasks[7], NULL);
-    for (int i = 0; i < 20; i++) assert_int_equal(async_await(tasks[i]), i == 7 ? -ECANCELED : 0);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(async_await(tasks[i]), i == 7 ? -ECANCELED : 0);
     async_file_close(file);
     assert_string_equal(text_of("order"), "0 1 2 3 4 5 6 8 9 10 11 12 13 14 15 16 17 18 19 ");
 
     /* And those who wait while it is closed hear of it. */
     file = async_open(path_of("order"), "w");
-    for (int i = 0; i < 20; i++) tasks[i] = async_spawn(append, .file = file, .number = i);
+    for (int i = 0; i < 20; i++)
+        tasks[i] = async_spawn(append, .file = file, .number = i);
     async_sleep(0);
     assert_int_equal(async_file_close(file), 0);
     assert_int_equal(async_await(tasks[0]), 0);
-    for (int i = 1; i < 20; i++) assert_int_equal(async_await(tasks[i]), -EBADF);
+    for (int i = 1; i < 20; i++)
+        assert_int_equal(async_await(tasks[i]), -EBADF);
     return 0;
 }
 TEST(in_order)
@@ -508,9 +535,10 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    static const char *const names[] = {"a",    "m",     "m2",    "x", "lines", "long",
-                                        "large", "fifo", "c", "order", "full"};
-    for (size_t i = 0; i < COUNT(names); i++) unlink(path_of(names[i]));
+    static const char *const names[] = {"a",     "m",    "m2", "x",     "lines", "long",
+                                        "large", "fifo", "c",  "order", "full"};
+    for (size_t i = 0; i < COUNT(names); i++)
+        unlink(path_of(names[i]));
     return rmdir(directory);
 }
 

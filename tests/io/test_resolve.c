@@ -73,7 +73,9 @@ static int bad_names(void *unused)
 }
 TEST(bad_names)
 
-struct resolve { const char *host; };
+struct resolve {
+    const char *host;
+};
 static int resolve(struct resolve *self)
 {
     struct addrinfo *list;
@@ -101,8 +103,10 @@ static int many(void *unused)
 {
     (void)unused;
     async_task *tasks[20];
-    for (int i = 0; i < 20; i++) tasks[i] = async_spawn(resolve, .host = "localhost");
-    for (int i = 0; i < 20; i += 3) async_cancel(tasks[i], NULL);
+    for (int i = 0; i < 20; i++)
+        tasks[i] = async_spawn(resolve, .host = "localhost");
+    for (int i = 0; i < 20; i += 3)
+        async_cancel(tasks[i], NULL);
     for (int i = 0; i < 20; i++) {
         int code = async_await(tasks[i]);
         assert_int_equal(code, i % 3 == 0 ? -ECANCELED : 0);

@@ -9,7 +9,9 @@
 
 /* ---- a server of lines, as in the design ---- */
 
-struct serve { async_stream *client; };
+struct serve {
+    async_stream *client;
+};
 static int serve(struct serve *self)
 {
     char line[512];
@@ -20,7 +22,9 @@ static int serve(struct serve *self)
     return n < 0 ? (int)n : 0;
 }
 
-struct serve_all { async_server *server; };
+struct serve_all {
+    async_server *server;
+};
 static int serve_all(struct serve_all *self)
 {
     async_with_group (group)
@@ -29,7 +33,9 @@ static int serve_all(struct serve_all *self)
     return 0;
 }
 
-struct talk { int port, number; };
+struct talk {
+    int port, number;
+};
 static int talk(struct talk *self)
 {
     char line[64], expected[64];
@@ -55,8 +61,10 @@ static int echo(void *unused)
     int port = async_server_port(server);
     assert_true(port > 0);
     async_task *all = async_spawn(serve_all, .server = server);
-    for (int i = 0; i < 50; i++) tasks[i] = async_spawn(talk, .port = port, .number = i);
-    for (int i = 0; i < 50; i++) assert_int_equal(async_await(tasks[i]), 0);
+    for (int i = 0; i < 50; i++)
+        tasks[i] = async_spawn(talk, .port = port, .number = i);
+    for (int i = 0; i < 50; i++)
+        assert_int_equal(async_await(tasks[i]), 0);
     async_server_close(server); /* ends the loop, not with an error */
     assert_int_equal(async_await(all), 0);
     assert_int_equal(open_fds(), before);
@@ -69,13 +77,15 @@ static int clients_of_many_addresses(void *unused)
     (void)unused;
     int before = open_fds();
     for (int i = 0; i < 3; i++) {
-        async_server *server = async_start_server(i == 0 ? NULL : i == 1 ? "" : "localhost", 0, NULL);
+        async_server *server = async_start_server(i == 0   ? NULL
+                                                  : i == 1 ? ""
+                                                           : "localhost",
+                                                  0, NULL);
         assert_non_null(server);
         int port = async_server_port(server), nodelay = 0;
         socklen_t size = sizeof nodelay;
         for (int j = 0; j < 6; j++) {
-            async_stream *client =
-                async_open_connection(j % 2 ? "localhost" : "127.0.0.1", port);
+            async_stream *client = async_open_connection(j % 2 ? "localhost" : "127.0.0.1", port);
             assert_non_null(client);
             async_stream *accepted = async_server_accept(server);
             assert_non_null(accepted);
@@ -119,7 +129,9 @@ static int left_loop_closes(void *unused)
 }
 TEST(left_loop_closes)
 
-struct accept_one { async_server *server; };
+struct accept_one {
+    async_server *server;
+};
 static int accept_one(struct accept_one *self)
 {
     async_stream *stream = async_server_accept(self->server);
@@ -432,11 +444,16 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_echo),           cmocka_unit_test(test_clients_of_many_addresses),
-        cmocka_unit_test(test_left_loop_closes), cmocka_unit_test(test_accepting),
-        cmocka_unit_test(test_bad_addresses),  cmocka_unit_test(test_no_descriptors),
-        cmocka_unit_test(test_no_spinning),    cmocka_unit_test(test_short_visits),
-        cmocka_unit_test(test_unix_server),    cmocka_unit_test(test_stale_files),
+        cmocka_unit_test(test_echo),
+        cmocka_unit_test(test_clients_of_many_addresses),
+        cmocka_unit_test(test_left_loop_closes),
+        cmocka_unit_test(test_accepting),
+        cmocka_unit_test(test_bad_addresses),
+        cmocka_unit_test(test_no_descriptors),
+        cmocka_unit_test(test_no_spinning),
+        cmocka_unit_test(test_short_visits),
+        cmocka_unit_test(test_unix_server),
+        cmocka_unit_test(test_stale_files),
         cmocka_unit_test(test_abstract),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

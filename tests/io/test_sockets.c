@@ -7,7 +7,11 @@
 
 /* ---- receiving and sending ---- */
 
-struct receive { int fd; char *buffer; size_t size; };
+struct receive {
+    int fd;
+    char *buffer;
+    size_t size;
+};
 static int receive(struct receive *self)
 {
     ssize_t n = async_recv(self->fd, self->buffer, self->size, 0);
@@ -146,7 +150,10 @@ TEST(closed_under_waiter)
 
 /* The event has been taken from the kernel, the waiter's callback is queued, and before it runs
  * another callback closes the descriptor and gets the number anew. */
-struct swap { async_watch watch; int fd, again[2]; };
+struct swap {
+    async_watch watch;
+    int fd, again[2];
+};
 static void swap_descriptors(async_callback *callback)
 {
     struct swap *swap = (struct swap *)callback;
@@ -231,7 +238,11 @@ static int cancelled_and_uncancelled(void *unused)
 }
 TEST(cancelled_and_uncancelled)
 
-struct send_much { int fd; char *data; size_t size, sent; };
+struct send_much {
+    int fd;
+    char *data;
+    size_t size, sent;
+};
 static int send_much(struct send_much *self)
 {
     struct send_much *shared = *(struct send_much **)self->data;
@@ -310,13 +321,21 @@ static void test_no_sigpipe(void **state)
     assert_int_equal(run(no_sigpipe, NULL), 0);
 }
 
-struct read_pipe { int fd; char *buffer; size_t size; };
+struct read_pipe {
+    int fd;
+    char *buffer;
+    size_t size;
+};
 static int read_pipe(struct read_pipe *self)
 {
     return (int)async_read(self->fd, self->buffer, self->size);
 }
 
-struct write_pipe { int fd; const char *data; size_t size; };
+struct write_pipe {
+    int fd;
+    const char *data;
+    size_t size;
+};
 static int write_pipe(struct write_pipe *self)
 {
     for (size_t sent = 0; sent < self->size;) {
@@ -472,7 +491,9 @@ TEST(datagrams)
 
 /* ---- accept and connect ---- */
 
-struct accept_one { int fd; };
+struct accept_one {
+    int fd;
+};
 static int accept_one(struct accept_one *self)
 {
     struct sockaddr_in address;
@@ -535,13 +556,16 @@ static int connect_without_answer(void *unused)
     assert_int_equal(code, -ETIMEDOUT);
     assert_int_equal(tenths(), 50);
     async_close(fd);
-    for (int i = 0; i < 4; i++) async_close(fds[i]);
+    for (int i = 0; i < 4; i++)
+        async_close(fds[i]);
     async_close(listener);
     return 0;
 }
 TEST(connect_without_answer)
 
-struct accept_later { int fd; };
+struct accept_later {
+    int fd;
+};
 static int accept_later(struct accept_later *self)
 {
     async_sleep(3);
@@ -555,8 +579,8 @@ static int unix_queue_full(void *unused)
     (void)unused;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "casyncio-test-%d", getpid());
-    socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
-                                   strlen(address.sun_path + 1));
+    socklen_t length =
+        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(address.sun_path + 1));
     int listener = async_socket(AF_UNIX, SOCK_STREAM, 0), fds[2];
     assert_int_equal(bind(listener, (struct sockaddr *)&address, length), 0);
     assert_int_equal(listen(listener, 0), 0);

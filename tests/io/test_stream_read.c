@@ -3,20 +3,31 @@
 
 #include "io_test.h"
 
-
-struct read_into { async_stream *stream; char *buffer; size_t size; };
+struct read_into {
+    async_stream *stream;
+    char *buffer;
+    size_t size;
+};
 static int read_into(struct read_into *self)
 {
     return (int)async_stream_read(self->stream, self->buffer, self->size);
 }
 
-struct exactly { async_stream *stream; void *buffer; size_t size; };
+struct exactly {
+    async_stream *stream;
+    void *buffer;
+    size_t size;
+};
 static int exactly(struct exactly *self)
 {
     return (int)async_stream_readexactly(self->stream, self->buffer, self->size);
 }
 
-struct line { async_stream *stream; char *buffer; size_t size; };
+struct line {
+    async_stream *stream;
+    char *buffer;
+    size_t size;
+};
 static int line(struct line *self)
 {
     return (int)async_stream_readline(self->stream, self->buffer, self->size);
@@ -143,9 +154,9 @@ static int cancelled_read(void *unused)
     int fd;
     static char buffer[8192];
     async_stream *stream = stream_and_fd(&fd);
-    for (size_t size = 8; size <= sizeof buffer; size *= 1024) { /* through the scratch, and straight */
-        async_task *task =
-            async_spawn(read_into, .stream = stream, .buffer = buffer, .size = size);
+    for (size_t size = 8; size <= sizeof buffer;
+         size *= 1024) { /* through the scratch, and straight */
+        async_task *task = async_spawn(read_into, .stream = stream, .buffer = buffer, .size = size);
         settle();
         put_text(fd, "abc"); /* it has come, but the task has not been told */
         async_cancel(task, NULL);
@@ -178,7 +189,8 @@ static int cancelled_exactly(void *unused)
         settle();
         assert_int_equal(send(fd, data, part, 0), part);
         settle();
-        assert_int_equal(recv(async_stream_fd(stream), buffer, 1, MSG_DONTWAIT), -1); /* it has it */
+        assert_int_equal(recv(async_stream_fd(stream), buffer, 1, MSG_DONTWAIT),
+                         -1); /* it has it */
         async_cancel(task, NULL);
         assert_int_equal(async_await(task), -ECANCELED);
         memset(buffer, 0, sizeof buffer);
@@ -345,7 +357,11 @@ static int separators(void *unused)
 }
 TEST(separators)
 
-struct feed { int fd; const char *data; size_t size; };
+struct feed {
+    int fd;
+    const char *data;
+    size_t size;
+};
 static int feed(struct feed *self)
 {
     int code = async_sendall(self->fd, self->data, self->size, NULL);
@@ -572,7 +588,8 @@ static int gives_way(void *unused)
     assert_int_equal(send(fds[1], data, sizeof data, 0), sizeof data);
     async_stream *stream = async_stream_from_fd(fds[0]);
     async_task *task = async_create_task(tick, &count);
-    for (int i = 0; i < 10000; i++) assert_int_equal(async_stream_read(stream, back, 8), 8);
+    for (int i = 0; i < 10000; i++)
+        assert_int_equal(async_stream_read(stream, back, 8), 8);
     assert_true(count > 20);
     async_cancel(task, NULL);
     assert_int_equal(async_await(task), -ECANCELED);
@@ -604,15 +621,24 @@ TEST(sizes_of_things)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_read_some),          cmocka_unit_test(test_two_gigabytes),
-        cmocka_unit_test(test_no_stream),          cmocka_unit_test(test_second_reader),
-        cmocka_unit_test(test_cancelled_read),     cmocka_unit_test(test_cancelled_exactly),
-        cmocka_unit_test(test_cancelled_line),     cmocka_unit_test(test_exact_sizes),
-        cmocka_unit_test(test_long_and_incomplete), cmocka_unit_test(test_lines_and_limits),
-        cmocka_unit_test(test_separators),         cmocka_unit_test(test_long_lines),
-        cmocka_unit_test(test_iterate_lines),      cmocka_unit_test(test_closed_under_reader),
-        cmocka_unit_test(test_reset_by_peer),      cmocka_unit_test(test_other_kinds),
-        cmocka_unit_test(test_names),              cmocka_unit_test(test_gives_way),
+        cmocka_unit_test(test_read_some),
+        cmocka_unit_test(test_two_gigabytes),
+        cmocka_unit_test(test_no_stream),
+        cmocka_unit_test(test_second_reader),
+        cmocka_unit_test(test_cancelled_read),
+        cmocka_unit_test(test_cancelled_exactly),
+        cmocka_unit_test(test_cancelled_line),
+        cmocka_unit_test(test_exact_sizes),
+        cmocka_unit_test(test_long_and_incomplete),
+        cmocka_unit_test(test_lines_and_limits),
+        cmocka_unit_test(test_separators),
+        cmocka_unit_test(test_long_lines),
+        cmocka_unit_test(test_iterate_lines),
+        cmocka_unit_test(test_closed_under_reader),
+        cmocka_unit_test(test_reset_by_peer),
+        cmocka_unit_test(test_other_kinds),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_gives_way),
         cmocka_unit_test(test_sizes_of_things),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,16 +3,23 @@
 
 #include "io_test.h"
 
-
-struct write_text { async_stream *stream; const void *data; size_t size; };
+struct write_text {
+    async_stream *stream;
+    const void *data;
+    size_t size;
+};
 static int write_text(struct write_text *self)
 {
     return async_stream_write(self->stream, self->data, self->size);
 }
 
-struct close_stream { async_stream *stream; };
+struct close_stream {
+    async_stream *stream;
+};
 static int close_stream(struct close_stream *self) { return async_stream_close(self->stream); }
-struct drain { async_stream *stream; };
+struct drain {
+    async_stream *stream;
+};
 static int drain(struct drain *self) { return async_stream_drain(self->stream); }
 
 /* A stream over a connection with little room in the kernel, and its other end. */
@@ -65,7 +72,8 @@ static int kept_and_sent(void *unused)
     static unsigned char data[60000];
     async_stream *stream = narrow(&fd);
     fill(data, sizeof data, 0);
-    /* Less than the mark: taken at once, though the kernel has no room, and sent without any task. */
+    /* Less than the mark: taken at once, though the kernel has no room, and sent without any
+     * task. */
     assert_int_equal(async_stream_write(stream, data, sizeof data), 0);
     size_t unsent = async_stream_unsent(stream);
     assert_true(unsent > 0 && unsent < sizeof data);
@@ -79,8 +87,8 @@ static int kept_and_sent(void *unused)
 }
 TEST(kept_and_sent)
 
-/* A reader that stops: the writer waits as soon as more than the mark is kept, until it is down to a
- * quarter of it. */
+/* A reader that stops: the writer waits as soon as more than the mark is kept, until it is down to
+ * a quarter of it. */
 static int back_pressure(void *unused)
 {
     (void)unused;
@@ -89,8 +97,7 @@ static int back_pressure(void *unused)
     async_stream *stream = narrow(&fd);
     fill(data, sizeof data, 0);
     assert_int_equal(async_stream_write(stream, data, sizeof data), 0);
-    async_task *task =
-        async_spawn(write_text, .stream = stream, .data = data, .size = sizeof data);
+    async_task *task = async_spawn(write_text, .stream = stream, .data = data, .size = sizeof data);
     settle();
     assert_false(async_task_done(task));
     assert_true(async_stream_unsent(stream) > 65536);
@@ -111,7 +118,8 @@ static int back_pressure(void *unused)
     /* Timed out while it waited because of the mark: all of the data was taken. */
     int code = 0;
     assert_int_equal(async_stream_drain(stream), 0);
-    while (async_stream_unsent(stream) > 0) drain_fd(fd), settle();
+    while (async_stream_unsent(stream) > 0)
+        drain_fd(fd), settle();
     drain_fd(fd);
     assert_int_equal(async_stream_write(stream, data, sizeof data), 0);
     async_timeout (1)
@@ -193,10 +201,10 @@ static int not_mixed(void *unused)
     for (int i = 0; i < 4; i++) {
         memset(large[i], 'A' + i, sizeof large[i]);
         memset(small[i], 'a' + i, sizeof small[i]);
-        tasks[2 * i] = async_spawn(write_text, .stream = stream, .data = small[i],
-                                   .size = sizeof small[i]);
-        tasks[2 * i + 1] = async_spawn(write_text, .stream = stream, .data = large[i],
-                                       .size = sizeof large[i]);
+        tasks[2 * i] =
+            async_spawn(write_text, .stream = stream, .data = small[i], .size = sizeof small[i]);
+        tasks[2 * i + 1] =
+            async_spawn(write_text, .stream = stream, .data = large[i], .size = sizeof large[i]);
     }
     settle();
     assert_int_equal(async_stream_write_nowait(stream, "x", 1), -EAGAIN);
@@ -212,7 +220,8 @@ static int not_mixed(void *unused)
             assert_memory_equal(back, part ? large[i] : small[i], size);
         }
     }
-    for (int i = 0; i < 8; i++) assert_int_equal(async_await(tasks[i]), 0);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(async_await(tasks[i]), 0);
     assert_int_equal(async_stream_write_nowait(stream, "x", 1), 0);
     async_stream_close(stream);
     async_close(fd);
@@ -366,7 +375,9 @@ static int close_flushes(void *unused)
 TEST(close_flushes)
 
 /* Readers, writers and drainers that wait while the stream is closed. */
-struct read_one { async_stream *stream; };
+struct read_one {
+    async_stream *stream;
+};
 static int read_one(struct read_one *self)
 {
     char buffer[8];
@@ -389,7 +400,8 @@ static int close_wakes_all(void *unused)
         tasks[2] = async_spawn(write_text, .stream = stream, .data = data, .size = sizeof data);
         tasks[3] = async_spawn(drain, .stream = stream);
         settle();
-        for (int i = 0; i < 4; i++) assert_false(async_task_done(tasks[i]));
+        for (int i = 0; i < 4; i++)
+            assert_false(async_task_done(tasks[i]));
         if (abort)
             async_stream_abort(stream);
         else
@@ -399,7 +411,8 @@ static int close_wakes_all(void *unused)
             assert_string_equal(async_error_message(), "the stream has been closed");
         }
         if (closer) {
-            while (!async_task_done(closer)) drain_fd(fd), settle();
+            while (!async_task_done(closer))
+                drain_fd(fd), settle();
             assert_int_equal(async_await(closer), 0);
         }
         async_close(fd);
@@ -495,16 +508,18 @@ static int peer_gone(void *unused)
 TEST(peer_gone)
 
 /* Each of 200 tasks writes messages of all sizes to one stream; each message comes out whole. */
-struct talk { async_stream *stream; int number; };
+struct talk {
+    async_stream *stream;
+    int number;
+};
 static int talk(struct talk *self)
 {
     static char filler[100000];
     memset(filler, '.', sizeof filler - 1);
     for (int i = 0; i < 4; i++) {
-        int code = async_stream_printf(self->stream, "<%d:%d%.*s>", self->number, i,
-                                       (self->number * 37 + i * 1001) % 2000 *
-                                           (self->number % 16 ? 1 : 40),
-                                       filler);
+        int code = async_stream_printf(
+            self->stream, "<%d:%d%.*s>", self->number, i,
+            (self->number * 37 + i * 1001) % 2000 * (self->number % 16 ? 1 : 40), filler);
         if (code < 0) return code;
     }
     return 0;
@@ -516,24 +531,30 @@ static int many_writers(void *unused)
     int fd, next[200] = {0}, messages = 0, number = 0, index = 0, colon = 0;
     async_stream *stream = narrow(&fd);
     async_task *tasks[200];
-    for (int i = 0; i < 200; i++) tasks[i] = async_spawn(talk, .stream = stream, .number = i);
+    for (int i = 0; i < 200; i++)
+        tasks[i] = async_spawn(talk, .stream = stream, .number = i);
     while (messages < 800) {
         static char piece[65536];
         ssize_t n = async_recv(fd, piece, sizeof piece, 0);
         assert_true(n > 0);
         for (ssize_t i = 0; i < n; i++) {
             char c = piece[i];
-            if (c == '<') number = index = colon = 0;
-            else if (c == ':') colon = 1;
-            else if (c >= '0' && c <= '9' && !colon) number = number * 10 + c - '0';
-            else if (c >= '0' && c <= '9') index = index * 10 + c - '0';
+            if (c == '<')
+                number = index = colon = 0;
+            else if (c == ':')
+                colon = 1;
+            else if (c >= '0' && c <= '9' && !colon)
+                number = number * 10 + c - '0';
+            else if (c >= '0' && c <= '9')
+                index = index * 10 + c - '0';
             else if (c == '>') {
                 assert_int_equal(next[number]++, index);
                 messages++;
             }
         }
     }
-    for (int i = 0; i < 200; i++) assert_int_equal(async_await(tasks[i]), 0);
+    for (int i = 0; i < 200; i++)
+        assert_int_equal(async_await(tasks[i]), 0);
     async_stream_close(stream);
     async_close(fd);
     return 0;
@@ -553,14 +574,22 @@ static void test_seeds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_simple),           cmocka_unit_test(test_kept_and_sent),
-        cmocka_unit_test(test_back_pressure),    cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_huge),             cmocka_unit_test(test_not_mixed),
-        cmocka_unit_test(test_cancelled_writers), cmocka_unit_test(test_cancelled_before),
-        cmocka_unit_test(test_half_close),       cmocka_unit_test(test_close_flushes),
-        cmocka_unit_test(test_close_wakes_all),  cmocka_unit_test(test_close_cuts_large),
-        cmocka_unit_test(test_close_twice),      cmocka_unit_test(test_peer_gone),
-        cmocka_unit_test(test_many_writers),     cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_simple),
+        cmocka_unit_test(test_kept_and_sent),
+        cmocka_unit_test(test_back_pressure),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_huge),
+        cmocka_unit_test(test_not_mixed),
+        cmocka_unit_test(test_cancelled_writers),
+        cmocka_unit_test(test_cancelled_before),
+        cmocka_unit_test(test_half_close),
+        cmocka_unit_test(test_close_flushes),
+        cmocka_unit_test(test_close_wakes_all),
+        cmocka_unit_test(test_close_cuts_large),
+        cmocka_unit_test(test_close_twice),
+        cmocka_unit_test(test_peer_gone),
+        cmocka_unit_test(test_many_writers),
+        cmocka_unit_test(test_seeds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,7 @@ now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
 has() { [ -x "$programs/$1" ] || { echo "$1 is not built (no HTTP): left out"; false; }; }
 
 # Of a background job in a script, bash has SIGINT ignored; a program that a user starts finds it as it is by default.
-as_by_hand=(env --default-signal=INT,PIPE)
+as_by_hand=(env "--default-signal=INT,PIPE")
 
 # run LABEL PROGRAM ARGUMENT...: in the background. LABEL.out gets the lines, each after the millisecond at which it came.
 run() {
@@ -102,7 +102,7 @@ background() {
     rm -f "$work/$label.out"
     "${as_by_hand[@]}" "$programs/$program" "$@" </dev/null >"$work/$label.out" 2>"$work/$label.err" &
     pid=$!
-    started+=($pid)
+    started+=("$pid")
     until_true test -s "$work/$label.out"
     first_line=$(head -n 1 "$work/$label.out")
 }
@@ -353,7 +353,7 @@ ann=$!
 until_true said ann '* ann has joined'
 "${as_by_hand[@]}" "$programs/10_chat" join "$port" bob <"$work/bob" >"$work/bob.said" 2>"$work/bob.err" 6>&- 7>&- 8>&- &
 bob=$!
-started+=($ann $bob)
+started+=("$ann" "$bob")
 until_true said ann '* bob has joined'
 echo 'Hello, bob!' >&7
 until_true said bob 'ann: Hello, bob!'
