@@ -16,6 +16,7 @@ libc6-dev               header:stdio.h
 make                    cmd:make
 cmake                   cmd:cmake
 libcurl4-openssl-dev    header:curl/curl.h
+ca-certificates         file:/etc/ssl/certs/ca-certificates.crt
 "
 [ "$purpose" = demo ] || needs+="
 git                     cmd:git
