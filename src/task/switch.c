@@ -8,8 +8,8 @@
  * ever (the zombie): a task cannot give back the ground it stands on. */
 #include "task.h"
 
-#define PREFETCH_LINES                                                                             \
-    4 /* of the next task's last frames: they would be missed one after another */
+/* Of the next task's last frames, which would be missed one after another. */
+#define PREFETCH_LINES 4
 
 __thread async_task *async__current;
 
