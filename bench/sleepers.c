@@ -1,11 +1,12 @@
-/* sleepers [N]: N tasks (a million, if it is not said) that are all asleep at once, each on a guarded
- * stack of its own; then all are awaited. Prints the CPU time, and the memory at the fullest. */
+/* sleepers [N [KIB]]: N tasks (a million, if it is not said) that are all asleep at once, each on a
+ * guarded stack of its own of KIB (the default: 256); then all are awaited. Prints the CPU time, and the
+ * memory at the fullest. */
 #include "bench.h"
 
 #include <casyncio.h>
 #include <sys/resource.h>
 
-static size_t count = 1000000;
+static size_t count = 1000000, stack_size;
 
 static int sleeper(void *unused)
 {
@@ -50,5 +51,8 @@ static int main_task(void *unused)
 int main(int argc, char **argv)
 {
     if (argc > 1) count = strtoul(argv[1], NULL, 10);
-    return async_run_with(main_task, NULL, &(async_run_options){.loop = {.virtual_clock = true}});
+    if (argc > 2) stack_size = strtoul(argv[2], NULL, 10) * 1024;
+    return async_run_with(
+        main_task, NULL,
+        &(async_run_options){.loop = {.virtual_clock = true, .stack_size = stack_size}});
 }
