@@ -111,7 +111,7 @@ struct async_loop {
     unsigned renewals; /* of the credit */
     bool poll_due;
     async_callback turn_mark; /* behind all that was ready after the last look; see loop.c */
-    bool running, stopping, shared, closed;
+    bool running, stopping, shared;
     bool virtual_clock;
     uint64_t seed;
     void (*shuffled)(
