@@ -5,8 +5,6 @@
  * what it waits for, and goes on waiting, which is then short. */
 #include "task.h"
 
-#include <stdio.h>
-
 /* What the waits of this file have in common: a number of tasks yet to end. */
 struct gathering {
     async__wait wait;
@@ -201,20 +199,11 @@ int async_wait_for(async_task *task, double timeout)
 
 /* ---- detaching ---- */
 
-static void report_failure(async_task *task)
-{
-    char label[96], message[512];
-
-    if (task->result >= 0 || task->result == -ECANCELED) return;
-    snprintf(message, sizeof message, "%s failed and nobody awaits it: %s",
-             async__task_label(task, label, sizeof label),
-             task->error ? task->error->message : async_strerror(task->result));
-    async__report(async__loop_of(task), task->result, message);
-}
+static const char detached[] = "failed and nobody awaits it";
 
 static void detached_done(async_task *task)
 {
-    report_failure(task);
+    async__task_report(task, detached);
     task->tasks->zombie = task;
 }
 
@@ -222,7 +211,7 @@ void async_detach(async_task *task)
 {
     if (!task || task->state == ASYNC__RELEASED || task->done) return;
     if (task->state == ASYNC__DONE) {
-        report_failure(task);
+        async__task_report(task, detached);
         async__task_release(task);
         return;
     }

@@ -130,14 +130,12 @@ static void end_claim(struct async__tasks *tasks, async_task *task)
     if (task->next) task->next->previous = task->previous;
 }
 
-static void report_lost(async_task *task, const char *what)
+void async__task_report(async_task *task, const char *what)
 {
     if (task->result >= 0 || task->result == -ECANCELED) return;
     char label[96], message[512];
     snprintf(message, sizeof message, "%s %s: %s", async__task_label(task, label, sizeof label),
-             what,
-             task->error && task->error->code == task->result ? task->error->message
-                                                              : async_strerror(task->result));
+             what, task->error ? task->error->message : async_strerror(task->result));
     async__report(async__loop_of(task), task->result, message);
 }
 
@@ -171,7 +169,8 @@ void async__task_release(async_task *task)
 
     if (task->unclaimed) {
         end_claim(tasks, task);
-        if (tasks->closing && !task->is_main) report_lost(task, "failed and was never awaited");
+        if (tasks->closing && !task->is_main)
+            async__task_report(task, "failed and was never awaited");
     }
     task->state = ASYNC__RELEASED;
     if (async__unlikely(task->error || task->why || task->named)) {

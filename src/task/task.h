@@ -134,6 +134,8 @@ async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutin
                             const async_task_options *options);
 /* Gives the task's memory back; it must be done. */
 void async__task_release(async_task *task);
+/* Tells the loop's exception handler of a task whose failure nobody will learn of otherwise. */
+void async__task_report(async_task *task, const char *what);
 
 /* ---- switching (switch.c) ---- */
 
