@@ -35,6 +35,8 @@ static int epoll_interest(async_loop *loop, int fd, struct async__fd *entry, uns
         .data.u64 = (uint64_t)entry->generation << 32 | (uint32_t)fd,
     };
     int operation = !interest ? EPOLL_CTL_DEL : entry->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    /* The epoll instance is shared with the parent, whose interest it is. */
+    if (async__unlikely(async__is_forked(loop))) goto done;
     int result = ASYNC__CALL(epoll_ctl(loop->epoll_fd, operation, fd, &event));
 
     /* A descriptor closed behind the loop's back, its number reused: the kernel has forgotten it. And
@@ -44,7 +46,7 @@ static int epoll_interest(async_loop *loop, int fd, struct async__fd *entry, uns
     else if (result < 0 && operation == EPOLL_CTL_ADD && errno == EEXIST)
         result = ASYNC__CALL(epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, fd, &event));
     if (result < 0 && operation != EPOLL_CTL_DEL) return -errno;
-
+done:
     entry->registered = interest != 0;
     entry->interest = (unsigned char)interest;
     return 0;
@@ -77,9 +79,15 @@ static int wait_for_events(async_loop *loop, struct epoll_event *events, int64_t
 static int epoll_wait_events(async_loop *loop, int64_t timeout)
 {
     struct epoll_event events[EVENTS_PER_WAIT];
-    int count = wait_for_events(loop, events, timeout);
+    async_poll_hooks hooks = {0};
+    if (timeout != 0) hooks = loop->hooks;
 
-    if (count < 0) return errno == EINTR ? 0 : -errno;
+    if (hooks.before) hooks.before(hooks.data);
+    int count = wait_for_events(loop, events, timeout);
+    int error = errno;
+    if (hooks.after) hooks.after(hooks.data);
+
+    if (count < 0) return error == EINTR ? 0 : -error;
     for (int i = 0; i < count; i++) {
         uint32_t flags = events[i].events;
         /* An error or a hang-up is for both directions to find out about by their next call. */

@@ -5,7 +5,10 @@
  * waits for, the interest is dropped then: epoll is level-triggered and would report it for ever.
  *
  * The price is that the loop must hear of a close: async_close. A number that is reused gets a new
- * generation, so that events on their way for the old one are told apart. */
+ * generation, so that events on their way for the old one are told apart.
+ *
+ * Not everybody can promise that: other languages' sockets are closed by their own destructors. A
+ * `foreign` watch believes nothing that was known of the descriptor before, and leaves nothing behind. */
 #include "../base/faults.h"
 #include "loop_internal.h"
 
@@ -31,9 +34,16 @@ static struct async__fd *entry_of(async_loop *loop, int fd)
 
 static void disarm(async_loop *loop, async_watch *watch)
 {
+    struct async__fd *entry = &loop->fds[watch->fd];
+    unsigned bit = 1u << watch->direction;
+
     watch->armed = false;
-    loop->fds[watch->fd].watch[watch->direction] = NULL;
+    entry->watch[watch->direction] = NULL;
     loop->watches--;
+    if (async__unlikely(entry->foreign & bit)) {
+        entry->foreign &= (unsigned char)~bit;
+        loop->poller->interest(loop, watch->fd, entry, entry->interest & ~bit);
+    }
 }
 
 static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char direction)
@@ -44,6 +54,12 @@ static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char
     if (entry->watch[direction] || watch->armed) return -EBUSY;
 
     unsigned bit = 1u << direction;
+    if (async__unlikely(watch->foreign)) {
+        entry->regular = false;
+        entry->interest &= (unsigned char)((entry->watch[ASYNC__READ] ? 1u : 0) |
+                                           (entry->watch[ASYNC__WRITE] ? 2u : 0));
+        entry->foreign |= (unsigned char)bit;
+    }
     if (async__unlikely(!(entry->interest & bit)) && !entry->regular) {
         int code = loop->poller->interest(loop, fd, entry, entry->interest | bit);
         if (code == -EPERM)

@@ -12,6 +12,7 @@
 #include "loop_internal.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <string.h>
@@ -204,7 +205,7 @@ static void run_due_timers(async_loop *loop)
 static int sleep_limit(async_loop *loop, int64_t *timeout)
 {
     *timeout = 0;
-    if (loop->ready.next != &loop->ready) return 0;
+    if (loop->ready.next != &loop->ready || loop->stop_requested) return 0;
 
     int64_t next = async__timers_next(&loop->timers);
     bool alone = !loop->watches && !loop->jobs && !loop->signals && !loop->shared;
@@ -251,19 +252,30 @@ static int look_outside(async_loop *loop)
     loop->poll_due = false;
     loop->credit = CREDIT;
     if (!loop->virtual_clock) loop->last_poll = async__clock();
-    if (loop->ready.next != &loop->ready) async_call_soon(loop, &loop->turn_mark);
+    if (loop->ready.next != &loop->ready || loop->stop_requested)
+        async_call_soon(loop, &loop->turn_mark);
     return 0;
 }
 
-static void on_turn_end(async_callback *callback) { (void)callback; }
-
-static void on_stop(async_callback *callback)
+static void on_turn_end(async_callback *callback)
 {
-    async_loop *loop = async__container(callback, async_loop, stop_mark);
-    loop->stopping = true;
+    async_loop *loop = async__container(callback, async_loop, turn_mark);
+
+    if (loop->stop_requested)
+        loop->stopping = true;
+    else if (loop->turns && loop->ready.next != &loop->ready)
+        async__ready_push(loop, callback);
 }
 
-void async_loop_stop(async_loop *loop) { async_call_soon(loop, &loop->stop_mark); }
+void async_loop_stop(async_loop *loop)
+{
+    loop->stop_requested = true;
+    if (loop->turns && !loop->running) return; /* the first look begins a turn */
+    if (!loop->turns) async_callback_cancel(&loop->turn_mark);
+    async_call_soon(loop, &loop->turn_mark);
+}
+
+void async_loop_interrupt(async_loop *loop) { loop->stopping = true; }
 
 static int run_callbacks(async_loop *loop)
 {
@@ -286,12 +298,18 @@ int async_loop_run(async_loop *loop)
 {
     if (loop->running) return -EBUSY;
     if (async__running_loop) return -EALREADY;
+    if (async__is_forked(loop)) return -ECHILD;
 
     async__running_loop = loop;
     loop->running = true;
     loop->stopping = false;
+    if (loop->turns) {
+        async_callback_cancel(&loop->turn_mark);
+        loop->poll_due = true;
+    }
     int code = run_callbacks(loop);
-    async_callback_cancel(&loop->stop_mark);
+    if (loop->stop_requested) async_callback_cancel(&loop->turn_mark);
+    loop->stop_requested = false;
     loop->running = false;
     async__running_loop = NULL;
     return code;
@@ -309,9 +327,46 @@ async_loop *async_current_loop(void) { return async__running_loop; }
 
 void async_loop_share(async_loop *loop) { loop->shared = true; }
 
+void async_set_poll_hooks(async_loop *loop, const async_poll_hooks *hooks)
+{
+    loop->hooks = hooks ? *hooks : (async_poll_hooks){0};
+}
+
+int async_loop_visit(const async_loop *loop, int (*visit)(async_callback *callback, void *data),
+                     void *data)
+{
+    int code = 0;
+
+    for (async_callback *each = loop->ready.next; code == 0 && each != &loop->ready; each = each->next)
+        code = visit(each, data);
+    for (uint32_t i = 0; code == 0 && i < loop->timers.length; i++) {
+        async_timer *timer = async__timers_at(&loop->timers, i);
+        if (timer) code = visit(&timer->callback, data);
+    }
+    return code;
+}
+
+async_callback *async_loop_take(async_loop *loop)
+{
+    async__take_incoming(loop);
+    async_callback *callback = loop->ready.next;
+    if (callback != &loop->ready) {
+        async__ready_unlink(callback);
+        return callback;
+    }
+    async_timer *timer = async__timers_pop(&loop->timers, ASYNC__NEVER);
+    return timer ? &timer->callback : NULL;
+}
+
 const char *async_loop_backend(const async_loop *loop) { return loop->poller->name; }
 
 /* ---- making and closing ---- */
+
+unsigned async__forks;
+static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
+
+static void after_fork(void) { async__forks++; }
+static void count_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
 
 /* The name is settled before anything is probed: there are sandboxes that kill who probes. */
 static int choose_poller(async_loop *loop, const char *name)
@@ -347,7 +402,6 @@ static int open_loop(async_loop *loop, const async_loop_options *options)
     int code = choose_poller(loop, options->backend);
     if (code < 0) return code;
     loop->ready.next = loop->ready.prev = &loop->ready;
-    loop->stop_mark.run = on_stop;
     loop->turn_mark.run = on_turn_end;
     loop->credit = CREDIT;
     loop->poll_due = true;
@@ -355,6 +409,9 @@ static int open_loop(async_loop *loop, const async_loop_options *options)
     loop->seed = options->seed;
     loop->stack_size = options->stack_size;
     loop->executor_threads = options->executor_threads;
+    loop->turns = options->turns;
+    pthread_once(&forks_once, count_forks);
+    loop->forks = async__forks;
 
     code = loop->poller->open(loop);
     if (code < 0) return code;
@@ -381,8 +438,10 @@ int async_loop_close(async_loop *loop)
     if (loop->running) return -EBUSY;
 
     async__signals_close(loop);
-    async__pool_close(loop->executor, true);
-    async__pool_close(loop->resolver, false);
+    if (!async__is_forked(loop)) { /* the threads are the parent's */
+        async__pool_close(loop->executor, true);
+        async__pool_close(loop->resolver, false);
+    }
     loop->poller->close(loop);
     close(loop->wake_fd);
     async__timers_free(&loop->timers);

@@ -38,6 +38,7 @@ void async__timers_remove(struct async__timers *timers, uint32_t slot);
 int64_t async__timers_next(
     struct async__timers *timers); /* the earliest deadline, or ASYNC__NEVER */
 async_timer *async__timers_pop(struct async__timers *timers, int64_t now); /* NULL: none is due */
+async_timer *async__timers_at(const struct async__timers *timers, uint32_t at); /* may be NULL */
 void async__timers_free(struct async__timers *timers);
 
 /* ---- descriptors ---- */
@@ -50,6 +51,7 @@ struct async__fd {
     async_watch *watch[2];
     uint32_t generation;    /* tells a reused number's events from the old one's */
     unsigned char interest; /* bit 0: read, bit 1: write, as the back end has it */
+    unsigned char foreign;  /* the same bits: of interest that ends with its watch */
     bool regular;           /* a regular file: always ready */
     bool registered;
 };
@@ -111,7 +113,9 @@ struct async_loop {
     unsigned renewals; /* of the credit */
     bool poll_due;
     async_callback turn_mark; /* behind all that was ready after the last look; see loop.c */
-    bool running, stopping, shared;
+    bool running, shared, turns;
+    bool stop_requested; /* at the turn's end, by turn_mark */
+    bool stopping;       /* now */
     bool virtual_clock;
     uint64_t seed;
     void (*shuffled)(
@@ -143,12 +147,17 @@ struct async_loop {
     bool (*idle)(async_loop *loop); /* called before a sleep; true: call again after a short one */
     void *client;                   /* the task layer's state */
     void *scratch;                  /* one read buffer for all streams (io) */
-    async_callback stop_mark;
+    async_poll_hooks hooks;
+    unsigned forks; /* async__forks when the loop was made */
     async_exception_handler *exception_handler;
     void *exception_data;
 };
 
 extern __thread async_loop *async__running_loop;
+extern unsigned async__forks; /* how many forks this process is away from its ancestor */
+
+/* This process was forked from the loop's: what the loop has in the kernel is its parent's. */
+static inline bool async__is_forked(const async_loop *loop) { return loop->forks != async__forks; }
 
 /* asyncio's events: the loop that runs here, without sharing it. */
 static inline async_loop *async__loop(void) { return async__running_loop; }

@@ -148,6 +148,11 @@ async_timer *async__timers_pop(struct async__timers *timers, int64_t now)
     return timer;
 }
 
+async_timer *async__timers_at(const struct async__timers *timers, uint32_t at)
+{
+    return timers->slots[timers->heap[at].slot];
+}
+
 void async__timers_free(struct async__timers *timers)
 {
     async__free(timers->heap);
