@@ -157,16 +157,19 @@ static void on_wake(async_callback *callback)
 
 /* ---- running ---- */
 
+static bool look_is_due(async_loop *loop)
+{
+    /* Counted, not timed, so that a run repeats exactly. */
+    if (loop->virtual_clock) return ++loop->renewals % VIRTUAL_POLL_INTERVAL == 0;
+    return async__clock() - loop->last_poll >= POLL_INTERVAL;
+}
+
+/* A loop with turns asks at the end of each, however few callbacks that had. */
 bool async__credit_renew(async_loop *loop)
 {
     loop->credit = CREDIT;
-    if (loop->virtual_clock) {
-        /* Counted, not timed, so that a run repeats exactly. */
-        loop->poll_due = ++loop->renewals % VIRTUAL_POLL_INTERVAL == 0;
-    } else {
-        int64_t now = async__clock();
-        if (now - loop->last_poll >= POLL_INTERVAL && !loop->turn_mark.next) loop->poll_due = true;
-    }
+    if (!loop->turns && (loop->virtual_clock || !loop->turn_mark.next) && look_is_due(loop))
+        loop->poll_due = true;
     return !loop->poll_due;
 }
 
@@ -263,7 +266,11 @@ static void on_turn_end(async_callback *callback)
 
     if (loop->stop_requested)
         loop->stopping = true;
-    else if (loop->turns && loop->ready.next != &loop->ready)
+    else if (!loop->turns || loop->ready.next == &loop->ready)
+        return;
+    else if (look_is_due(loop))
+        loop->poll_due = true; /* which begins a turn */
+    else
         async__ready_push(loop, callback);
 }
 
@@ -365,7 +372,12 @@ const char *async_loop_backend(const async_loop *loop) { return loop->poller->na
 unsigned async__forks;
 static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
 
-static void after_fork(void) { async__forks++; }
+/* Who forks in a loop's callback is in no loop in the child: he may run one there. */
+static void after_fork(void)
+{
+    async__forks++;
+    async__running_loop = NULL;
+}
 static void count_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
 
 /* The name is settled before anything is probed: there are sandboxes that kill who probes. */

@@ -1,0 +1,292 @@
+"""The loop: what is hot is in C (_casyncio.Loop), what is cold is asyncio's own.
+
+The order of the bases is the rule: what the C type has is found first. It knows nothing of a selector, so
+none is made; whatever asyncio's loop does with one, it does through _add_reader and the like, which are C's.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+import sys
+import threading
+import warnings
+from asyncio import base_events, constants, events, format_helpers, trsock
+from asyncio.log import logger
+from asyncio.sslproto import SSLProtocol
+
+from . import _casyncio, processes, selector
+from .server import Server
+
+
+
+if sys.version_info < (3, 12):
+    from .py311 import Loop as AsyncioLoop
+else:
+    AsyncioLoop = asyncio.SelectorEventLoop
+
+
+class Loop(_casyncio.Loop, AsyncioLoop):
+    """asyncio's event loop, on casyncio's engine."""
+
+    def __init__(self):
+        base_events.BaseEventLoop.__init__(self)
+        self._selector = selector.Selector(self)
+        self._transports = {}  # of the classes that are asyncio's; C's are in a table of its own
+        self._signal_handlers = {}
+        self._unix_server_sockets = {}
+        self._make_self_pipe()
+
+    # ---- running ----
+
+    def run_forever(self):
+        """Run until stop() is called."""
+        self._check_closed()
+        self._check_running()
+        self._set_coroutine_origin_tracking(self._debug)
+        hooks = sys.get_asyncgen_hooks()
+        wakeup = -1
+        try:
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook,
+                                   finalizer=self._asyncgen_finalizer_hook)
+            if threading.current_thread() is threading.main_thread():
+                wakeup = self._begin_wakeups()
+            events._set_running_loop(self)
+            self._run()
+        finally:
+            self._thread_id = None
+            events._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*hooks)
+            if wakeup != -1:
+                signal.set_wakeup_fd(-1)
+
+    def _run_once(self):
+        """One turn, without waiting: for what drives a loop of asyncio's by hand."""
+        self.stop()
+        self._run()
+
+    def close(self):
+        """Close the event loop, which must not be running."""
+        if self.is_running():
+            raise RuntimeError('Cannot close a running event loop')
+        if self._closed:
+            return
+        if self._debug:
+            logger.debug('Close %r', self)
+        if self._signal_handlers and sys.is_finalizing():
+            warnings.warn(f'Closing the loop {self!r} on interpreter shutdown stage, '
+                          'skipping signal handlers removal', ResourceWarning, source=self)
+            self._signal_handlers.clear()
+        for sig in list(self._signal_handlers):
+            self.remove_signal_handler(sig)
+        self._close_self_pipe()
+        self._executor_shutdown_called = True
+        executor = self._default_executor
+        self._default_executor = None
+        self._selector = None
+        self._close()
+        if executor is not None:
+            executor.shutdown(wait=False)
+
+    # ---- signals: Python's own handlers run in the interpreter; its wake-up descriptor tells the loop ----
+
+    def _begin_wakeups(self):
+        """A signal that comes right before the loop waits must end the wait, handler of ours or not.
+
+        Whoever has a wake-up descriptor of his own keeps it.
+        """
+        try:
+            previous = signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
+        except ValueError:  # the main thread of another interpreter
+            return -1
+        if previous == -1:
+            return self._csock.fileno()
+        signal.set_wakeup_fd(previous)
+        return -1
+
+    def _add_callback(self, handle):
+        self.call_soon(handle._run)
+
+    _add_callback_signalsafe = _add_callback
+
+    # ---- tasks ----
+
+    def create_task(self, coro, *, name=None, context=None, **options):
+        """Schedule a coroutine: a Task.
+
+        A task factory is given the context, and other options, only if the caller gave them.
+        """
+        self._check_closed()
+        if self._task_factory is None:
+            task = asyncio.Task(coro, loop=self, name=name, context=context, **options)
+            if self._debug and task._source_traceback:
+                del task._source_traceback[-1]
+            return task
+        if context is not None:
+            options['context'] = context
+        task = self._task_factory(self, coro, **options)
+        if name is not None and hasattr(task, 'set_name'):
+            task.set_name(name)
+        return task
+
+    # ---- servers ----
+
+    async def create_server(self, protocol_factory, host=None, port=None, *, keep_alive=None,
+                            start_serving=True, **options):
+        """Create a TCP server; the options are asyncio's."""
+        bound = await super().create_server(protocol_factory, host, port, start_serving=False, **options)
+        if keep_alive:
+            for sock in bound._sockets:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
+        server = await self._serve(bound, start_serving)
+        if self._debug:
+            logger.info('%r is serving', server)
+        return server
+
+    async def create_unix_server(self, protocol_factory, path=None, *, start_serving=True,
+                                 cleanup_socket=sys.version_info >= (3, 13), **options):
+        """Create a Unix server; cleanup_socket: its path goes when it is closed."""
+        if sys.version_info >= (3, 13):
+            options['cleanup_socket'] = False  # it is done here, for every version
+        bound = await super().create_unix_server(protocol_factory, path, start_serving=False, **options)
+        if cleanup_socket:
+            for sock in bound._sockets:
+                path = sock.getsockname()
+                if path and path[0] not in (0, '\0'):
+                    try:
+                        self._unix_server_sockets[sock] = os.stat(path).st_ino
+                    except FileNotFoundError:
+                        pass
+        return await self._serve(bound, start_serving)
+
+    async def _serve(self, bound, start):
+        server = Server(bound, self)
+        if start:
+            server._start_serving()
+            await asyncio.sleep(0)
+        return server
+
+    def _stop_serving(self, sock):
+        inode = self._unix_server_sockets.pop(sock, None)
+        path = sock.getsockname() if inode is not None else None
+        self._remove_reader(sock.fileno())
+        sock.close()
+        if path is not None:
+            try:
+                if os.stat(path).st_ino == inode:  # and not another server's, by now
+                    os.unlink(path)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                logger.error('Unable to clean up listening UNIX socket %r: %r', path, error)
+
+    # ---- connections ----
+
+    async def start_tls(self, transport, protocol, sslcontext, *, server_side=False,
+                        server_hostname=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None):
+        """Upgrade a connection to TLS; returns the transport that the protocol is to use from now on."""
+        if not isinstance(sslcontext, ssl.SSLContext):
+            raise TypeError('sslcontext is expected to be an instance of ssl.SSLContext, '
+                            f'got {sslcontext!r}')
+        if not getattr(transport, '_start_tls_compatible', False):
+            raise TypeError(f'transport {transport!r} is not supported by start_tls()')
+        waiter = self.create_future()
+        ssl_protocol = SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname,
+                                   call_connection_made=False,
+                                   ssl_handshake_timeout=ssl_handshake_timeout,
+                                   ssl_shutdown_timeout=ssl_shutdown_timeout)
+        transport.pause_reading()  # nothing is to come before connection_made
+        transport.set_protocol(ssl_protocol)
+        handles = (self.call_soon(ssl_protocol.connection_made, transport),
+                   self.call_soon(transport.resume_reading))
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            for handle in handles:
+                handle.cancel()
+            raise
+        return ssl_protocol._app_transport
+
+    # ---- transports ----
+
+    async def _make_subprocess_transport(self, protocol, args, shell, stdin, stdout, stderr, bufsize,
+                                         extra=None, **options):
+        waiter = self.create_future()
+        transport = processes.SubprocessTransport(self, protocol, args, shell, stdin, stdout, stderr,
+                                                  bufsize, waiter=waiter, extra=extra, **options)
+        processes.watch(self, transport.get_pid(), transport._process_exited)
+        try:
+            await waiter
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            transport.close()
+            await transport._wait()
+            raise
+        return transport
+
+    def _make_socket_transport(self, sock, protocol, waiter=None, *, extra=None, server=None):
+        return _casyncio.SocketTransport(self, sock, protocol, waiter, extra, server)
+
+    def _make_ssl_transport(self, rawsock, protocol, sslcontext, waiter=None, *,
+                            server_side=False, server_hostname=None, extra=None, server=None,
+                            ssl_handshake_timeout=None, ssl_shutdown_timeout=None):
+        ssl_protocol = SSLProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout)
+        _casyncio.SocketTransport(self, rawsock, ssl_protocol, None, extra, server)
+        return ssl_protocol._app_transport
+
+    def _accept_later(self, exception, sock, args):
+        self.call_exception_handler({
+            'message': 'socket.accept() out of system resource',
+            'exception': exception,
+            'socket': trsock.TransportSocket(sock),
+        })
+        self._remove_reader(sock.fileno())
+        self.call_later(constants.ACCEPT_RETRY_DELAY, self._accept_again, sock, args)
+
+    def _accept_again(self, sock, args):
+        if sock.fileno() != -1:  # the server was closed meanwhile
+            self._start_serving(*args)
+
+    async def _sendfile_native(self, transp, file, offset, count):
+        reading = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
+        transp._lend(True)
+        try:
+            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
+        finally:
+            transp._lend(False)
+            transp._reset_empty_waiter()
+            if reading:
+                transp.resume_reading()
+
+    # ---- errors and debug mode ----
+
+    def _failed_handle_context(self, handle):
+        callback = format_helpers._format_callback_source(handle._callback, handle._args)
+        context = {'message': f'Exception in callback {callback}', 'handle': handle}
+        if handle._source_traceback:
+            context['source_traceback'] = handle._source_traceback
+        return context
+
+    def _warn_slow(self, culprit, seconds):
+        if isinstance(culprit, asyncio.Handle):
+            culprit = base_events._format_handle(culprit)
+        base_events.logger.warning('Executing %s took %.3f seconds', culprit, seconds)
+
+    def _debug_log(self, message, subject, argument, exception):
+        args = (subject,) if argument is None else (subject, argument)
+        logger.debug(message, *args, exc_info=exception)
+
+    def _debug_accepted(self, server, address, sock):
+        logger.debug('%r got a new connection from %r: %r', server, address, sock)
+
+    def _warn_lost_write(self):
+        logger.warning('socket.send() raised exception.')

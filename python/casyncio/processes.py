@@ -1,0 +1,53 @@
+"""Child processes: asyncio's transports for them, and a pidfd that says when one has ended.
+
+No handler for SIGCHLD, no thread that waits, nothing that happens at a fork: so it works in any thread, and
+with whatever else the program does about its children.
+"""
+
+import os
+import threading
+from asyncio import unix_events
+from asyncio.log import logger
+
+
+class SubprocessTransport(unix_events._UnixSubprocessTransport):
+    """A child process of casyncio's loop."""
+
+    def __repr__(self):
+        return super().__repr__().replace('_UnixSubprocessTransport', 'SubprocessTransport', 1)
+
+
+def watch(loop, pid, callback):
+    """Have `callback(returncode)` run in the loop when the child has ended, and reap it."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:  # a kernel before 5.3, a sandbox, or no descriptor left
+        threading.Thread(target=_wait_in_thread, args=(loop, pid, callback),
+                         name=f'casyncio-waitpid-{pid}', daemon=True).start()
+        return
+    loop._add_reader(pidfd, _ended, loop, pid, pidfd, callback)
+
+
+def _ended(loop, pid, pidfd, callback):
+    loop._remove_reader(pidfd)
+    os.close(pidfd)
+    callback(_reap(pid))
+
+
+def _wait_in_thread(loop, pid, callback):
+    returncode = _reap(pid)
+    try:
+        loop.call_soon_threadsafe(callback, returncode)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+        logger.warning('Loop %r that handles pid %r is closed', loop, pid)
+
+
+def _reap(pid):
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except ChildProcessError:
+        # Somebody else has waited for it, and knows.
+        logger.warning('child process pid %d exit status already read: will report returncode 255', pid)
+        return 255

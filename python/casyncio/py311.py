@@ -1,0 +1,103 @@
+"""What asyncio's loop of Python 3.11 lacks, and those of 3.12 and later have."""
+
+import asyncio
+import contextvars
+import threading
+import warnings
+from asyncio import base_events
+
+_connect_errors = contextvars.ContextVar('casyncio connect errors')
+
+
+class Loop(asyncio.SelectorEventLoop):
+
+    async def create_connection(self, protocol_factory, host=None, port=None, *, all_errors=False,
+                                **options):
+        """Connect; the options are asyncio's. all_errors: an ExceptionGroup of all that failed."""
+        errors = []
+        token = _connect_errors.set(errors)
+        try:
+            return await super().create_connection(protocol_factory, host, port, **options)
+        except OSError:
+            if not all_errors or not errors:
+                raise
+            raise ExceptionGroup('create_connection failed', errors) from None
+        finally:
+            _connect_errors.reset(token)
+
+    async def _connect_sock(self, exceptions, *args, **kwargs):
+        try:
+            return await super()._connect_sock(exceptions, *args, **kwargs)
+        except OSError as error:
+            errors = _connect_errors.get(None)
+            if errors is not None:
+                errors.append(error)
+            raise
+
+    async def shutdown_default_executor(self, timeout=None):
+        """Wait until the default executor's threads have ended, for at most so many seconds."""
+        self._executor_shutdown_called = True
+        executor = self._default_executor
+        if executor is None:
+            return
+        done = self.create_future()
+        thread = threading.Thread(target=self._do_shutdown, args=(done,))
+        thread.start()
+        try:
+            async with asyncio.timeout(timeout):
+                await done
+        except TimeoutError:
+            warnings.warn('The executor did not finishing joining '
+                          f'its threads within {timeout} seconds.', RuntimeWarning, stacklevel=2)
+            executor.shutdown(wait=False)
+        else:
+            thread.join()
+
+    def _do_shutdown(self, done):
+        error = None
+        try:
+            self._default_executor.shutdown(wait=True)
+        except Exception as exc:
+            error = exc
+        if not self.is_closed():
+            self.call_soon_threadsafe(self._shut_down, done, error)
+
+    @staticmethod
+    def _shut_down(done, error):
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def call_exception_handler(self, context):
+        """Tell the exception handler, in the context of the task or handle that the error came from."""
+        handler = self._exception_handler
+        if handler is None:
+            self._call_default_handler(context, 'Exception in default exception handler')
+            return
+        try:
+            subject = context.get('task') or context.get('future') or context.get('handle')
+            get_context = getattr(subject, 'get_context', None)
+            run = getattr(get_context() if get_context else None, 'run', None)
+            if run is not None:
+                run(handler, self, context)
+            else:
+                handler(self, context)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._call_default_handler(
+                {'message': 'Unhandled error in exception handler', 'exception': error,
+                 'context': context},
+                'Exception in default exception handler while handling an unexpected error '
+                'in custom exception handler')
+
+    def _call_default_handler(self, context, message):
+        try:
+            self.default_exception_handler(context)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            base_events.logger.error(message, exc_info=True)

@@ -1,0 +1,68 @@
+"""asyncio.Server as the newest Python has it, on every Python."""
+
+from asyncio import base_events
+import weakref
+
+
+class Server(base_events.Server):
+    """What create_server() returns.
+
+    wait_closed() waits until the server is closed and its last connection gone, whatever comes first;
+    close_clients() and abort_clients() close and abort the connections.
+    """
+
+    def __init__(self, bound, loop):
+        """`bound`: a server that asyncio has made, with its sockets, and not started."""
+        super().__init__(loop, bound._sockets, bound._protocol_factory, bound._ssl_context,
+                         bound._backlog, bound._ssl_handshake_timeout, bound._ssl_shutdown_timeout)
+        # Weak, so that a transport that is abandoned is still found to be.
+        self._clients = weakref.WeakSet()
+        self._closed = False
+        self._waiters = []
+
+    def _attach(self, transport):
+        self._clients.add(transport)
+
+    def _detach(self, transport):
+        self._clients.discard(transport)
+        self._wake_if_over()
+
+    def _wake_if_over(self):
+        if self._sockets is None and not self._clients and self._waiters is not None:
+            waiters, self._waiters = self._waiters, None
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    _wakeup = _wake_if_over
+
+    def close(self):
+        """Stop listening. Connections go on."""
+        sockets, self._sockets = self._sockets, None
+        if sockets is None:
+            return
+        for sock in sockets:
+            self._loop._stop_serving(sock)
+        self._serving = False
+        forever, self._serving_forever_fut = self._serving_forever_fut, None
+        if forever is not None and not forever.done():
+            forever.cancel()
+        self._wake_if_over()
+
+    def close_clients(self):
+        """Close all connections, once what they have to write is written."""
+        for transport in list(self._clients):
+            transport.close()
+
+    def abort_clients(self):
+        """Close all connections at once."""
+        for transport in list(self._clients):
+            transport.abort()
+
+    async def wait_closed(self):
+        """Wait until the server is closed and all of its connections are gone."""
+        if self._waiters is None:
+            return
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        await waiter

@@ -1,0 +1,207 @@
+/* accept.c - what a server does when connections wait: loop._accept_connection.
+ *
+ * asyncio makes a task for each connection that it accepts, to wait until connection_made has been called.
+ * Here nothing waits for that: the protocol is made, in a context of its own, and the transport goes its
+ * way. A connection costs one system call before its transport knows of it: accept4. */
+#include "transport.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static PyObject *socket_type, *name_getpeername, *name_proto, *name_make_ssl_transport, *ssl_names;
+
+struct listener {
+    async__py_loop *loop;
+    PyObject *factory, *sock, *sslcontext, *server, *handshake_timeout, *shutdown_timeout;
+    int fd;
+    long protocol;
+};
+
+/* NULL: an exception is set, and the descriptor is closed. */
+static PyObject *wrap(const struct listener *listener, int fd, int family)
+{
+    PyObject *sock = PyObject_CallFunction(socket_type, "iili", family, SOCK_STREAM | SOCK_NONBLOCK,
+                                           listener->protocol, fd);
+    if (!sock) close(fd);
+    return sock;
+}
+
+/* What the socket module calls the address: for other families than this it knows best. */
+static PyObject *peer_name(PyObject *conn, const struct sockaddr_storage *address)
+{
+    const struct sockaddr_in *inet = (const struct sockaddr_in *)address;
+    char text[INET_ADDRSTRLEN];
+
+    if (address->ss_family == AF_INET && inet_ntop(AF_INET, &inet->sin_addr, text, sizeof text))
+        return Py_BuildValue("(si)", text, ntohs(inet->sin_port));
+    PyObject *name = PyObject_CallMethodNoArgs(conn, name_getpeername);
+    if (!name && PyErr_ExceptionMatches(PyExc_OSError)) {
+        PyErr_Clear(); /* it has gone again */
+        name = Py_NewRef(Py_None);
+    }
+    return name;
+}
+
+static PyObject *make_transport(const struct listener *listener, PyObject *conn, PyObject *protocol,
+                                PyObject *extra)
+{
+    if (!PyObject_IsTrue(listener->sslcontext))
+        return async__py_socket_transport_new(listener->loop, conn, protocol, NULL, extra,
+                                              listener->server);
+    PyObject *args[] = {
+        (PyObject *)listener->loop,  conn,    protocol,         listener->sslcontext,
+        Py_True,                     extra,   listener->server, listener->handshake_timeout,
+        listener->shutdown_timeout,
+    };
+    return PyObject_VectorcallMethod(name_make_ssl_transport, args, 4, ssl_names);
+}
+
+static void close_conn(PyObject *conn)
+{
+    PyObject *error = async__py_error_take();
+    PyObject *result = PyObject_CallMethod(conn, "close", NULL);
+    if (!result) PyErr_WriteUnraisable(conn);
+    Py_XDECREF(result);
+    if (error) async__py_error_set(error);
+}
+
+/* As in asyncio, only debug mode tells of a protocol factory that fails: a peer could fill the log. */
+static void failed(const struct listener *listener, PyObject *protocol)
+{
+    if (!listener->loop->debug && !PyErr_ExceptionMatches(PyExc_SystemExit) &&
+        !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        PyErr_Clear();
+        return;
+    }
+    async__py_loop_fail(listener->loop, "Error on transport creation for incoming connection",
+                        "protocol", protocol, NULL);
+}
+
+static void serve(const struct listener *listener, int fd, const struct sockaddr_storage *address)
+{
+    PyObject *conn = wrap(listener, fd, address->ss_family);
+    PyObject *name = conn ? peer_name(conn, address) : NULL;
+    PyObject *extra = name ? Py_BuildValue("{sO}", "peername", name) : NULL, *protocol = NULL;
+    PyObject *transport = NULL;
+
+    if (extra && listener->loop->debug) {
+        PyObject *result = PyObject_CallMethod((PyObject *)listener->loop, "_debug_accepted", "OOO",
+                                               listener->server, name, conn);
+        if (!result) PyErr_Clear();
+        Py_XDECREF(result);
+    }
+    if (extra) protocol = PyObject_CallNoArgs(listener->factory);
+    if (protocol) transport = make_transport(listener, conn, protocol, extra);
+    if (!transport) {
+        if (conn) close_conn(conn);
+        failed(listener, protocol);
+    }
+    Py_XDECREF(transport);
+    Py_XDECREF(protocol);
+    Py_XDECREF(extra);
+    Py_XDECREF(name);
+    Py_XDECREF(conn);
+}
+
+static int serve_in_context(const struct listener *listener, int fd,
+                            const struct sockaddr_storage *address)
+{
+    PyObject *context = PyContext_CopyCurrent();
+
+    if (!context || PyContext_Enter(context) < 0) {
+        Py_XDECREF(context);
+        close(fd);
+        return -1;
+    }
+    serve(listener, fd, address);
+    int code = PyContext_Exit(context);
+    Py_DECREF(context);
+    return code;
+}
+
+/* Out of descriptors or memory. The connection stays in the backlog, and the descriptor ready: the server
+ * looks away for a second. */
+static PyObject *out_of_resources(const struct listener *listener, int error, PyObject *const *args,
+                                  Py_ssize_t count)
+{
+    async__py_set_oserror(-error);
+    if (error == ENOMEM) PyErr_Clear(), PyErr_SetNone(PyExc_MemoryError);
+    PyObject *exception = async__py_error_take();
+    PyObject *tuple = PyTuple_New(count), *result = NULL;
+    for (Py_ssize_t i = 0; tuple && i < count; i++)
+        PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+    if (tuple)
+        result = PyObject_CallMethod((PyObject *)listener->loop, "_accept_later", "OOO", exception,
+                                     listener->sock, tuple);
+    Py_XDECREF(tuple);
+    Py_DECREF(exception);
+    return result;
+}
+
+/* loop._accept_connection(protocol_factory, sock, sslcontext, server, backlog, ssl_handshake_timeout,
+ * ssl_shutdown_timeout) */
+static PyObject *accept_connection(PyObject *loop, PyObject *const *args, Py_ssize_t count)
+{
+    struct listener listener = {.loop = (async__py_loop *)loop};
+
+    if (count != 7) {
+        PyErr_SetString(PyExc_TypeError, "_accept_connection() takes seven arguments");
+        return NULL;
+    }
+    listener.factory = args[0];
+    listener.sock = args[1];
+    listener.sslcontext = args[2];
+    listener.server = args[3];
+    listener.handshake_timeout = args[5];
+    listener.shutdown_timeout = args[6];
+    long backlog = PyLong_AsLong(args[4]);
+    PyObject *number = PyObject_GetAttr(args[1], name_proto);
+    listener.protocol = number ? PyLong_AsLong(number) : -1;
+    Py_XDECREF(number);
+    if (PyErr_Occurred()) return NULL;
+    listener.fd = PyObject_AsFileDescriptor(args[1]);
+    if (listener.fd < 0) {
+        PyErr_Clear(); /* closed by a callback before this one */
+        Py_RETURN_NONE;
+    }
+
+    for (long i = 0; i < backlog; i++) {
+        struct sockaddr_storage address = {0};
+        socklen_t length = sizeof address;
+        int fd = accept4(listener.fd, (struct sockaddr *)&address, &length,
+                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            if (serve_in_context(&listener, fd, &address) < 0) return NULL;
+            if (listener.loop->raised || !listener.loop->engine) break;
+            continue;
+        }
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ECONNABORTED) break;
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            return out_of_resources(&listener, errno, args, count);
+        return async__py_set_oserror(-errno);
+    }
+    Py_RETURN_NONE;
+}
+
+PyMethodDef async__py_accept_methods[] = {
+    {"_accept_connection", (PyCFunction)(void (*)(void))accept_connection, METH_FASTCALL, NULL},
+    {0},
+};
+
+int async__py_add_accept(PyObject *module)
+{
+    static const struct async__py_name names[] = {
+        {&name_getpeername, "getpeername"},
+        {&name_proto, "proto"},
+        {&name_make_ssl_transport, "_make_ssl_transport"},
+        {0},
+    };
+
+    (void)module;
+    socket_type = async__py_import("socket", "socket");
+    ssl_names = Py_BuildValue("(sssss)", "server_side", "extra", "server", "ssl_handshake_timeout",
+                              "ssl_shutdown_timeout");
+    return socket_type && ssl_names ? async__py_intern(names) : -1;
+}

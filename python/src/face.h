@@ -1,0 +1,157 @@
+/* face.h - the Python face from the inside: what its files have in common.
+ *
+ * The extension module casyncio._casyncio is a client of <casyncio/loop.h>, as any C program is. Each
+ * file here is one concept with its types, and has one function that adds them to the module
+ * (module.c has the list). What the files share of Python's objects is kept in static variables: the
+ * module refuses to be imported into a second interpreter. */
+#ifndef CASYNCIO_PYTHON_FACE_H
+#define CASYNCIO_PYTHON_FACE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <casyncio/errors.h>
+#include <casyncio/loop.h>
+
+#define async__container(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+
+/* ---- help for all files (module.c) ---- */
+
+/* Names that a file looks up often, made once: an array that ends with {0}. */
+struct async__py_name {
+    PyObject **where;
+    const char *text;
+};
+int async__py_intern(const struct async__py_name *names);
+
+/* A new reference to what `module` has under `name`. */
+PyObject *async__py_import(const char *module, const char *name);
+
+/* Makes the type and puts it into the module, under the part of its name behind the last dot; `bases`
+ * may be NULL, a type or a tuple of them. A new reference. */
+PyTypeObject *async__py_add_type(PyObject *module, PyType_Spec *spec, PyObject *bases);
+
+/* The exception that is set, taken away; and given back (which takes the reference). */
+PyObject *async__py_error_take(void);
+void async__py_error_set(PyObject *exception);
+
+/* Sets OSError, of the subclass that belongs to the code: a negated errno. NULL. */
+PyObject *async__py_set_oserror(int code);
+
+/* ---- the loop (loop.c) ---- */
+
+/* What the loop knows of a descriptor that the user watches, and of the transport that has it. */
+struct async__py_descriptor;
+
+/* An owner of watches. While it is linked, the loop holds a reference to it. */
+typedef struct async__py_holder {
+    struct async__py_holder *next, *prev; /* next is NULL while it is not linked */
+    PyObject *object;
+} async__py_holder;
+
+typedef struct async__py_loop {
+    PyObject_HEAD
+    async_loop *engine;   /* NULL once the loop is closed */
+    unsigned long thread; /* that runs it, as threading.get_ident says; 0: none does */
+    char debug, closed;
+    double slow_callback_duration; /* seconds */
+    PyObject *raised;              /* what run_forever is to end with */
+    PyThreadState *state;          /* of the thread that polls */
+    char *buffer;                  /* all transports receive into it; ASYNC__PY_BUFFER bytes */
+    struct async__py_descriptor **descriptors;
+    int descriptors_length;
+    async__py_holder holders; /* a ring through this node */
+} async__py_loop;
+
+enum { ASYNC__PY_BUFFER = 256 * 1024 };
+
+extern PyTypeObject *async__py_loop_type;
+
+/* The object as a loop of ours, or NULL: no exception is set. */
+async__py_loop *async__py_as_loop(PyObject *object);
+
+/* Takes the exception that is set: SystemExit and KeyboardInterrupt end run_forever, others go to
+ * loop.call_exception_handler, with `message` and what else is given: pairs of a key and a borrowed object,
+ * ended by NULL. Objects that are NULL are left out. */
+void async__py_loop_fail(async__py_loop *loop, const char *message, ...);
+
+/* The same for an exception that has ended a callback: it is told which. */
+void async__py_handle_failed(async__py_loop *loop, PyObject *handle);
+
+/* Has the loop hold the object that the holder names, and let it go again. */
+void async__py_hold(async__py_loop *loop, async__py_holder *holder);
+void async__py_let_go(async__py_holder *holder);
+
+/* Puts a transport into the table of descriptors, or (NULL) takes it out: add_reader and the like refuse the
+ * descriptor meanwhile. The table does not own it. -1: an exception is set. */
+int async__py_set_transport(async__py_loop *loop, int fd, PyObject *transport);
+
+/* 0, or -1 and RuntimeError: another transport that is not closing has the descriptor. */
+int async__py_check_no_transport(async__py_loop *loop, int fd, PyObject *sock);
+
+/* The loop's receive buffer, made when it is first asked for; NULL: MemoryError is set. */
+char *async__py_loop_buffer(async__py_loop *loop);
+
+/* For a callback that is not a handle: in debug mode says how long it took, if that was too long. */
+int64_t async__py_slow_begin(async__py_loop *loop);
+void async__py_slow_end(async__py_loop *loop, int64_t begin, PyObject *object);
+
+/* Methods of the loop that other files have, each array ended by {0}. */
+extern PyMethodDef async__py_accept_methods[]; /* accept.c */
+
+/* ---- handles (handle.c) ---- */
+
+/* A new handle; `context` may be NULL or None: a copy of the current one. */
+PyObject *async__py_handle_new(async__py_loop *loop, PyObject *callback, PyObject *const *args,
+                               Py_ssize_t count, PyObject *context);
+/* `when` is the loop's time in seconds, an object that the handle keeps. */
+PyObject *async__py_timer_handle_new(async__py_loop *loop, PyObject *when, PyObject *callback,
+                                     PyObject *const *args, Py_ssize_t count, PyObject *context);
+
+/* Queues the handle: the queue takes a reference. */
+void async__py_handle_schedule(async__py_loop *loop, PyObject *handle);
+void async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *handle);
+int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *handle, int64_t when);
+
+/* Calls it in its context, now; what it raises is reported. */
+void async__py_handle_run(async__py_loop *loop, PyObject *handle);
+void async__py_handle_cancel(PyObject *handle);
+bool async__py_handle_cancelled(PyObject *handle);
+bool async__py_is_timer_handle(PyObject *handle);
+
+/* The handle that a callback of the loop's queue belongs to (borrowed), or NULL. */
+PyObject *async__py_handle_of(async_callback *callback);
+
+/* loop.call_soon for C: `function` with one argument. 0, or -1 and an exception is set. */
+int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argument);
+
+/* ---- streams (stream_protocol.c) ---- */
+
+/* The object is a StreamReaderProtocol of ours, and nobody has replaced its methods: a transport may feed
+ * it without making a bytes object, with the function below, instead of calling data_received(). */
+bool async__py_is_stream_protocol(PyObject *protocol);
+
+/* data_received(): 0, or -1 and an exception is set. */
+int async__py_stream_feed(PyObject *protocol, const char *data, Py_ssize_t length);
+
+/* ---- the parts, in the order in which they are added ---- */
+
+int async__py_add_handle(PyObject *module);
+int async__py_add_loop(PyObject *module);
+int async__py_add_transport(PyObject *module);
+int async__py_add_accept(PyObject *module);
+int async__py_add_coroutine(PyObject *module);
+int async__py_add_mixins(PyObject *module);
+int async__py_add_lock(PyObject *module);
+int async__py_add_event(PyObject *module);
+int async__py_add_semaphore(PyObject *module);
+int async__py_add_condition(PyObject *module);
+int async__py_add_queue(PyObject *module);
+int async__py_add_timeout(PyObject *module);
+int async__py_add_stream_base(PyObject *module);
+int async__py_add_stream_read(PyObject *module);
+int async__py_add_stream_reader(PyObject *module);
+int async__py_add_stream_protocol(PyObject *module);
+int async__py_add_stream_writer(PyObject *module);
+
+#endif

@@ -1,0 +1,443 @@
+/* handle.c - what call_soon and call_later return: one object with the engine's callback or timer in it.
+ *
+ * Handle and TimerHandle are subclasses of asyncio's own. The attributes (_callback, _args, _context and
+ * so on) are the very slots of those classes, written here without asking by name: so isinstance, repr,
+ * comparison and whatever looks into a handle work as they always do. Where the slots lie is read from the
+ * base class's descriptors, at import.
+ *
+ * A queued handle is referenced by the queue. The reference ends as it runs, or when it is cancelled,
+ * which takes it out at once; only what another thread has queued, and the loop has not yet seen, stays
+ * where it is and is passed over when its turn comes.
+ *
+ * Handles are made and freed for each step of each task, so those that are free are kept. */
+#include "face.h"
+
+#include <structmember.h>
+
+enum { KEPT = 128 };
+
+struct handle_part {
+    async_callback callback;
+};
+
+struct timer_part {
+    async_timer timer;
+};
+
+/* One of the two types, with where its parts lie. */
+static struct kind {
+    PyTypeObject *type;
+    Py_ssize_t callback, args, cancelled, loop, source_traceback, repr, context, scheduled, when;
+    Py_ssize_t weakrefs, part; /* part: our own, behind the base's */
+    PyObject *kept[KEPT];
+    int kept_count;
+} handles, timers;
+
+#define SLOT(self, kind, name) (*(PyObject **)((char *)(self) + (kind)->name))
+#define HANDLE(self) ((struct handle_part *)((char *)(self) + handles.part))
+#define TIMER(self) ((struct timer_part *)((char *)(self) + timers.part))
+
+static PyObject *extract_stack; /* asyncio.format_helpers.extract_stack */
+static PyObject *no_args;
+
+static struct kind *kind_of(PyObject *self)
+{
+    return Py_TYPE(self) == handles.type ? &handles : &timers;
+}
+
+/* ---- making and freeing ---- */
+
+static PyObject *take(struct kind *kind)
+{
+    if (kind->kept_count == 0) return (PyObject *)PyObject_GC_New(PyObject, kind->type);
+    return PyObject_Init(kind->kept[--kind->kept_count], kind->type);
+}
+
+/* Two file names and line numbers up the stack, as asyncio's debug mode has them. */
+static PyObject *source_traceback(void)
+{
+    PyFrameObject *frame = PyEval_GetFrame();
+    if (!frame) Py_RETURN_NONE;
+    return PyObject_CallOneArg(extract_stack, (PyObject *)frame);
+}
+
+static PyObject *make(struct kind *kind, async__py_loop *loop, PyObject *callback,
+                      PyObject *const *args, Py_ssize_t count, PyObject *context)
+{
+    PyObject *tuple = no_args, *source = Py_None;
+
+    if (count == 0) {
+        Py_INCREF(tuple);
+    } else {
+        tuple = PyTuple_New(count);
+        if (!tuple) return NULL;
+        for (Py_ssize_t i = 0; i < count; i++)
+            PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+    }
+    if (!context || context == Py_None)
+        context = PyContext_CopyCurrent();
+    else
+        Py_INCREF(context);
+    if (loop->debug)
+        source = source_traceback();
+    else
+        Py_INCREF(source);
+    PyObject *self = context && source ? take(kind) : NULL;
+    if (!self) {
+        Py_DECREF(tuple);
+        Py_XDECREF(context);
+        Py_XDECREF(source);
+        return NULL;
+    }
+    SLOT(self, kind, callback) = Py_NewRef(callback);
+    SLOT(self, kind, args) = tuple;
+    SLOT(self, kind, context) = context;
+    SLOT(self, kind, loop) = Py_NewRef((PyObject *)loop);
+    SLOT(self, kind, cancelled) = Py_NewRef(Py_False);
+    SLOT(self, kind, source_traceback) = source;
+    SLOT(self, kind, repr) = Py_NewRef(Py_None);
+    SLOT(self, kind, weakrefs) = NULL;
+    return self;
+}
+
+static void handle_run(async_callback *callback);
+static void timer_run(async_callback *callback);
+
+PyObject *async__py_handle_new(async__py_loop *loop, PyObject *callback, PyObject *const *args,
+                               Py_ssize_t count, PyObject *context)
+{
+    PyObject *self = make(&handles, loop, callback, args, count, context);
+
+    if (!self) return NULL;
+    HANDLE(self)->callback = (async_callback){.run = handle_run};
+    PyObject_GC_Track(self);
+    return self;
+}
+
+PyObject *async__py_timer_handle_new(async__py_loop *loop, PyObject *when, PyObject *callback,
+                                     PyObject *const *args, Py_ssize_t count, PyObject *context)
+{
+    PyObject *self = make(&timers, loop, callback, args, count, context);
+
+    if (!self) return NULL;
+    TIMER(self)->timer = (async_timer){.callback.run = timer_run};
+    SLOT(self, &timers, when) = Py_NewRef(when);
+    SLOT(self, &timers, scheduled) = Py_NewRef(Py_False);
+    PyObject_GC_Track(self);
+    return self;
+}
+
+/* The slots, in no order. Timers have two more. */
+static int slots_of(struct kind *kind, PyObject *self, PyObject **slots[9])
+{
+    const Py_ssize_t offsets[] = {kind->callback,         kind->args, kind->context, kind->loop,
+                                  kind->cancelled,        kind->repr, kind->source_traceback,
+                                  kind->when,             kind->scheduled};
+    int count = kind == &timers ? 9 : 7;
+
+    for (int i = 0; i < count; i++)
+        slots[i] = (PyObject **)((char *)self + offsets[i]);
+    return count;
+}
+
+static int handle_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    PyObject **slots[9];
+    int count = slots_of(kind_of(self), self, slots);
+
+    for (int i = 0; i < count; i++)
+        Py_VISIT(*slots[i]);
+    Py_VISIT(Py_TYPE(self));
+    return 0;
+}
+
+static int handle_clear(PyObject *self)
+{
+    PyObject **slots[9];
+    int count = slots_of(kind_of(self), self, slots);
+
+    for (int i = 0; i < count; i++)
+        Py_CLEAR(*slots[i]);
+    return 0;
+}
+
+static void handle_dealloc(PyObject *self)
+{
+    struct kind *kind = kind_of(self);
+    PyTypeObject *type = Py_TYPE(self);
+
+    PyObject_GC_UnTrack(self);
+    if (SLOT(self, kind, weakrefs)) PyObject_ClearWeakRefs(self);
+    handle_clear(self);
+    if (kind->kept_count < KEPT)
+        kind->kept[kind->kept_count++] = self;
+    else
+        PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+/* ---- running ---- */
+
+/* An exception may have been set before: it is kept, and wins. */
+static int leave(PyObject *context)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    int code = PyContext_Exit(context);
+    if (type) PyErr_Restore(type, value, traceback);
+    return type ? -1 : code;
+}
+
+/* The callback may cancel its own handle, which drops what the handle has. */
+static void call(async__py_loop *loop, struct kind *kind, PyObject *self)
+{
+    PyObject *callback = SLOT(self, kind, callback), *args = SLOT(self, kind, args);
+    PyObject *context = SLOT(self, kind, context);
+
+    if (!callback || !context || !args || !PyTuple_Check(args)) return; /* cleared, or tampered with */
+    Py_INCREF(callback);
+    Py_INCREF(args);
+    Py_INCREF(context);
+    if (PyContext_Enter(context) < 0) {
+        async__py_handle_failed(loop, self);
+    } else {
+        PyObject *result = PyObject_Vectorcall(callback, ((PyTupleObject *)args)->ob_item,
+                                               (size_t)PyTuple_GET_SIZE(args), NULL);
+        int code;
+        if (result) {
+            code = PyContext_Exit(context);
+            Py_DECREF(result);
+        } else {
+            code = leave(context);
+        }
+        if (code < 0) async__py_handle_failed(loop, self);
+    }
+    Py_DECREF(context);
+    Py_DECREF(args);
+    Py_DECREF(callback);
+}
+
+bool async__py_handle_cancelled(PyObject *self)
+{
+    return SLOT(self, kind_of(self), cancelled) != Py_False;
+}
+
+void async__py_handle_run(async__py_loop *loop, PyObject *self)
+{
+    struct kind *kind = kind_of(self);
+
+    if (SLOT(self, kind, cancelled) != Py_False) return;
+    if (!loop->debug) {
+        call(loop, kind, self);
+        return;
+    }
+    int64_t begin = async__py_slow_begin(loop);
+    call(loop, kind, self);
+    async__py_slow_end(loop, begin, self);
+}
+
+/* The queue's reference is ours now. */
+static void handle_run(async_callback *callback)
+{
+    struct handle_part *part = async__container(callback, struct handle_part, callback);
+    PyObject *self = (PyObject *)((char *)part - handles.part);
+
+    async__py_handle_run((async__py_loop *)SLOT(self, &handles, loop), self);
+    Py_DECREF(self);
+}
+
+static void timer_run(async_callback *callback)
+{
+    struct timer_part *part = async__container(callback, struct timer_part, timer.callback);
+    PyObject *self = (PyObject *)((char *)part - timers.part);
+
+    Py_SETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_False));
+    async__py_handle_run((async__py_loop *)SLOT(self, &timers, loop), self);
+    Py_DECREF(self);
+}
+
+PyObject *async__py_handle_of(async_callback *callback)
+{
+    if (callback->run == handle_run)
+        return (PyObject *)((char *)async__container(callback, struct handle_part, callback) -
+                            handles.part);
+    if (callback->run == timer_run)
+        return (PyObject *)((char *)async__container(callback, struct timer_part, timer.callback) -
+                            timers.part);
+    return NULL;
+}
+
+bool async__py_is_timer_handle(PyObject *handle) { return kind_of(handle) == &timers; }
+
+/* ---- queueing and cancelling ---- */
+
+void async__py_handle_schedule(async__py_loop *loop, PyObject *self)
+{
+    async_call_soon(loop->engine, &HANDLE(Py_NewRef(self))->callback);
+}
+
+void async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *self)
+{
+    async_call_soon_threadsafe(loop->engine, &HANDLE(Py_NewRef(self))->callback);
+}
+
+int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *self, int64_t when)
+{
+    if (async_call_at(loop->engine, &TIMER(self)->timer, when) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    Py_SETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_True));
+    Py_INCREF(self);
+    return 0;
+}
+
+static bool unschedule(PyObject *self, struct kind *kind)
+{
+    async__py_loop *loop = (async__py_loop *)SLOT(self, kind, loop);
+
+    if (kind == &handles) return async_callback_cancel(&HANDLE(self)->callback);
+    if (!loop || !loop->engine) return false;
+    return async_timer_cancel(loop->engine, &TIMER(self)->timer);
+}
+
+void async__py_handle_cancel(PyObject *self)
+{
+    struct kind *kind = kind_of(self);
+    async__py_loop *loop = (async__py_loop *)SLOT(self, kind, loop);
+
+    if (SLOT(self, kind, cancelled) != Py_False) return;
+    Py_SETREF(SLOT(self, kind, cancelled), Py_NewRef(Py_True));
+    if (loop && loop->debug) {
+        /* What a warning of a slow callback will want to print. */
+        PyObject *text = PyObject_Repr(self);
+        if (text)
+            Py_SETREF(SLOT(self, kind, repr), text);
+        else
+            PyErr_Clear();
+    }
+    bool queued = unschedule(self, kind);
+    if (kind == &timers) Py_SETREF(SLOT(self, kind, scheduled), Py_NewRef(Py_False));
+    Py_XSETREF(SLOT(self, kind, callback), Py_NewRef(Py_None));
+    Py_XSETREF(SLOT(self, kind, args), Py_NewRef(Py_None));
+    if (queued) Py_DECREF(self);
+}
+
+int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argument)
+{
+    PyObject *handle = async__py_handle_new(loop, function, &argument, argument ? 1 : 0, NULL);
+
+    if (!handle) return -1;
+    async__py_handle_schedule(loop, handle);
+    Py_DECREF(handle);
+    return 0;
+}
+
+/* ---- the types ---- */
+
+static PyObject *handle_cancel(PyObject *self, PyObject *none)
+{
+    (void)none;
+    async__py_handle_cancel(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *handle_cancelled(PyObject *self, PyObject *none)
+{
+    (void)none;
+    return PyBool_FromLong(async__py_handle_cancelled(self));
+}
+
+static PyObject *handle_run_method(PyObject *self, PyObject *none)
+{
+    async__py_loop *loop = (async__py_loop *)SLOT(self, kind_of(self), loop);
+
+    (void)none;
+    if (loop) call(loop, kind_of(self), self);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"cancel", handle_cancel, METH_NOARGS, "Does not run, if it has not begun to."},
+    {"cancelled", handle_cancelled, METH_NOARGS, "Whether it was cancelled."},
+    {"_run", handle_run_method, METH_NOARGS, NULL},
+    {0},
+};
+
+static PyType_Slot type_slots[] = {
+    {Py_tp_dealloc, handle_dealloc}, {Py_tp_traverse, handle_traverse}, {Py_tp_clear, handle_clear},
+    {Py_tp_methods, methods},        {0},
+};
+
+/* Where the base class, or one of its bases, keeps what it calls `name`; 0 and an exception if nowhere. */
+static Py_ssize_t offset_of(PyTypeObject *base, const char *name)
+{
+    PyObject *descriptor = PyObject_GetAttrString((PyObject *)base, name);
+    Py_ssize_t offset = 0;
+
+    if (!descriptor) return 0;
+    if (Py_IS_TYPE(descriptor, &PyMemberDescr_Type))
+        offset = ((PyMemberDescrObject *)descriptor)->d_member->offset;
+    else
+        PyErr_Format(PyExc_ImportError, "casyncio: asyncio's %s has no slot %s in this Python",
+                     base->tp_name, name);
+    Py_DECREF(descriptor);
+    return offset;
+}
+
+static int find_slots(struct kind *kind, PyTypeObject *base)
+{
+    const struct {
+        Py_ssize_t *where;
+        const char *name;
+    } slots[] = {
+        {&kind->callback, "_callback"},
+        {&kind->args, "_args"},
+        {&kind->context, "_context"},
+        {&kind->loop, "_loop"},
+        {&kind->cancelled, "_cancelled"},
+        {&kind->repr, "_repr"},
+        {&kind->source_traceback, "_source_traceback"},
+        {&kind->when, "_when"}, /* from here on: of timers only */
+        {&kind->scheduled, "_scheduled"},
+    };
+
+    for (int i = 0; i < (kind == &timers ? 9 : 7); i++) {
+        *slots[i].where = offset_of(base, slots[i].name);
+        if (!*slots[i].where) return -1;
+    }
+    kind->weakrefs = base->tp_weaklistoffset;
+    kind->part = (base->tp_basicsize + 7) & ~(Py_ssize_t)7;
+    return 0;
+}
+
+static int add_kind(PyObject *module, struct kind *kind, const char *name, const char *base_name,
+                    size_t part_size)
+{
+    PyTypeObject *base = (PyTypeObject *)async__py_import("asyncio.events", base_name);
+    if (!base) return -1;
+    if (find_slots(kind, base) == 0) {
+        PyType_Spec spec = {
+            .name = name,
+            .basicsize = (int)(kind->part + (Py_ssize_t)part_size),
+            .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+            .slots = type_slots,
+        };
+        kind->type = async__py_add_type(module, &spec, (PyObject *)base);
+    }
+    Py_DECREF(base);
+    return kind->type ? 0 : -1;
+}
+
+int async__py_add_handle(PyObject *module)
+{
+    extract_stack = async__py_import("asyncio.format_helpers", "extract_stack");
+    no_args = PyTuple_New(0);
+    if (!extract_stack || !no_args) return -1;
+    if (add_kind(module, &handles, "casyncio._casyncio.Handle", "Handle",
+                 sizeof(struct handle_part)) < 0)
+        return -1;
+    return add_kind(module, &timers, "casyncio._casyncio.TimerHandle", "TimerHandle",
+                    sizeof(struct timer_part));
+}

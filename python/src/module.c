@@ -1,0 +1,103 @@
+/* module.c - the extension module casyncio._casyncio: its making, and help for all of its files.
+ *
+ * Its types and constants are kept in static variables, so that a file reaches them without asking
+ * the module. That is why there is one module in a process: a second interpreter is refused, since
+ * objects of one must not be seen by another; a second import of the same name (sys.modules was
+ * emptied) gives the module that is there; and when the interpreter that had it is finished and a
+ * new one begun, it is refused too, for its objects are gone. */
+#include "face.h"
+
+/* ---- help for all files ---- */
+
+int async__py_intern(const struct async__py_name *names)
+{
+    for (; names->where; names++) {
+        *names->where = PyUnicode_InternFromString(names->text);
+        if (!*names->where) return -1;
+    }
+    return 0;
+}
+
+PyObject *async__py_import(const char *module, const char *name)
+{
+    PyObject *from = PyImport_ImportModule(module);
+    if (!from) return NULL;
+    PyObject *found = PyObject_GetAttrString(from, name);
+    Py_DECREF(from);
+    return found;
+}
+
+PyTypeObject *async__py_add_type(PyObject *module, PyType_Spec *spec, PyObject *bases)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, bases);
+    if (!type) return NULL;
+    const char *dot = strrchr(spec->name, '.');
+    if (PyModule_AddObjectRef(module, dot ? dot + 1 : spec->name, type) < 0) Py_CLEAR(type);
+    return (PyTypeObject *)type;
+}
+
+/* ---- the module ---- */
+
+static int (*const parts[])(PyObject *) = {
+    async__py_add_handle,
+    async__py_add_loop,
+    async__py_add_transport,
+    async__py_add_accept,
+};
+
+static PyObject *the_module;
+static bool filled, finished;
+
+static void finish(void) { finished = true; }
+
+static PyObject *create(PyObject *spec, PyModuleDef *definition)
+{
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "casyncio cannot be used in a sub-interpreter: "
+                                           "it works in a process's main interpreter only");
+        return NULL;
+    }
+    if (finished) {
+        PyErr_SetString(PyExc_ImportError, "casyncio cannot be used again after Py_Finalize()");
+        return NULL;
+    }
+    if (!the_module) {
+        if (Py_AtExit(finish) < 0) {
+            PyErr_SetString(PyExc_ImportError, "casyncio: Py_AtExit() has no room left");
+            return NULL;
+        }
+        PyObject *name = PyObject_GetAttrString(spec, "name");
+        if (!name) return NULL;
+        the_module = PyModule_NewObject(name);
+        Py_DECREF(name);
+    }
+    return Py_XNewRef(the_module);
+}
+
+static int fill(PyObject *module)
+{
+    if (filled) return 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (parts[i](module) < 0) return -1;
+    }
+    filled = true;
+    return 0;
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_create, create},
+    {Py_mod_exec, fill},
+#ifdef Py_mod_multiple_interpreters /* 3.12 */
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+static PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "casyncio._casyncio",
+    .m_doc = "What of casyncio is written in C.",
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__casyncio(void) { return PyModuleDef_Init(&definition); }
