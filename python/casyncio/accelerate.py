@@ -8,25 +8,18 @@ by side, since ours are subclasses of asyncio's.
 import importlib
 import sys
 
-from . import _casyncio
+from . import _casyncio, streams
 
-# What is replaced: the module that defines it, and its names. One that this Python's asyncio does
-# not have (QueueShutDown, before 3.13) is left out.
-NAMES = {
-    "asyncio.locks": ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore"),
-    "asyncio.queues": ("Queue", "PriorityQueue", "LifoQueue"),
-    "asyncio.timeouts": ("Timeout", "timeout", "timeout_at"),
-    "asyncio.streams": ("StreamReader", "StreamReaderProtocol", "StreamWriter", "open_connection",
-                        "open_unix_connection", "start_server", "start_unix_server"),
-}
+# What is replaced: the module that defines it, where ours are, and the names. One that this Python's
+# asyncio does not have is left out.
+NAMES = (
+    ("asyncio.locks", _casyncio, ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore")),
+    ("asyncio.queues", _casyncio, ("Queue", "PriorityQueue", "LifoQueue")),
+    ("asyncio.timeouts", _casyncio, ("Timeout", "timeout", "timeout_at")),
+    ("asyncio.streams", streams, streams.__all__),
+)
 
 _replaced = []  # (module, name, what it was), in the order in which they were
-
-
-def _ours(name):
-    """casyncio's object of that name: the C one, or the package's own."""
-    found = getattr(_casyncio, name, None)
-    return found if found is not None else getattr(sys.modules[__package__], name, None)
 
 
 def _asyncio_modules():
@@ -38,11 +31,11 @@ def install():
     """Binds the names in asyncio and in all of its modules. Done once, it does nothing more."""
     if _replaced:
         return
-    for home, names in NAMES.items():
+    for home, ours, names in NAMES:
         definitions = vars(importlib.import_module(home))
         for name in names:
-            original, replacement = definitions.get(name), _ours(name)
-            if original is None or replacement is None or original is replacement:
+            original, replacement = definitions.get(name), getattr(ours, name)
+            if original is None or original is replacement:
                 continue
             for module in _asyncio_modules():
                 if vars(module).get(name) is original:

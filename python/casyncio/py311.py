@@ -4,7 +4,6 @@ import asyncio
 import contextvars
 import threading
 import warnings
-from asyncio import base_events
 
 _connect_errors = contextvars.ContextVar('casyncio connect errors')
 
@@ -71,33 +70,24 @@ class Loop(asyncio.SelectorEventLoop):
         else:
             done.set_exception(error)
 
-    def call_exception_handler(self, context):
-        """Tell the exception handler, in the context of the task or handle that the error came from."""
-        handler = self._exception_handler
-        if handler is None:
-            self._call_default_handler(context, 'Exception in default exception handler')
-            return
-        try:
-            subject = context.get('task') or context.get('future') or context.get('handle')
-            get_context = getattr(subject, 'get_context', None)
-            run = getattr(get_context() if get_context else None, 'run', None)
-            if run is not None:
-                run(handler, self, context)
-            else:
-                handler(self, context)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            self._call_default_handler(
-                {'message': 'Unhandled error in exception handler', 'exception': error,
-                 'context': context},
-                'Exception in default exception handler while handling an unexpected error '
-                'in custom exception handler')
+    # ---- the exception handler runs in the context of the handle or task that the error came from ----
 
-    def _call_default_handler(self, context, message):
-        try:
-            self.default_exception_handler(context)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException:
-            base_events.logger.error(message, exc_info=True)
+    def get_exception_handler(self):
+        """The exception handler, or None."""
+        return self._users_handler
+
+    @property
+    def _exception_handler(self):
+        return None if self._users_handler is None else self._call_users_handler
+
+    @_exception_handler.setter
+    def _exception_handler(self, handler):
+        self._users_handler = handler
+
+    def _call_users_handler(self, loop, context):
+        subject = context.get('task') or context.get('future') or context.get('handle')
+        get_context = getattr(subject, 'get_context', None)
+        if get_context is None:
+            self._users_handler(loop, context)
+        else:
+            get_context().run(self._users_handler, loop, context)

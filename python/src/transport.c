@@ -5,7 +5,10 @@
  * BufferedProtocol's own buffer is received into directly.
  *
  * Writing: at once, and only what the kernel does not take is queued: bytes objects as they are, of
- * everything else a copy, so that its owner may change it. The queue goes out by sendmsg.
+ * everything else a copy, so that its owner may change it. The queue goes out by sendmsg. But a protocol
+ * that writes more than once for what it has read (a head, and then a body) is found out: from then on
+ * its writes wait, for all that is ready now, and go out together: a send costs more than the rest of an
+ * answer, and wakes the peer each time.
  *
  * Callbacks that the descriptor causes run in a context of the transport's own: a copy of that in which
  * it was made. The loop holds the transport while it watches the descriptor; one that is not watched
@@ -33,6 +36,7 @@ struct piece {
 
 struct part {
     async_watch reader, writer;
+    async_callback flusher; /* queued: what is in the queue has not been tried yet */
     async__py_holder holder;
     async__py_loop *loop;
     PyObject *sock; /* NULL once closed */
@@ -45,6 +49,8 @@ struct part {
     int fd;
     unsigned lost; /* 0: connection_lost has not been called for; more: writes since */
     char buffered, connected, closing, paused, eof, protocol_paused;
+    char together;        /* writes go out together */
+    unsigned char writes; /* since the last read: 0, 1, 2 for more */
 };
 
 static PyTypeObject *type;
@@ -60,13 +66,14 @@ static PyObject *name_data_received, *name_eof_received, *name_get_buffer, *name
     *name_sockname, *name_peername, *name_done;
 static PyObject *buffered_protocol, *transport_socket, *minus_one;
 
-static int write_queue(PyObject *self);
+static int write_queue(struct part *part);
+static void flush_now(struct part *part);
 
 /* ---- watching ---- */
 
 static void update_hold(struct part *part)
 {
-    if (part->reader.armed || part->writer.armed)
+    if (part->reader.armed || part->writer.armed || part->flusher.next)
         async__py_hold(part->loop, &part->holder);
     else
         async__py_let_go(&part->holder);
@@ -145,9 +152,15 @@ static void call_connection_lost_soon(struct part *part, PyObject *exception)
     Py_XDECREF(method);
 }
 
+static void end_flush(struct part *part)
+{
+    if (async_callback_cancel(&part->flusher)) update_hold(part);
+}
+
 static void force_close(struct part *part, PyObject *exception)
 {
     if (part->lost) return;
+    end_flush(part);
     drop_queue(part);
     part->closing = 1;
     stop_reading(part);
@@ -252,6 +265,8 @@ static PyObject *transport_close(PyObject *self, PyObject *none)
 
     (void)none;
     if (part->closing) Py_RETURN_NONE;
+    flush_now(part);
+    if (part->closing) Py_RETURN_NONE;
     part->closing = 1;
     stop_reading(part);
     if (part->length == 0) {
@@ -264,6 +279,7 @@ static PyObject *transport_close(PyObject *self, PyObject *none)
 static PyObject *transport_abort(PyObject *self, PyObject *none)
 {
     (void)none;
+    flush_now(PART(self));
     force_close(PART(self), NULL);
     Py_RETURN_NONE;
 }
@@ -406,6 +422,7 @@ static void read_ready(async_callback *callback)
 {
     struct part *part = async__container(callback, struct part, reader.callback);
 
+    part->writes = 0;
     run(part, part->buffered ? read_into : read_data);
 }
 
@@ -470,6 +487,7 @@ static void maybe_resume_protocol(struct part *part)
 static PyObject *transport_get_write_buffer_size(PyObject *self, PyObject *none)
 {
     (void)none;
+    flush_now(PART(self));
     return PyLong_FromSsize_t(PART(self)->size);
 }
 
@@ -665,10 +683,67 @@ static int count_lost(struct part *part)
     return result ? 0 : -1;
 }
 
+/* The queue, as far as the kernel takes it; the watch does the rest. 0, or -1 and an exception. */
+static int write_queue(struct part *part)
+{
+    if (part->length == 0) return 0;
+    if (!part->writer.armed) {
+        ssize_t sent = send_pieces(part);
+        if (sent < 0) {
+            fatal_errno(part, errno, "Fatal write error on socket transport");
+            return 0;
+        }
+        dequeue(part, sent);
+        if (part->length > 0 && start_writing(part) < 0) return -1;
+    }
+    maybe_pause_protocol(part);
+    return 0;
+}
+
+/* What has waited to go out together goes out. */
+static void flush_together(struct part *part)
+{
+    if (part->writes < 2) part->together = 0;
+    if (write_queue(part) < 0) fatal(part, "Fatal write error on socket transport");
+    if (part->length == 0) on_empty(part);
+    update_hold(part);
+}
+
+static void flush_now(struct part *part)
+{
+    if (!async_callback_cancel(&part->flusher)) return;
+    PyObject *self = Py_NewRef(SELF(part));
+    flush_together(part);
+    Py_DECREF(self);
+}
+
+static void flush_ready(async_callback *callback)
+{
+    run(async__container(callback, struct part, flusher), flush_together);
+}
+
+/* Queued, to go out with what else is written in this turn, unless that becomes much. */
+static int write_later(struct part *part, PyObject *data, const Py_buffer *view)
+{
+    if (enqueue_view(part, data, view, 0) < 0) return -1;
+    if (part->writer.armed) {
+        maybe_pause_protocol(part);
+    } else {
+        if (!part->flusher.next) {
+            async_call_soon(part->loop->engine, &part->flusher);
+            update_hold(part);
+        }
+        if (part->size > part->high) flush_now(part);
+    }
+    return 0;
+}
+
 static int write_view(struct part *part, PyObject *data, const Py_buffer *view)
 {
     ssize_t sent = 0;
 
+    if (part->writes < 2 && ++part->writes == 2) part->together = 1;
+    if (part->together && part->loop->engine) return write_later(part, data, view);
     if (part->length == 0) {
         sent = send(part->fd, view->buf, (size_t)view->len, MSG_NOSIGNAL);
         if (sent == view->len) return 0;
@@ -708,7 +783,6 @@ static PyObject *transport_write(PyObject *self, PyObject *data)
 static PyObject *transport_writelines(PyObject *self, PyObject *lines)
 {
     struct part *part = PART(self);
-    bool was_empty = part->length == 0;
 
     if (may_write(part, "writelines") < 0) return NULL;
     PyObject *list = PySequence_Fast(lines, "writelines() argument must be iterable");
@@ -732,30 +806,9 @@ static PyObject *transport_writelines(PyObject *self, PyObject *lines)
         if (count > 0 && count_lost(part) < 0) return NULL;
         Py_RETURN_NONE;
     }
-    if (write_queue(self) < 0) return NULL;
-    (void)was_empty;
+    end_flush(part);
+    if (write_queue(part) < 0) return NULL;
     Py_RETURN_NONE;
-}
-
-static int write_queue(PyObject *self)
-{
-    struct part *part = PART(self);
-
-    if (part->length == 0) return 0;
-    if (!part->writer.armed) {
-        ssize_t sent = send_pieces(part);
-        if (sent < 0) {
-            int error = errno;
-            drop_queue(part);
-            fatal_errno(part, error, "Fatal write error on socket transport");
-            return 0;
-        }
-        dequeue(part, sent);
-        if (part->length == 0) return 0;
-        if (start_writing(part) < 0) return -1;
-    }
-    maybe_pause_protocol(part);
-    return 0;
 }
 
 static PyObject *transport_write_eof(PyObject *self, PyObject *none)
@@ -763,6 +816,7 @@ static PyObject *transport_write_eof(PyObject *self, PyObject *none)
     struct part *part = PART(self);
 
     (void)none;
+    flush_now(part);
     if (part->closing || part->eof) Py_RETURN_NONE;
     part->eof = 1;
     if (part->length == 0 && shutdown(part->fd, SHUT_WR) < 0) return async__py_set_oserror(-errno);
@@ -787,6 +841,7 @@ static PyObject *transport_make_empty_waiter(PyObject *self, PyObject *none)
         PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
         return NULL;
     }
+    flush_now(part);
     PyObject *waiter = PyObject_CallMethodNoArgs((PyObject *)part->loop, name_create_future);
     if (!waiter) return NULL;
     if (part->length == 0) {
@@ -956,6 +1011,7 @@ PyObject *async__py_socket_transport_new(async__py_loop *loop, PyObject *sock, P
     part->holder.object = self;
     part->reader.callback.run = read_ready;
     part->writer.callback.run = write_ready;
+    part->flusher.run = flush_ready;
     part->high = HIGH_WATER;
     part->low = HIGH_WATER / 4;
     part->fd = -1;
