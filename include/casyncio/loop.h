@@ -27,7 +27,8 @@ typedef struct async_loop_options {
     const char *backend; /* "epoll", "io_uring", "auto"; NULL: $CASYNCIO_BACKEND, else "epoll" */
     size_t stack_size;   /* bytes of address space of a task's stack, with its guard; 0: 256 KiB */
     unsigned executor_threads; /* the most of run_in_executor; 0: processors + 4, at most 32 */
-    bool turns; /* async_loop_stop ends the turn: what this turn has made ready waits for another run */
+    bool
+        turns; /* async_loop_stop ends the turn: what this turn has made ready waits for another run */
 } async_loop_options;
 
 /* A new loop, to be closed with async_loop_close; it runs callbacks, but no tasks: those need
@@ -153,9 +154,9 @@ typedef struct async_watch {
     int fd;                  /* the loop's; the descriptor */
     unsigned char direction; /* the loop's */
     bool once;               /* set it for a watch that is removed as it goes off */
-    bool foreign;            /* set it if the descriptor may be closed without the loop being told */
-    bool armed;              /* the loop's */
-    int error;               /* 0, or -EBADF once async_close has taken the descriptor away */
+    bool foreign; /* set it if the descriptor may be closed without the loop being told */
+    bool armed;   /* the loop's */
+    int error;    /* 0, or -EBADF once async_close has taken the descriptor away */
 } async_watch;
 
 /* Watches a descriptor, until the watch is removed: 0. One watch a direction: a second is -EBUSY. A

@@ -31,7 +31,8 @@ static void epoll_close(async_loop *loop) { close(loop->epoll_fd); }
 static int epoll_interest(async_loop *loop, int fd, struct async__fd *entry, unsigned interest)
 {
     struct epoll_event event = {
-        .events = (interest & 1 ? EPOLLIN | EPOLLRDHUP : 0) | (interest & 2 ? EPOLLOUT : 0),
+        .events = (interest & 1 ? EPOLLIN | EPOLLRDHUP : 0) | (interest & 2 ? EPOLLOUT : 0) |
+                  (interest & ASYNC__ONE_SHOT ? (uint32_t)EPOLLONESHOT : 0),
         .data.u64 = (uint64_t)entry->generation << 32 | (uint32_t)fd,
     };
     int operation = !interest ? EPOLL_CTL_DEL : entry->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;

@@ -8,7 +8,10 @@
  * generation, so that events on their way for the old one are told apart.
  *
  * Not everybody can promise that: other languages' sockets are closed by their own destructors. A
- * `foreign` watch believes nothing that was known of the descriptor before, and leaves nothing behind. */
+ * `foreign` watch believes nothing that was known of the descriptor before, and leaves nothing behind
+ * that could be reported. Those that are `once`, too, as of somebody who waits for one event and then
+ * for the next, share an interest that the kernel ends by itself as it reports: that costs one call a
+ * wait, which is also how a descriptor that was closed meanwhile is found out. */
 #include "../base/faults.h"
 #include "loop_internal.h"
 
@@ -40,10 +43,32 @@ static void disarm(async_loop *loop, async_watch *watch)
     watch->armed = false;
     entry->watch[watch->direction] = NULL;
     loop->watches--;
-    if (async__unlikely(entry->foreign & bit)) {
-        entry->foreign &= (unsigned char)~bit;
-        loop->poller->interest(loop, watch->fd, entry, entry->interest & ~bit);
-    }
+    if (async__likely(!(entry->foreign & bit))) return;
+    entry->foreign &= (unsigned char)~bit;
+    if (!(entry->interest & bit)) return; /* it has just been reported, and so it has ended */
+    unsigned rest = entry->interest & ~bit;
+    loop->poller->interest(loop, watch->fd, entry, rest & ASYNC__BOTH ? rest : 0);
+}
+
+/* Nothing is believed of what was registered without a watch of now. */
+static void distrust(struct async__fd *entry)
+{
+    unsigned watched = ASYNC__ONE_SHOT;
+
+    for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++)
+        if (entry->watch[direction]) watched |= 1u << direction;
+    entry->regular = false;
+    entry->interest &= (unsigned char)watched;
+    if (!(entry->interest & ASYNC__BOTH)) entry->interest = 0;
+}
+
+/* The interest that the descriptor is to have with this watch: one-shot, if all watches allow it. */
+static unsigned interest_with(const struct async__fd *entry, const async_watch *watch, unsigned bit)
+{
+    bool one_shot =
+        watch->foreign && watch->once && (!entry->interest || entry->interest & ASYNC__ONE_SHOT);
+
+    return (entry->interest & ASYNC__BOTH) | bit | (one_shot ? ASYNC__ONE_SHOT : 0);
 }
 
 static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char direction)
@@ -54,19 +79,16 @@ static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char
     if (entry->watch[direction] || watch->armed) return -EBUSY;
 
     unsigned bit = 1u << direction;
-    if (async__unlikely(watch->foreign)) {
-        entry->regular = false;
-        entry->interest &= (unsigned char)((entry->watch[ASYNC__READ] ? 1u : 0) |
-                                           (entry->watch[ASYNC__WRITE] ? 2u : 0));
-        entry->foreign |= (unsigned char)bit;
-    }
-    if (async__unlikely(!(entry->interest & bit)) && !entry->regular) {
-        int code = loop->poller->interest(loop, fd, entry, entry->interest | bit);
+    if (async__unlikely(watch->foreign)) distrust(entry);
+    unsigned interest = interest_with(entry, watch, bit);
+    if (async__unlikely(interest != entry->interest) && !entry->regular) {
+        int code = loop->poller->interest(loop, fd, entry, interest);
         if (code == -EPERM)
             entry->regular = true; /* epoll's word for a file that is always ready */
         else if (code < 0)
             return code;
     }
+    if (async__unlikely(watch->foreign)) entry->foreign |= (unsigned char)bit;
     watch->fd = fd;
     watch->direction = direction;
     watch->error = 0;
@@ -98,12 +120,31 @@ bool async_remove_watch(async_loop *loop, async_watch *watch)
     return was_queued || was_armed;
 }
 
+/* One event has ended the interest in both directions: what still waits is watched on. If that fails it
+ * goes off, and its owner finds out why by his next call. */
+static void watch_on(async_loop *loop, int fd, struct async__fd *entry)
+{
+    unsigned rest = (entry->watch[ASYNC__READ] ? 1u << ASYNC__READ : 0) |
+                    (entry->watch[ASYNC__WRITE] ? 1u << ASYNC__WRITE : 0);
+
+    if (async__likely(!rest)) return;
+    if (loop->poller->interest(loop, fd, entry, rest | ASYNC__ONE_SHOT) == 0) return;
+    for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++) {
+        async_watch *watch = entry->watch[direction];
+        if (!watch) continue;
+        disarm(loop, watch);
+        async_call_soon(loop, &watch->callback);
+    }
+}
+
 void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned ready)
 {
     if (async__unlikely(fd >= loop->fds_length)) return;
     struct async__fd *entry = &loop->fds[fd];
     if (async__unlikely(entry->generation != generation)) return;
 
+    bool one_shot = entry->interest & ASYNC__ONE_SHOT;
+    if (async__unlikely(one_shot)) entry->interest = 0;
     unsigned unwanted = 0;
     for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++) {
         unsigned bit = 1u << direction;
@@ -116,6 +157,7 @@ void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned rea
         if (watch->once) disarm(loop, watch);
         async_call_soon(loop, &watch->callback);
     }
+    if (async__unlikely(one_shot)) watch_on(loop, fd, entry);
     if (async__unlikely(unwanted))
         loop->poller->interest(loop, fd, entry, entry->interest & ~unwanted);
 }

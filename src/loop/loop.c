@@ -303,9 +303,9 @@ static int run_callbacks(async_loop *loop)
 
 int async_loop_run(async_loop *loop)
 {
+    if (async__is_forked(loop)) return -ECHILD;
     if (loop->running) return -EBUSY;
     if (async__running_loop) return -EALREADY;
-    if (async__is_forked(loop)) return -ECHILD;
 
     async__running_loop = loop;
     loop->running = true;
@@ -344,7 +344,8 @@ int async_loop_visit(const async_loop *loop, int (*visit)(async_callback *callba
 {
     int code = 0;
 
-    for (async_callback *each = loop->ready.next; code == 0 && each != &loop->ready; each = each->next)
+    for (async_callback *each = loop->ready.next; code == 0 && each != &loop->ready;
+         each = each->next)
         code = visit(each, data);
     for (uint32_t i = 0; code == 0 && i < loop->timers.length; i++) {
         async_timer *timer = async__timers_at(&loop->timers, i);
@@ -447,7 +448,7 @@ async_loop *async_loop_new(const async_loop_options *options)
 
 int async_loop_close(async_loop *loop)
 {
-    if (loop->running) return -EBUSY;
+    if (loop->running && !async__is_forked(loop)) return -EBUSY;
 
     async__signals_close(loop);
     if (!async__is_forked(loop)) { /* the threads are the parent's */

@@ -45,13 +45,16 @@ void async__timers_free(struct async__timers *timers);
 
 enum { ASYNC__READ = 0, ASYNC__WRITE = 1 };
 
+/* Interest: bit 0 for reading, bit 1 for writing; and whether the first event is to end it. */
+enum { ASYNC__BOTH = 3, ASYNC__ONE_SHOT = 4 };
+
 /* What the loop knows of a descriptor. Interest outlives a watch: it is dropped only when an event
  * comes that nobody waits for, so that a connection costs one epoll_ctl, not one a wait. */
 struct async__fd {
     async_watch *watch[2];
     uint32_t generation;    /* tells a reused number's events from the old one's */
-    unsigned char interest; /* bit 0: read, bit 1: write, as the back end has it */
-    unsigned char foreign;  /* the same bits: of interest that ends with its watch */
+    unsigned char interest; /* as the back end has it */
+    unsigned char foreign;  /* the bits of interest that ends with its watch */
     bool regular;           /* a regular file: always ready */
     bool registered;
 };
