@@ -4,13 +4,16 @@ BUILD_TYPE ?= RelWithDebInfo
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 CMAKE_FLAGS ?=
+# The interpreter that the Python face is built for, and where: Debian's, unless another is named.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+PYTHON_BUILD = build/python-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2] + sys.abiflags)')
 # The generator is chosen once a build directory: Ninja if it is there.
 GENERATOR = $(shell test -f build/CMakeCache.txt || { command -v ninja >/dev/null && echo -G Ninja; })
 # `make -j demo` is not to hand its job server to a build that counts its own jobs.
 CLEAN = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL
 BUILD = $(CLEAN) cmake --build build --parallel $(JOBS)
 
-.PHONY: all build configure examples bench demo check install clean format check-format help
+.PHONY: all build configure examples bench demo check install clean format check-format python check-python bench-python help
 .DEFAULT_GOAL := build
 
 all: build
@@ -21,6 +24,9 @@ help:
 	@echo 'make               build the libraries and the examples, in build/'
 	@echo 'make examples      build/examples/01_hello and the others'
 	@echo 'make bench         build and run the benchmarks (docs/benchmarks.md), a minute or two'
+	@echo 'make python        the Python package, in build/python-X.Y, for PYTHON=$(PYTHON) (`pip install .` installs it)'
+	@echo 'make check-python  and its tests, CPython'"'"'s own for asyncio among them'
+	@echo 'make bench-python  and its benchmarks, beside the standard loop and uvloop: some minutes'
 	@echo 'make install       into PREFIX=$(PREFIX); DESTDIR is honoured'
 	@echo 'make format        clang-format over all C files; make check-format only tells'
 	@echo 'make clean         remove build/'
@@ -51,6 +57,16 @@ demo:
 check:
 	@tools/install_packages.sh check
 	@$(CLEAN) tools/check.sh
+
+python:
+	@$(PYTHON) python/backend.py build --output $(PYTHON_BUILD) --jobs $(JOBS)
+	@echo 'PYTHONPATH=$(PYTHON_BUILD)'
+
+check-python: python
+	@$(PYTHON) tests/python/run.py --build $(PYTHON_BUILD)
+
+bench-python: python
+	@$(PYTHON) bench/python/bench.py --casyncio $(PYTHON_BUILD) $(BENCH)
 
 install: build
 	@$(CLEAN) cmake --install build

@@ -19,8 +19,10 @@ declare -A about=(
     [aarch64]="AArch64 by Debian's cross compiler, run by qemu: fibers, loop, tasks, sync"
     [musl]="musl, static: everything but HTTP"
     [tidy]="clang-tidy has nothing to say about src/"
+    [python]="the Python face for Debian's python3: its tests, and CPython's own for asyncio"
+    [python-asan]="the same, under AddressSanitizer and UBSan, with ASYNC_DEBUG"
 )
-order=(format gcc clang asan tsan valgrind fault aarch64 musl tidy)
+order=(format gcc clang asan tsan valgrind fault aarch64 musl tidy python python-asan)
 
 stages=("$@")
 [ $# -gt 0 ] || stages=("${order[@]}")
@@ -188,6 +190,36 @@ stage_tidy() {
     find src -name '*.c' -print0 | xargs -0 -r -n 1 -P "$jobs" clang-tidy --quiet -p build/clang
 }
 
+python=/usr/bin/python3
+[ -x $python ] || python=python3
+
+build_python() { "$python" python/backend.py build --output "build/$stage" --jobs "$jobs" --werror "$@"; }
+
+# run.py, behind the command `wrapper`: its own count, and what it says of the tests that were skipped
+python_tests() {
+    local code count
+    echo "==== tests ===="
+    "${wrapper[@]}" "$python" tests/python/run.py --build "build/$stage"
+    code=$?
+    count=$(sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$log")
+    read -r passed failed skipped <<<"${count:-0 1 0}"
+    sed -n 's/^ *skipped\(.*:\)/   skipped\1/p' "$log" >&3
+    return $code
+}
+
+stage_python() {
+    local wrapper=()
+    build_python && python_tests
+}
+
+# The runtime has to be there before the interpreter, whose own allocator would hide the errors. What an interpreter still has
+# when it ends is no leak of ours.
+stage_python-asan() {
+    local wrapper=(fixed_addresses env LD_PRELOAD="$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc
+        ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1)
+    build_python --debug --sanitize address,undefined && python_tests
+}
+
 rows=() total_passed=0 total_failed=0 total_skipped=0 begin=$SECONDS
 for stage in "${stages[@]}"; do
     log=build/logs/$stage.log
@@ -211,7 +243,7 @@ for stage in "${stages[@]}"; do
             tail -n 40 "$log"
         fi
     fi
-    row=$(printf '%-10s %5d passed %5d failed %5d skipped %6d s' "$stage" $passed $failed $skipped $((SECONDS - start)))
+    row=$(printf '%-11s %5d passed %5d failed %5d skipped %6d s' "$stage" $passed $failed $skipped $((SECONDS - start)))
     echo "   ${row#"$stage"}" | tr -s ' '
     rows+=("$row")
     total_passed=$((total_passed + passed)) total_failed=$((total_failed + failed)) total_skipped=$((total_skipped + skipped))

@@ -1,24 +1,34 @@
 #!/usr/bin/env bash
-# Installs what `make demo` or `make check` needs and this machine lacks: tools/install_packages.sh demo|check
+# Installs what `make demo`, `make check` or the benchmarks in bench/python need and this machine lacks:
+#   tools/install_packages.sh demo|check|bench-python
 # What is there is recognised by what it provides, not by its package: a cmake from elsewhere is a cmake. If nothing is missing
 # nothing is run. Asks for root only when it must.
 set -euo pipefail
 purpose=${1:-}
 case $purpose in
-    demo | check) ;;
-    *) echo "usage: $0 demo|check" >&2; exit 2 ;;
+    demo | check | bench-python) ;;
+    *) echo "usage: $0 demo|check|bench-python" >&2; exit 2 ;;
 esac
 
-# Debian's package, and how to see that it is there: cmd:NAME, header:PATH, file:PATH
-needs="
+# Debian's package, and how to see that it is there: cmd:NAME, header:PATH, file:PATTERN, or python:MODULE for what Debian's
+# python3 can import.
+compiler="
 gcc                     cmd:gcc
 libc6-dev               header:stdio.h
 make                    cmd:make
+"
+library="
 cmake                   cmd:cmake
 libcurl4-openssl-dev    header:curl/curl.h
 ca-certificates         file:/etc/ssl/certs/ca-certificates.crt
 "
-[ "$purpose" = demo ] || needs+="
+python="
+python3                 file:/usr/bin/python3
+python3-dev             file:/usr/include/python3.*/Python.h
+python3-aiohttp         python:aiohttp
+python3-uvicorn         python:uvicorn
+"
+check="
 git                     cmd:git
 g++                     cmd:g++
 ninja-build             cmd:ninja
@@ -36,7 +46,18 @@ qemu-user-static        cmd:qemu-aarch64-static
 musl-tools              cmd:musl-gcc
 nginx-light             cmd:nginx
 openssl                 cmd:openssl
+libpython3.11-testsuite python:test.test_asyncio
+python3-venv            python:ensurepip
 "
+bench="
+openssl                 cmd:openssl
+python3-uvloop          python:uvloop
+"
+case $purpose in
+    demo) needs=$compiler$library ;;
+    check) needs=$compiler$library$check$python ;;
+    bench-python) needs=$compiler$python$bench ;;
+esac
 
 # Debian keeps daemons (nginx) in sbin, which a user's PATH may lack.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -51,7 +72,8 @@ there() {
             done
             return 1
             ;;
-        file:*) [ -e "$what" ] ;;
+        file:*) compgen -G "$what" >/dev/null ;;
+        python:*) /usr/bin/python3 -I -c "import $what" 2>/dev/null ;;
     esac
 }
 

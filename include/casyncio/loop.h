@@ -164,7 +164,8 @@ typedef struct async_watch {
  * descriptor; -ENOMEM; -ENOSPC (fs.epoll.max_user_watches). An error or a hang-up makes both
  * directions ready. A descriptor that has been watched must be closed with async_close (sockets.h),
  * or async_forget_fd told of it before it is closed: the loop's interest outlives the watch. Not so for
- * a `foreign` watch: it ends with the watch, at the price of a system call or two for each watch.
+ * a `foreign` watch: it ends with the watch, at the price of two system calls for each; of one for each
+ * event, if it is `once` as well.
  * asyncio: loop.add_reader, loop.add_writer */
 ASYNC_API int async_add_reader(async_loop *loop, int fd, async_watch *watch);
 ASYNC_API int async_add_writer(async_loop *loop, int fd, async_watch *watch);

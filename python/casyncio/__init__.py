@@ -7,11 +7,22 @@ runs an asyncio program; nothing else in it changes. `casyncio.new_event_loop` i
 factory, `casyncio.install()` for what makes its loop itself.
 """
 
-from ._casyncio import Handle, TimerHandle
+from ._casyncio import (
+    BoundedSemaphore, Condition, Event, Handle, LifoQueue, Lock, PriorityQueue, Queue, QueueShutDown,
+    Semaphore, Timeout, TimerHandle, timeout, timeout_at,
+)
 from .loop import Loop
 from .runners import EventLoopPolicy, Runner, install, new_event_loop, run, uninstall
+from .server import Server
+from .streams import (
+    StreamReader, StreamReaderProtocol, StreamWriter, open_connection, open_unix_connection,
+    start_server, start_unix_server,
+)
 
 __all__ = (
-    'EventLoopPolicy', 'Handle', 'Loop', 'Runner', 'TimerHandle', 'install', 'new_event_loop', 'run',
-    'uninstall',
+    'BoundedSemaphore', 'Condition', 'Event', 'EventLoopPolicy', 'Handle', 'LifoQueue', 'Lock', 'Loop',
+    'PriorityQueue', 'Queue', 'QueueShutDown', 'Runner', 'Semaphore', 'Server', 'StreamReader',
+    'StreamReaderProtocol', 'StreamWriter', 'TimerHandle', 'Timeout', 'install', 'new_event_loop',
+    'open_connection', 'open_unix_connection', 'run', 'start_server', 'start_unix_server', 'timeout',
+    'timeout_at', 'uninstall',
 )

@@ -7,7 +7,8 @@
     python -m casyncio                                       asyncio's console, where `await` works
 
 The program need not know of casyncio: what asyncio.run, asyncio.new_event_loop and the like make is
-casyncio's loop. With --accelerate asyncio's queues, locks, time-outs and streams are casyncio's, too.
+casyncio's loop. With --accelerate asyncio's queues, locks, time-outs and streams are casyncio's,
+too.
 """
 
 import builtins
@@ -72,10 +73,11 @@ def run_console():
 
 
 def show_program_only(error):
-    """Has the traceback begin with the program's first frame, if nobody is going to catch the error."""
+    """Has the traceback of an error that ends the program begin with the program's first frame."""
     show = sys.excepthook
     trace = error.__traceback__
-    while trace and trace.tb_frame.f_code.co_filename in (__file__, runpy.__file__, '<frozen runpy>'):
+    above = __file__, runpy.__file__, '<frozen runpy>'
+    while trace and trace.tb_frame.f_code.co_filename in above:
         trace = trace.tb_next
 
     def show_from_there(kind, raised, whole):

@@ -1,8 +1,8 @@
 """asyncio's names, bound to casyncio's classes: casyncio.install(accelerate=True).
 
-A program that says asyncio.Queue, or uses a library that does, then gets the class that is written
-in C. What was imported by `from asyncio import Queue` before stays what it was; both kinds work side
-by side, since ours are subclasses of asyncio's.
+A program that says asyncio.Queue, or uses a library that does, then gets the class that is
+written in C. What was imported by `from asyncio import Queue` before stays what it was; both kinds
+work side by side, since ours are subclasses of asyncio's.
 """
 
 import importlib
@@ -10,8 +10,8 @@ import sys
 
 from . import _casyncio, streams
 
-# What is replaced: the module that defines it, where ours are, and the names. One that this Python's
-# asyncio does not have is left out.
+# What is replaced: the module that defines it, where ours are, and the names. One that the asyncio
+# of this Python does not have is left out.
 NAMES = (
     ("asyncio.locks", _casyncio, ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore")),
     ("asyncio.queues", _casyncio, ("Queue", "PriorityQueue", "LifoQueue")),

@@ -12,7 +12,7 @@ import ssl
 import sys
 import threading
 import warnings
-from asyncio import base_events, constants, events, format_helpers, trsock
+from asyncio import base_events, constants, format_helpers, trsock
 from asyncio.log import logger
 from asyncio.sslproto import SSLProtocol
 
@@ -39,29 +39,6 @@ class Loop(_casyncio.Loop, AsyncioLoop):
         self._make_self_pipe()
 
     # ---- running ----
-
-    def run_forever(self):
-        """Run until stop() is called."""
-        self._check_closed()
-        self._check_running()
-        self._set_coroutine_origin_tracking(self._debug)
-        hooks = sys.get_asyncgen_hooks()
-        wakeup = -1
-        try:
-            self._thread_id = threading.get_ident()
-            sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook,
-                                   finalizer=self._asyncgen_finalizer_hook)
-            if threading.current_thread() is threading.main_thread():
-                wakeup = self._begin_wakeups()
-            events._set_running_loop(self)
-            self._run()
-        finally:
-            self._thread_id = None
-            events._set_running_loop(None)
-            self._set_coroutine_origin_tracking(False)
-            sys.set_asyncgen_hooks(*hooks)
-            if wakeup != -1:
-                signal.set_wakeup_fd(-1)
 
     def _run_once(self):
         """One turn, without waiting: for what drives a loop of asyncio's by hand."""
@@ -98,6 +75,8 @@ class Loop(_casyncio.Loop, AsyncioLoop):
 
         Whoever has a wake-up descriptor of his own keeps it.
         """
+        if threading.current_thread() is not threading.main_thread():
+            return -1
         try:
             previous = signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
         except ValueError:  # the main thread of another interpreter
@@ -138,6 +117,8 @@ class Loop(_casyncio.Loop, AsyncioLoop):
                             start_serving=True, **options):
         """Create a TCP server; the options are asyncio's."""
         bound = await super().create_server(protocol_factory, host, port, start_serving=False, **options)
+        if not bound._sockets:  # before 3.12 that was no error
+            raise OSError(f'could not bind on any address of {host!r}')
         if keep_alive:
             for sock in bound._sockets:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, True)
@@ -266,6 +247,23 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             transp._reset_empty_waiter()
             if reading:
                 transp.resume_reading()
+
+    # ---- datagrams ----
+
+    def _make_datagram_transport(self, sock, protocol, address=None, waiter=None, extra=None):
+        self._ensure_fd_no_transport(sock)
+        extra = {**(extra or {}), 'socket': asyncio.trsock.TransportSocket(sock)}
+        extra['sockname'] = self._address_or_none(sock.getsockname)
+        if 'peername' not in extra:
+            extra['peername'] = self._address_or_none(sock.getpeername)
+        return _casyncio.DatagramTransport(self, sock, protocol, extra, address, waiter)
+
+    @staticmethod
+    def _address_or_none(get):
+        try:
+            return get()
+        except OSError:
+            return None
 
     # ---- errors and debug mode ----
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import gc
 import threading
 import warnings
 
@@ -86,8 +87,19 @@ class Loop(asyncio.SelectorEventLoop):
 
     def _call_users_handler(self, loop, context):
         subject = context.get('task') or context.get('future') or context.get('handle')
-        get_context = getattr(subject, 'get_context', None)
-        if get_context is None:
+        where = _context_of(subject)
+        if where is None:
             self._users_handler(loop, context)
         else:
-            get_context().run(self._users_handler, loop, context)
+            where.run(self._users_handler, loop, context)
+
+
+def _context_of(subject):
+    """The context of a task or a handle. A task of 3.11 has one, but does not give it out."""
+    if isinstance(subject, asyncio.Handle):
+        return subject._context
+    if isinstance(subject, asyncio.Task):
+        for each in gc.get_referents(subject):
+            if isinstance(each, contextvars.Context):
+                return each
+    return None

@@ -17,18 +17,25 @@ class Server(base_events.Server):
                          bound._backlog, bound._ssl_handshake_timeout, bound._ssl_shutdown_timeout)
         # Weak, so that a transport that is abandoned is still found to be.
         self._clients = weakref.WeakSet()
-        self._closed = False
+        self._nameless = 0
         self._waiters = []
 
-    def _attach(self, transport):
-        self._clients.add(transport)
+    def _attach(self, transport=None):
+        if transport is None:  # asyncio before 3.13 does not say which
+            self._nameless += 1
+        else:
+            self._clients.add(transport)
 
-    def _detach(self, transport):
-        self._clients.discard(transport)
+    def _detach(self, transport=None):
+        if transport is None:
+            self._nameless -= 1
+        else:
+            self._clients.discard(transport)
         self._wake_if_over()
 
     def _wake_if_over(self):
-        if self._sockets is None and not self._clients and self._waiters is not None:
+        over = self._sockets is None and not self._clients and not self._nameless
+        if over and self._waiters is not None:
             waiters, self._waiters = self._waiters, None
             for waiter in waiters:
                 if not waiter.done():

@@ -51,8 +51,14 @@ static PyObject *make_transport(const struct listener *listener, PyObject *conn,
         return async__py_socket_transport_new(listener->loop, conn, protocol, NULL, extra,
                                               listener->server);
     PyObject *args[] = {
-        (PyObject *)listener->loop,  conn,    protocol,         listener->sslcontext,
-        Py_True,                     extra,   listener->server, listener->handshake_timeout,
+        (PyObject *)listener->loop,
+        conn,
+        protocol,
+        listener->sslcontext,
+        Py_True,
+        extra,
+        listener->server,
+        listener->handshake_timeout,
         listener->shutdown_timeout,
     };
     return PyObject_VectorcallMethod(name_make_ssl_transport, args, 4, ssl_names);
@@ -177,7 +183,8 @@ static PyObject *accept_connection(PyObject *loop, PyObject *const *args, Py_ssi
             if (listener.loop->raised || !listener.loop->engine) break;
             continue;
         }
-        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ECONNABORTED) break;
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ECONNABORTED)
+            break;
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
             return out_of_resources(&listener, errno, args, count);
         return async__py_set_oserror(-errno);

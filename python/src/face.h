@@ -12,6 +12,7 @@
 
 #include <casyncio/errors.h>
 #include <casyncio/loop.h>
+#include <sys/socket.h>
 
 #define async__container(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
@@ -54,6 +55,8 @@ typedef struct async__py_loop {
     async_loop *engine;   /* NULL once the loop is closed */
     unsigned long thread; /* that runs it, as threading.get_ident says; 0: none does */
     char debug, closed;
+    bool other_time; /* time() is not ours any more: a subclass's, or replaced on the instance */
+    PyObject *time;  /* what loop.time is: our own, once asked for, or what took its place */
     double slow_callback_duration; /* seconds */
     PyObject *raised;              /* what run_forever is to end with */
     PyThreadState *state;          /* of the thread that polls */
@@ -69,6 +72,21 @@ extern PyTypeObject *async__py_loop_type;
 
 /* The object as a loop of ours, or NULL: no exception is set. */
 async__py_loop *async__py_as_loop(PyObject *object);
+
+/* The engine's run: returns None after stop, or NULL and what a callback has raised. */
+PyObject *async__py_loop_run(async__py_loop *loop);
+
+/* 0, or -1 and TypeError: fewer arguments than that. */
+int async__py_check_count(Py_ssize_t count, Py_ssize_t least, const char *usage);
+
+/* The loop's clock, also when it is closed. */
+int64_t async__py_loop_ns(async__py_loop *loop);
+
+/* Whether a subclass has a time() of its own. */
+bool async__py_replaces_time(PyTypeObject *type);
+
+/* 0, or -1 and RuntimeError: the loop is closed. */
+int async__py_check_open(async__py_loop *loop);
 
 /* Takes the exception that is set: SystemExit and KeyboardInterrupt end run_forever, others go to
  * loop.call_exception_handler, with `message` and what else is given: pairs of a key and a borrowed object,
@@ -89,6 +107,18 @@ int async__py_set_transport(async__py_loop *loop, int fd, PyObject *transport);
 /* 0, or -1 and RuntimeError: another transport that is not closing has the descriptor. */
 int async__py_check_no_transport(async__py_loop *loop, int fd, PyObject *sock);
 
+/* Has `ready` called with the owner, once, when the user's descriptor can be read from, or written to. The
+ * loop holds the owner until then. It takes the place of what waited there before, as in add_reader; -1: an
+ * exception is set. The second ends the wait, if it is still this owner's. */
+int async__py_wait_fd(async__py_loop *loop, int fd, bool writing, PyObject *owner,
+                      void (*ready)(PyObject *owner));
+void async__py_wait_end(async__py_loop *loop, int fd, bool writing, PyObject *owner);
+
+/* For the loop's own end. */
+void async__py_close_descriptors(async__py_loop *loop);
+int async__py_visit_descriptors(async__py_loop *loop, visitproc visit, void *arg);
+void async__py_free_descriptors(async__py_loop *loop);
+
 /* The loop's receive buffer, made when it is first asked for; NULL: MemoryError is set. */
 char *async__py_loop_buffer(async__py_loop *loop);
 
@@ -97,7 +127,12 @@ int64_t async__py_slow_begin(async__py_loop *loop);
 void async__py_slow_end(async__py_loop *loop, int64_t begin, PyObject *object);
 
 /* Methods of the loop that other files have, each array ended by {0}. */
+extern PyMethodDef async__py_schedule_methods[];   /* schedule.c */
+extern PyGetSetDef async__py_schedule_getters[];
+extern PyMethodDef async__py_descriptor_methods[]; /* descriptors.c */
+extern PyMethodDef async__py_run_methods[];    /* run.c */
 extern PyMethodDef async__py_accept_methods[]; /* accept.c */
+extern PyMethodDef async__py_sock_methods[];   /* sock.c */
 
 /* ---- handles (handle.c) ---- */
 
@@ -127,20 +162,51 @@ int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argu
 
 /* ---- streams (stream_protocol.c) ---- */
 
-/* The object is a StreamReaderProtocol of ours, and nobody has replaced its methods: a transport may feed
- * it without making a bytes object, with the function below, instead of calling data_received(). */
+/* The object is a StreamReaderProtocol of ours, and nobody has replaced its methods: a transport may
+ * feed it with the function below, without making a bytes object, instead of data_received(). */
 bool async__py_is_stream_protocol(PyObject *protocol);
 
 /* data_received(): 0, or -1 and an exception is set. */
 int async__py_stream_feed(PyObject *protocol, const char *data, Py_ssize_t length);
 
+/* ---- TLS (tls.c) ---- */
+
+/* For a transport: the protocol is an SSLProtocol, so instead of get_buffer and buffer_updated, what was
+ * received can be given to it directly. It is copied at once, so `data` may be the loop's buffer. The
+ * caller holds a reference to the protocol. 0, or -1 and an exception, as buffer_updated raises it. */
+bool async__py_is_tls(PyObject *protocol);
+int async__py_tls_feed(PyObject *protocol, const char *data, size_t length);
+
+/* ---- sockets (sock.c) ---- */
+
+/* A socket.socket, of no other class, whose methods are what they always were: what they do can be done by
+ * the system call itself. */
+bool async__py_is_plain_socket(PyObject *sock);
+
+/* ---- addresses of sockets (address.c) ---- */
+
+/* Families whose addresses are made here: AF_INET, AF_INET6, AF_UNIX. */
+bool async__py_address_known(int family);
+
+/* The address as the socket module would give it: None when there is none. */
+PyObject *async__py_address_new(const struct sockaddr_storage *address, socklen_t length);
+
+/* The other direction, for an address that needs no resolver: its length, or 0 (no exception is set): let
+ * the socket do it. */
+socklen_t async__py_address_parse(int family, PyObject *address, struct sockaddr_storage *result);
+
 /* ---- the parts, in the order in which they are added ---- */
 
 int async__py_add_handle(PyObject *module);
 int async__py_add_loop(PyObject *module);
+int async__py_add_schedule(PyObject *module);
+int async__py_add_descriptors(PyObject *module);
+int async__py_add_run(PyObject *module);
 int async__py_add_transport(PyObject *module);
 int async__py_add_accept(PyObject *module);
 int async__py_add_coroutine(PyObject *module);
+int async__py_add_sock(PyObject *module);
+int async__py_add_datagram(PyObject *module);
 int async__py_add_mixins(PyObject *module);
 int async__py_add_lock(PyObject *module);
 int async__py_add_event(PyObject *module);
@@ -149,9 +215,10 @@ int async__py_add_condition(PyObject *module);
 int async__py_add_queue(PyObject *module);
 int async__py_add_timeout(PyObject *module);
 int async__py_add_stream_base(PyObject *module);
-int async__py_add_stream_read(PyObject *module);
 int async__py_add_stream_reader(PyObject *module);
+int async__py_add_stream_flow(PyObject *module);
 int async__py_add_stream_protocol(PyObject *module);
 int async__py_add_stream_writer(PyObject *module);
+int async__py_add_tls(PyObject *module);
 
 #endif

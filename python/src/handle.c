@@ -130,9 +130,9 @@ PyObject *async__py_timer_handle_new(async__py_loop *loop, PyObject *when, PyObj
 /* The slots, in no order. Timers have two more. */
 static int slots_of(struct kind *kind, PyObject *self, PyObject **slots[9])
 {
-    const Py_ssize_t offsets[] = {kind->callback,         kind->args, kind->context, kind->loop,
-                                  kind->cancelled,        kind->repr, kind->source_traceback,
-                                  kind->when,             kind->scheduled};
+    const Py_ssize_t offsets[] = {kind->callback,  kind->args, kind->context,          kind->loop,
+                                  kind->cancelled, kind->repr, kind->source_traceback, kind->when,
+                                  kind->scheduled};
     int count = kind == &timers ? 9 : 7;
 
     for (int i = 0; i < count; i++)
@@ -195,7 +195,8 @@ static void call(async__py_loop *loop, struct kind *kind, PyObject *self)
     PyObject *callback = SLOT(self, kind, callback), *args = SLOT(self, kind, args);
     PyObject *context = SLOT(self, kind, context);
 
-    if (!callback || !context || !args || !PyTuple_Check(args)) return; /* cleared, or tampered with */
+    if (!callback || !context || !args || !PyTuple_Check(args))
+        return; /* cleared, or tampered with */
     Py_INCREF(callback);
     Py_INCREF(args);
     Py_INCREF(context);
@@ -358,7 +359,15 @@ static PyObject *handle_run_method(PyObject *self, PyObject *none)
     Py_RETURN_NONE;
 }
 
+/* Before 3.12 asyncio's have it not. */
+static PyObject *handle_get_context(PyObject *self, PyObject *none)
+{
+    (void)none;
+    return Py_NewRef(SLOT(self, kind_of(self), context));
+}
+
 static PyMethodDef methods[] = {
+    {"get_context", handle_get_context, METH_NOARGS, "The context that the callback runs in."},
     {"cancel", handle_cancel, METH_NOARGS, "Does not run, if it has not begun to."},
     {"cancelled", handle_cancelled, METH_NOARGS, "Whether it was cancelled."},
     {"_run", handle_run_method, METH_NOARGS, NULL},
@@ -366,8 +375,11 @@ static PyMethodDef methods[] = {
 };
 
 static PyType_Slot type_slots[] = {
-    {Py_tp_dealloc, handle_dealloc}, {Py_tp_traverse, handle_traverse}, {Py_tp_clear, handle_clear},
-    {Py_tp_methods, methods},        {0},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_clear, handle_clear},
+    {Py_tp_methods, methods},
+    {0},
 };
 
 /* Where the base class, or one of its bases, keeps what it calls `name`; 0 and an exception if nowhere. */

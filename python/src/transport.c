@@ -42,12 +42,14 @@ struct part {
     PyObject *sock; /* NULL once closed */
     PyObject *protocol, *server, *context, *empty_waiter;
     PyObject *dict, *weakrefs;
-    struct piece *queue; /* a block with room for `capacity`, of which `length` from `first` on are used */
+    struct piece
+        *queue; /* a block with room for `capacity`, of which `length` from `first` on are used */
     Py_ssize_t first, length, capacity;
     Py_ssize_t size; /* bytes in the queue */
     Py_ssize_t high, low;
     int fd;
     unsigned lost; /* 0: connection_lost has not been called for; more: writes since */
+    int (*feed)(PyObject *protocol, const char *data, Py_ssize_t length); /* NULL: data_received */
     char buffered, connected, closing, paused, eof, protocol_paused;
     char together;        /* writes go out together */
     unsigned char writes; /* since the last read: 0, 1, 2 for more */
@@ -60,10 +62,10 @@ static Py_ssize_t part_offset, extra_offset;
 #define EXTRA(self) (*(PyObject **)((char *)(self) + extra_offset))
 
 static PyObject *name_data_received, *name_eof_received, *name_get_buffer, *name_buffer_updated,
-    *name_connection_made, *name_connection_lost, *name_pause_writing, *name_resume_writing, *name_attach,
-    *name_detach, *name_close, *name_fileno, *name_getsockname, *name_getpeername, *name_begin,
-    *name_call_connection_lost, *name_set_result, *name_set_exception, *name_create_future, *name_socket,
-    *name_sockname, *name_peername, *name_done;
+    *name_connection_made, *name_connection_lost, *name_pause_writing, *name_resume_writing,
+    *name_attach, *name_detach, *name_close, *name_fileno, *name_getsockname, *name_getpeername,
+    *name_begin, *name_call_connection_lost, *name_set_result, *name_set_exception,
+    *name_create_future, *name_socket, *name_sockname, *name_peername, *name_done;
 static PyObject *buffered_protocol, *transport_socket, *minus_one;
 
 static int write_queue(struct part *part);
@@ -108,15 +110,9 @@ static int start(struct part *part, async_watch *watch,
     return 0;
 }
 
-static int start_reading(struct part *part)
-{
-    return start(part, &part->reader, async_add_reader);
-}
+static int start_reading(struct part *part) { return start(part, &part->reader, async_add_reader); }
 
-static int start_writing(struct part *part)
-{
-    return start(part, &part->writer, async_add_writer);
-}
+static int start_writing(struct part *part) { return start(part, &part->writer, async_add_writer); }
 
 /* ---- the end ---- */
 
@@ -134,8 +130,9 @@ static void debug_log(struct part *part, const char *format, PyObject *argument)
 {
     if (!part->loop->debug) return;
     PyObject *error = async__py_error_take();
-    PyObject *result = PyObject_CallMethod((PyObject *)part->loop, "_debug_log", "sOOO", format, SELF(part),
-                                           argument ? argument : Py_None, error ? error : Py_None);
+    PyObject *result =
+        PyObject_CallMethod((PyObject *)part->loop, "_debug_log", "sOOO", format, SELF(part),
+                            argument ? argument : Py_None, error ? error : Py_None);
     if (!result) PyErr_Clear();
     Py_XDECREF(result);
     if (error) async__py_error_set(error);
@@ -147,8 +144,8 @@ static void call_connection_lost_soon(struct part *part, PyObject *exception)
     if (!part->loop->engine) return;
     PyObject *method = PyObject_GetAttr(SELF(part), name_call_connection_lost);
     if (!method || async__py_call_soon(part->loop, method, exception ? exception : Py_None) < 0)
-        async__py_loop_fail(part->loop, "connection_lost could not be scheduled", "transport", SELF(part),
-                            NULL);
+        async__py_loop_fail(part->loop, "connection_lost could not be scheduled", "transport",
+                            SELF(part), NULL);
     Py_XDECREF(method);
 }
 
@@ -185,8 +182,8 @@ static void fatal(struct part *part, const char *message)
         Py_XDECREF(text);
         PyErr_Clear();
     } else {
-        async__py_loop_fail(part->loop, message, "transport", SELF(part), "protocol", part->protocol,
-                            NULL);
+        async__py_loop_fail(part->loop, message, "transport", SELF(part), "protocol",
+                            part->protocol, NULL);
     }
     force_close(part, exception);
     Py_DECREF(exception);
@@ -345,6 +342,12 @@ static void read_data(struct part *part)
     }
     ssize_t received = receive(part, buffer, ASYNC__PY_BUFFER);
     if (received <= 0) return;
+    /* Two protocols of ours take it out of the buffer themselves. */
+    if (part->feed) {
+        if (part->feed(part->protocol, buffer, received) < 0)
+            fatal(part, "Fatal error: protocol.data_received() call failed.");
+        return;
+    }
     PyObject *data = PyBytes_FromStringAndSize(buffer, received);
     if (!data) {
         fatal(part, "Fatal read error on socket transport");
@@ -411,7 +414,8 @@ static void run(struct part *part, void (*work)(struct part *))
         async__py_slow_end(loop, begin, self);
         PyContext_Exit(context);
     }
-    if (PyErr_Occurred()) async__py_loop_fail(loop, "Error in a transport", "transport", self, NULL);
+    if (PyErr_Occurred())
+        async__py_loop_fail(loop, "Error in a transport", "transport", self, NULL);
     Py_DECREF(context);
     Py_XDECREF(protocol);
     Py_DECREF(self);
@@ -462,11 +466,12 @@ static PyObject *transport_is_reading(PyObject *self, PyObject *none)
 
 static void tell_protocol(struct part *part, PyObject *name, const char *message)
 {
-    PyObject *result = part->protocol ? PyObject_CallMethodNoArgs(part->protocol, name) : Py_NewRef(Py_None);
+    PyObject *result =
+        part->protocol ? PyObject_CallMethodNoArgs(part->protocol, name) : Py_NewRef(Py_None);
 
     if (!result)
-        async__py_loop_fail(part->loop, message, "transport", SELF(part), "protocol", part->protocol,
-                            NULL);
+        async__py_loop_fail(part->loop, message, "transport", SELF(part), "protocol",
+                            part->protocol, NULL);
     Py_XDECREF(result);
 }
 
@@ -502,8 +507,8 @@ int async__py_parse_limits(PyObject *args, PyObject *keywords, Py_ssize_t *high,
     static char *names[] = {"high", "low", NULL};
     PyObject *high_object = Py_None, *low_object = Py_None;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|OO:set_write_buffer_limits", names, &high_object,
-                                     &low_object))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|OO:set_write_buffer_limits", names,
+                                     &high_object, &low_object))
         return -1;
     Py_ssize_t new_high = HIGH_WATER, new_low = 0;
     if (low_object != Py_None) {
@@ -526,7 +531,8 @@ int async__py_parse_limits(PyObject *args, PyObject *keywords, Py_ssize_t *high,
     return 0;
 }
 
-static PyObject *transport_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *keywords)
+static PyObject *transport_set_write_buffer_limits(PyObject *self, PyObject *args,
+                                                   PyObject *keywords)
 {
     struct part *part = PART(self);
 
@@ -541,7 +547,8 @@ static int enqueue(struct part *part, PyObject *bytes, Py_ssize_t begin)
 {
     if (part->first + part->length == part->capacity) {
         if (part->first > part->length) {
-            memmove(part->queue, part->queue + part->first, (size_t)part->length * sizeof *part->queue);
+            memmove(part->queue, part->queue + part->first,
+                    (size_t)part->length * sizeof *part->queue);
             part->first = 0;
         } else {
             Py_ssize_t capacity = part->capacity ? part->capacity * 2 : 4;
@@ -621,8 +628,8 @@ static void on_empty(struct part *part)
         part->lost++;
         PyObject *result = transport_call_connection_lost(SELF(part), Py_None);
         if (!result)
-            async__py_loop_fail(part->loop, "Exception in connection_lost()", "transport", SELF(part),
-                                NULL);
+            async__py_loop_fail(part->loop, "Exception in connection_lost()", "transport",
+                                SELF(part), NULL);
         Py_XDECREF(result);
     } else if (part->eof && part->sock) {
         shutdown(part->fd, SHUT_WR);
@@ -876,13 +883,21 @@ static PyObject *transport_lend(PyObject *self, PyObject *lent)
 
 /* ---- what it is made of ---- */
 
+static int feed_tls(PyObject *protocol, const char *data, Py_ssize_t length)
+{
+    return async__py_tls_feed(protocol, data, (size_t)length);
+}
+
 static PyObject *transport_set_protocol(PyObject *self, PyObject *protocol)
 {
     struct part *part = PART(self);
     int buffered = PyObject_IsInstance(protocol, buffered_protocol);
 
     if (buffered < 0) return NULL;
-    part->buffered = (char)buffered;
+    part->feed = async__py_is_stream_protocol(protocol) ? async__py_stream_feed
+                 : async__py_is_tls(protocol)           ? feed_tls
+                                                        : NULL;
+    part->buffered = buffered && !part->feed;
     part->connected = 1;
     Py_XSETREF(part->protocol, Py_NewRef(protocol));
     Py_RETURN_NONE;
@@ -922,8 +937,8 @@ static PyObject *transport_repr(PyObject *self)
     struct part *part = PART(self);
     const char *state = !part->sock ? " closed" : part->closing ? " closing" : "";
 
-    return PyUnicode_FromFormat("<%s%s fd=%d read=%s write=<%s, bufsize=%zd>>", "SocketTransport", state,
-                                part->fd, part->reader.armed ? "polling" : "idle",
+    return PyUnicode_FromFormat("<%s%s fd=%d read=%s write=<%s, bufsize=%zd>>", "SocketTransport",
+                                state, part->fd, part->reader.armed ? "polling" : "idle",
                                 part->writer.armed ? "polling" : "idle", part->size);
 }
 
@@ -1036,7 +1051,8 @@ static PyObject *transport_new(PyTypeObject *subtype, PyObject *args, PyObject *
                                      async__py_loop_type, &loop, &sock, &protocol, &waiter, &extra,
                                      &server))
         return NULL;
-    return async__py_socket_transport_new((async__py_loop *)loop, sock, protocol, waiter, extra, server);
+    return async__py_socket_transport_new((async__py_loop *)loop, sock, protocol, waiter, extra,
+                                          server);
 }
 
 /* tp_new has done it all, and the base's __init__ is not to undo it. */
@@ -1082,7 +1098,8 @@ static void transport_finalize(PyObject *self)
     if (!part->sock) return;
     PyObject *error = async__py_error_take();
 
-    if (PyErr_ResourceWarning(self, 1, "unclosed transport %R", self) < 0) PyErr_WriteUnraisable(self);
+    if (PyErr_ResourceWarning(self, 1, "unclosed transport %R", self) < 0)
+        PyErr_WriteUnraisable(self);
     part->closing = 1;
     part->lost++;
     drop_queue(part);
@@ -1168,7 +1185,8 @@ static PyGetSetDef getters[] = {
 };
 
 static PyMethodDef methods[] = {
-    {"write", transport_write, METH_O, "Writes the data, or queues what the kernel does not take now."},
+    {"write", transport_write, METH_O,
+     "Writes the data, or queues what the kernel does not take now."},
     {"writelines", transport_writelines, METH_O, "Writes all of the data in one call."},
     {"write_eof", transport_write_eof, METH_NOARGS, "Ends the sending side, once all is written."},
     {"can_write_eof", transport_can_write_eof, METH_NOARGS, "True."},
@@ -1180,10 +1198,13 @@ static PyMethodDef methods[] = {
     {"resume_reading", transport_resume_reading, METH_NOARGS, "Receives again."},
     {"set_protocol", transport_set_protocol, METH_O, "Changes the protocol."},
     {"get_protocol", transport_get_protocol, METH_NOARGS, "The protocol."},
-    {"get_write_buffer_size", transport_get_write_buffer_size, METH_NOARGS, "Bytes not yet written."},
-    {"get_write_buffer_limits", transport_get_write_buffer_limits, METH_NOARGS, "(low, high), in bytes."},
+    {"get_write_buffer_size", transport_get_write_buffer_size, METH_NOARGS,
+     "Bytes not yet written."},
+    {"get_write_buffer_limits", transport_get_write_buffer_limits, METH_NOARGS,
+     "(low, high), in bytes."},
     {"set_write_buffer_limits", (PyCFunction)(void (*)(void))transport_set_write_buffer_limits,
-     METH_VARARGS | METH_KEYWORDS, "When the protocol's pause_writing() and resume_writing() are called."},
+     METH_VARARGS | METH_KEYWORDS,
+     "When the protocol's pause_writing() and resume_writing() are called."},
     {"_force_close", transport_force_close, METH_O, NULL},
     {"_fatal_error", transport_fatal_error, METH_VARARGS, NULL},
     {"_call_connection_lost", transport_call_connection_lost, METH_O, NULL},
@@ -1252,7 +1273,8 @@ static int make_type(PyObject *module, PyTypeObject *base)
     if (Py_IS_TYPE(extra, &PyMemberDescr_Type))
         extra_offset = ((PyMemberDescrObject *)extra)->d_member->offset;
     else
-        PyErr_SetString(PyExc_ImportError, "casyncio: asyncio's transports have no slot _extra here");
+        PyErr_SetString(PyExc_ImportError,
+                        "casyncio: asyncio's transports have no slot _extra here");
     Py_DECREF(extra);
     if (!extra_offset) return -1;
     PyType_Spec spec = {
@@ -1270,7 +1292,8 @@ int async__py_add_transport(PyObject *module)
     minus_one = PyLong_FromLong(-1);
     buffered_protocol = async__py_import("asyncio.protocols", "BufferedProtocol");
     transport_socket = async__py_import("asyncio.trsock", "TransportSocket");
-    PyTypeObject *base = (PyTypeObject *)async__py_import("asyncio.transports", "_FlowControlMixin");
+    PyTypeObject *base =
+        (PyTypeObject *)async__py_import("asyncio.transports", "_FlowControlMixin");
     PyObject *modes = async__py_import("asyncio.constants", "_SendfileMode");
     PyObject *mode = modes ? PyObject_GetAttrString(modes, "TRY_NATIVE") : NULL;
     int code = -1;

@@ -7,11 +7,12 @@
  * The price is that the loop must hear of a close: async_close. A number that is reused gets a new
  * generation, so that events on their way for the old one are told apart.
  *
- * Not everybody can promise that: other languages' sockets are closed by their own destructors. A
- * `foreign` watch believes nothing that was known of the descriptor before, and leaves nothing behind
- * that could be reported. Those that are `once`, too, as of somebody who waits for one event and then
- * for the next, share an interest that the kernel ends by itself as it reports: that costs one call a
- * wait, which is also how a descriptor that was closed meanwhile is found out. */
+ * Not everybody can promise that: other languages' sockets are closed by their own destructors.
+ * A `foreign` watch believes nothing that was known of the descriptor before, and leaves nothing
+ * behind that could be reported. Those that are `once`, too, as of somebody who waits for one
+ * event and then for the next, share an interest that the kernel ends by itself as it reports:
+ * that costs one call a wait, which is also how a descriptor that was closed meanwhile is found
+ * out. */
 #include "../base/faults.h"
 #include "loop_internal.h"
 
@@ -62,7 +63,7 @@ static void distrust(struct async__fd *entry)
     if (!(entry->interest & ASYNC__BOTH)) entry->interest = 0;
 }
 
-/* The interest that the descriptor is to have with this watch: one-shot, if all watches allow it. */
+/* The interest that the descriptor is to have with this watch; one-shot, if all watches are. */
 static unsigned interest_with(const struct async__fd *entry, const async_watch *watch, unsigned bit)
 {
     bool one_shot =
@@ -120,8 +121,8 @@ bool async_remove_watch(async_loop *loop, async_watch *watch)
     return was_queued || was_armed;
 }
 
-/* One event has ended the interest in both directions: what still waits is watched on. If that fails it
- * goes off, and its owner finds out why by his next call. */
+/* One event has ended the interest in both directions: what still waits is watched on. If that
+ * fails it goes off, and its owner finds out why by his next call. */
 static void watch_on(async_loop *loop, int fd, struct async__fd *entry)
 {
     unsigned rest = (entry->watch[ASYNC__READ] ? 1u << ASYNC__READ : 0) |
