@@ -30,6 +30,10 @@ else:
 class Loop(_casyncio.Loop, AsyncioLoop):
     """asyncio's event loop, on casyncio's engine."""
 
+    # Of a loop whose __init__ was not called, or has failed: it is closed all the same.
+    _ssock = _csock = _default_executor = None
+    _signal_handlers = {}
+
     def __init__(self):
         base_events.BaseEventLoop.__init__(self)
         self._selector = selector.Selector(self)
@@ -59,7 +63,8 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             self._signal_handlers.clear()
         for sig in list(self._signal_handlers):
             self.remove_signal_handler(sig)
-        self._close_self_pipe()
+        if self._ssock is not None:
+            self._close_self_pipe()
         self._executor_shutdown_called = True
         executor = self._default_executor
         self._default_executor = None

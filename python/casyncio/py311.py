@@ -5,6 +5,7 @@ import contextvars
 import gc
 import threading
 import warnings
+from asyncio import unix_events
 
 _connect_errors = contextvars.ContextVar('casyncio connect errors')
 
@@ -71,6 +72,10 @@ class Loop(asyncio.SelectorEventLoop):
         else:
             done.set_exception(error)
 
+    if 'is_reading' not in vars(unix_events._UnixReadPipeTransport):  # before 3.11.3
+        def _make_read_pipe_transport(self, pipe, protocol, waiter=None, extra=None):
+            return ReadPipeTransport(self, pipe, protocol, waiter, extra)
+
     # ---- the exception handler runs in the context of the handle or task that the error came from ----
 
     def get_exception_handler(self):
@@ -92,6 +97,12 @@ class Loop(asyncio.SelectorEventLoop):
             self._users_handler(loop, context)
         else:
             where.run(self._users_handler, loop, context)
+
+
+class ReadPipeTransport(unix_events._UnixReadPipeTransport):
+
+    def is_reading(self):
+        return not self._paused and not self._closing
 
 
 def _context_of(subject):

@@ -8,14 +8,16 @@
 
 typedef async__py_loop loop_object;
 
-static PyObject *get_running_loop, *set_running_loop, *get_hooks, *set_hooks, *hook_names;
+static PyObject *events, *name_get_running_loop, *name_set_running_loop;
+static PyObject *get_hooks, *set_hooks, *hook_names;
 static PyObject *set_wakeup_fd, *minus_one;
 static PyObject *name_track, *name_firstiter, *name_finalizer, *name_begin_wakeups;
 
 /* What was there before. */
 struct saved {
-    PyObject *hooks; /* a pair */
-    long wakeup;     /* the descriptor that is the loop's, or -1 */
+    PyObject *set_running_loop; /* asyncio's, which tests replace */
+    PyObject *hooks;            /* a pair */
+    long wakeup;                /* the descriptor that is the loop's, or -1 */
     bool tracks;
 };
 
@@ -42,7 +44,7 @@ static int refuse(loop_object *self)
         PyErr_SetString(PyExc_RuntimeError, "This event loop is already running");
         return -1;
     }
-    PyObject *running = PyObject_CallNoArgs(get_running_loop);
+    PyObject *running = PyObject_CallMethodNoArgs(events, name_get_running_loop);
     if (!running) return -1;
     bool other = running != Py_None;
     Py_DECREF(running);
@@ -85,7 +87,9 @@ static int enter(PyObject *self, struct saved *saved)
     if (!wakeup) return -1;
     saved->wakeup = PyLong_AsLong(wakeup);
     Py_DECREF(wakeup);
-    PyObject *result = PyObject_CallOneArg(set_running_loop, self);
+    saved->set_running_loop = PyObject_GetAttr(events, name_set_running_loop);
+    if (!saved->set_running_loop) return -1;
+    PyObject *result = PyObject_CallOneArg(saved->set_running_loop, self);
     Py_XDECREF(result);
     return result ? 0 : -1;
 }
@@ -95,7 +99,10 @@ static void leave(PyObject *self, struct saved *saved)
     PyObject *error = async__py_error_take(), *none = Py_None;
 
     ((loop_object *)self)->thread = 0;
-    call_firmly(set_running_loop, &none, 1);
+    if (saved->set_running_loop) {
+        call_firmly(saved->set_running_loop, &none, 1);
+        Py_DECREF(saved->set_running_loop);
+    }
     if (saved->wakeup != -1) call_firmly(set_wakeup_fd, &minus_one, 1);
     if (saved->hooks) {
         call_firmly(set_hooks, ((PyTupleObject *)saved->hooks)->ob_item, 2);
@@ -127,6 +134,8 @@ PyMethodDef async__py_run_methods[] = {
 int async__py_add_run(PyObject *module)
 {
     static const struct async__py_name names[] = {
+        {&name_get_running_loop, "_get_running_loop"},
+        {&name_set_running_loop, "_set_running_loop"},
         {&name_track, "_set_coroutine_origin_tracking"},
         {&name_firstiter, "_asyncgen_firstiter_hook"},
         {&name_finalizer, "_asyncgen_finalizer_hook"},
@@ -135,15 +144,13 @@ int async__py_add_run(PyObject *module)
     };
 
     (void)module;
-    get_running_loop = async__py_import("asyncio.events", "_get_running_loop");
-    set_running_loop = async__py_import("asyncio.events", "_set_running_loop");
+    events = PyImport_ImportModule("asyncio.events");
     get_hooks = async__py_import("sys", "get_asyncgen_hooks");
     set_hooks = async__py_import("sys", "set_asyncgen_hooks");
     set_wakeup_fd = async__py_import("signal", "set_wakeup_fd");
     minus_one = PyLong_FromLong(-1);
     hook_names = Py_BuildValue("(ss)", "firstiter", "finalizer");
-    if (!set_wakeup_fd || !minus_one || !get_running_loop || !set_running_loop || !get_hooks ||
-        !set_hooks || !hook_names)
+    if (!set_wakeup_fd || !minus_one || !events || !get_hooks || !set_hooks || !hook_names)
         return -1;
     return async__py_intern(names);
 }

@@ -138,15 +138,14 @@ static void debug_log(struct part *part, const char *format, PyObject *argument)
     if (error) async__py_error_set(error);
 }
 
-static void call_connection_lost_soon(struct part *part, PyObject *exception)
+static int call_connection_lost_soon(struct part *part, PyObject *exception)
 {
     part->lost++;
-    if (!part->loop->engine) return;
     PyObject *method = PyObject_GetAttr(SELF(part), name_call_connection_lost);
-    if (!method || async__py_call_soon(part->loop, method, exception ? exception : Py_None) < 0)
-        async__py_loop_fail(part->loop, "connection_lost could not be scheduled", "transport",
-                            SELF(part), NULL);
+    int code =
+        method ? async__py_call_soon(part->loop, method, exception ? exception : Py_None) : -1;
     Py_XDECREF(method);
+    return code;
 }
 
 static void end_flush(struct part *part)
@@ -154,15 +153,16 @@ static void end_flush(struct part *part)
     if (async_callback_cancel(&part->flusher)) update_hold(part);
 }
 
-static void force_close(struct part *part, PyObject *exception)
+/* 0, or -1 and an exception: the loop is closed, or there is no memory. */
+static int force_close(struct part *part, PyObject *exception)
 {
-    if (part->lost) return;
+    if (part->lost) return 0;
     end_flush(part);
     drop_queue(part);
     part->closing = 1;
     stop_reading(part);
     stop_writing(part);
-    call_connection_lost_soon(part, exception);
+    return call_connection_lost_soon(part, exception);
 }
 
 /* Takes the exception that is set. What the network has done is not worth a report. */
@@ -185,7 +185,8 @@ static void fatal(struct part *part, const char *message)
         async__py_loop_fail(part->loop, message, "transport", SELF(part), "protocol",
                             part->protocol, NULL);
     }
-    force_close(part, exception);
+    if (force_close(part, exception) < 0)
+        async__py_loop_fail(part->loop, message, "transport", SELF(part), NULL);
     Py_DECREF(exception);
 }
 
@@ -268,7 +269,7 @@ static PyObject *transport_close(PyObject *self, PyObject *none)
     stop_reading(part);
     if (part->length == 0) {
         stop_writing(part);
-        call_connection_lost_soon(part, NULL);
+        if (call_connection_lost_soon(part, NULL) < 0) return NULL;
     }
     Py_RETURN_NONE;
 }
@@ -277,13 +278,13 @@ static PyObject *transport_abort(PyObject *self, PyObject *none)
 {
     (void)none;
     flush_now(PART(self));
-    force_close(PART(self), NULL);
+    if (force_close(PART(self), NULL) < 0) return NULL;
     Py_RETURN_NONE;
 }
 
 static PyObject *transport_force_close(PyObject *self, PyObject *exception)
 {
-    force_close(PART(self), exception);
+    if (force_close(PART(self), exception) < 0) return NULL;
     Py_RETURN_NONE;
 }
 
@@ -937,9 +938,10 @@ static PyObject *transport_repr(PyObject *self)
     struct part *part = PART(self);
     const char *state = !part->sock ? " closed" : part->closing ? " closing" : "";
 
-    return PyUnicode_FromFormat("<%s%s fd=%d read=%s write=<%s, bufsize=%zd>>", "SocketTransport",
-                                state, part->fd, part->reader.armed ? "polling" : "idle",
-                                part->writer.armed ? "polling" : "idle", part->size);
+    bool open = part->loop->engine;
+    return PyUnicode_FromFormat("<SocketTransport%s fd=%d read=%s write=<%s, bufsize=%zd>>", state,
+                                part->fd, open && part->reader.armed ? "polling" : "idle",
+                                open && part->writer.armed ? "polling" : "idle", part->size);
 }
 
 static int fill_extra(PyObject *self, PyObject *extra, PyObject *sock)
