@@ -14,10 +14,10 @@ from .server import Server
 
 __all__ = (
     'BoundedSemaphore', 'Condition', 'Event', 'EventLoopPolicy', 'Handle', 'LifoQueue', 'Lock',
-    'Loop', 'PriorityQueue', 'Queue', 'QueueShutDown', 'Runner', 'Semaphore', 'Server', 'StreamReader',
-    'StreamReaderProtocol', 'StreamWriter', 'Timeout', 'TimerHandle', 'install', 'new_event_loop',
-    'open_connection', 'open_unix_connection', 'run', 'start_server', 'start_unix_server',
-    'timeout', 'timeout_at', 'uninstall',
+    'Loop', 'PriorityQueue', 'Queue', 'QueueShutDown', 'Runner', 'Semaphore', 'Server',
+    'StreamReader', 'StreamReaderProtocol', 'StreamWriter', 'Timeout', 'TimerHandle', 'install',
+    'new_event_loop', 'open_connection', 'open_unix_connection', 'run', 'start_server',
+    'start_unix_server', 'timeout', 'timeout_at', 'uninstall',
 )
 
 _T = TypeVar('_T')

@@ -150,6 +150,9 @@ class Loop(_casyncio.Loop, AsyncioLoop):
 
     async def _serve(self, bound, start):
         server = Server(bound, self)
+        for sock in bound._sockets:
+            if sock.family != socket.AF_UNIX:  # what it accepts inherits that
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         if start:
             server._start_serving()
             await asyncio.sleep(0)
@@ -170,6 +173,8 @@ class Loop(_casyncio.Loop, AsyncioLoop):
                 logger.error('Unable to clean up listening UNIX socket %r: %r', path, error)
 
     # ---- connections ----
+
+    _sock_connect_by_name = AsyncioLoop.sock_connect
 
     async def start_tls(self, transport, protocol, sslcontext, *, server_side=False,
                         server_hostname=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None):
@@ -201,10 +206,15 @@ class Loop(_casyncio.Loop, AsyncioLoop):
 
     async def _make_subprocess_transport(self, protocol, args, shell, stdin, stdout, stderr, bufsize,
                                          extra=None, **options):
+        watcher = processes.users_watcher()
         waiter = self.create_future()
         transport = processes.SubprocessTransport(self, protocol, args, shell, stdin, stdout, stderr,
                                                   bufsize, waiter=waiter, extra=extra, **options)
-        processes.watch(self, transport.get_pid(), transport._process_exited)
+        if watcher is None:
+            processes.watch(self, transport.get_pid(), transport._process_exited)
+        else:
+            with watcher:
+                watcher.add_child_handler(transport.get_pid(), self._child_watcher_callback, transport)
         try:
             await waiter
         except (SystemExit, KeyboardInterrupt):

@@ -4,7 +4,9 @@ No handler for SIGCHLD, no thread that waits, nothing that happens at a fork: so
 with whatever else the program does about its children.
 """
 
+import asyncio
 import os
+import sys
 import threading
 from asyncio import unix_events
 from asyncio.log import logger
@@ -15,6 +17,22 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
 
     def __repr__(self):
         return super().__repr__().replace('_UnixSubprocessTransport', 'SubprocessTransport', 1)
+
+
+def users_watcher():
+    """The child watcher that the user has set, if it is not one of those that asyncio sets itself.
+
+    RuntimeError if it is not ready to watch.
+    """
+    if sys.version_info >= (3, 14):
+        return None
+    watcher = getattr(asyncio.get_event_loop_policy(), '_watcher', None)
+    if watcher is None or type(watcher) in (unix_events.ThreadedChildWatcher, unix_events.PidfdChildWatcher):
+        return None
+    if not watcher.is_active():
+        raise RuntimeError('asyncio.get_child_watcher() is not activated, '
+                           'subprocess support is not installed.')
+    return watcher
 
 
 def watch(loop, pid, callback):

@@ -30,6 +30,18 @@ static PyObject *name_is_closing;
 
 /* ---- descriptors ---- */
 
+/* A descriptor as add_reader and the like take it: a number, or an object with fileno(). -1 and ValueError. */
+static int number_of(PyObject *object)
+{
+    int fd = PyObject_AsFileDescriptor(object);
+
+    if (fd < 0 &&
+        (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_ValueError) ||
+         PyErr_ExceptionMatches(PyExc_AttributeError)))
+        PyErr_Format(PyExc_ValueError, "Invalid file object: %R", object);
+    return fd;
+}
+
 static struct async__py_descriptor *find_descriptor(loop_object *self, int fd)
 {
     return fd >= 0 && fd < self->descriptors_length ? self->descriptors[fd] : NULL;
@@ -159,7 +171,7 @@ static PyObject *add_watch(loop_object *self, PyObject *const *args, Py_ssize_t 
     if (async__py_check_count(count, 2, "add_reader(fd, callback, *args)") < 0 ||
         async__py_check_open(self) < 0)
         return NULL;
-    int fd = PyObject_AsFileDescriptor(args[0]);
+    int fd = number_of(args[0]);
     if (fd < 0 || refuse_files(fd) < 0) return NULL;
     PyObject *handle = async__py_handle_new(self, args[1], args + 2, count - 2, NULL);
     if (handle && set_watch(self, fd, direction, handle, NULL) < 0) Py_CLEAR(handle);
@@ -169,7 +181,7 @@ static PyObject *add_watch(loop_object *self, PyObject *const *args, Py_ssize_t 
 static PyObject *end_watch(loop_object *self, PyObject *number, enum direction direction)
 {
     if (!self->engine) Py_RETURN_FALSE;
-    int fd = PyObject_AsFileDescriptor(number);
+    int fd = number_of(number);
     if (fd < 0) return NULL;
     struct async__py_descriptor *descriptor = find_descriptor(self, fd);
     return PyBool_FromLong(descriptor && remove_watch(self, &descriptor->watch[direction]));
@@ -223,18 +235,6 @@ int async__py_check_no_transport(async__py_loop *self, int fd, PyObject *sock)
                      transport);
     Py_DECREF(transport);
     return is_closing == 1 ? 0 : -1;
-}
-
-/* A descriptor as add_reader and the like take it: a number, or an object with fileno(). -1 and ValueError. */
-static int number_of(PyObject *object)
-{
-    int fd = PyObject_AsFileDescriptor(object);
-
-    if (fd < 0 &&
-        (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_ValueError) ||
-         PyErr_ExceptionMatches(PyExc_AttributeError)))
-        PyErr_Format(PyExc_ValueError, "Invalid file object: %R", object);
-    return fd;
 }
 
 static PyObject *loop_ensure_fd_no_transport(PyObject *self, PyObject *object)

@@ -37,9 +37,10 @@ static const struct call *call_of(const coroutine *c)
 static PyTypeObject *socket_type;
 static PyObject *ssl_socket; /* NULL: this Python has no ssl */
 static PyObject *zero;
-static PyObject *name_accept, *name_create_future, *name_done, *name_fileno, *name_gettimeout,
-    *name_recv, *name_recv_into, *name_recvfrom, *name_recvfrom_into, *name_send, *name_sendto,
-    *name_set_exception, *name_set_result, *name_setblocking;
+static PyObject *name_connect, *name_connect_by_name, *name_accept, *name_create_future, *name_done,
+    *name_fileno, *name_gettimeout, *name_recv, *name_recv_into, *name_recvfrom,
+    *name_recvfrom_into, *name_send, *name_sendto, *name_set_exception, *name_set_result,
+    *name_setblocking;
 
 /* ---- the socket ---- */
 
@@ -298,6 +299,28 @@ static int watch(coroutine *c)
                              (PyObject *)c, ready);
 }
 
+/* Begun the first time; then the descriptor is writable, and knows what came of it. */
+static outcome connect_attempt(coroutine *c, PyObject *const *args, PyObject **result)
+{
+    if (c->phase == 0) {
+        c->phase = 1;
+        return by_method(name_connect, args, 2, result);
+    }
+    int error = 0;
+    socklen_t length = sizeof error;
+    if (getsockopt(plain_number_of(args[0]), SOL_SOCKET, SO_ERROR, &error, &length) < 0)
+        error = errno;
+    if (error) {
+        PyObject *text = PyUnicode_FromFormat("Connect call failed %S", args[1]);
+        PyObject *exception = text ? PyObject_CallFunction(PyExc_OSError, "iN", error, text) : NULL;
+        if (exception) PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+        Py_XDECREF(exception);
+        return ASYNC__PY_FAILED;
+    }
+    *result = Py_NewRef(Py_None);
+    return ASYNC__PY_DONE;
+}
+
 /* The future gets the exception that is set; those that end the loop go there, and it waits on. */
 static void fail(coroutine *c)
 {
@@ -451,11 +474,38 @@ CALL(recvfrom_into, recvfrom_into_attempt, false, 2, 3, "sock", "buf", "nbytes")
 CALL(sendall, sendall_attempt, true, 2, 2, "sock", "data")
 CALL(sendto, sendto_attempt, true, 3, 3, "sock", "data", "address")
 CALL(accept, accept_attempt, false, 1, 1, "sock")
+CALL(connect, connect_attempt, true, 2, 2, "sock", "address")
 
-#define METHOD(method, arguments, text)                                                            \
+/* An address that is one already, as those of create_connection are, needs no resolver. */
+static bool is_resolved(PyObject *sock, PyObject *address)
+{
+    struct sockaddr_storage parsed;
+    int family = AF_UNSPEC;
+    socklen_t length = sizeof family;
+
+    if (!async__py_is_plain_socket(sock) ||
+        getsockopt(plain_number_of(sock), SOL_SOCKET, SO_DOMAIN, &family, &length) < 0)
+        return false;
+    return (family != AF_INET && family != AF_INET6) ||
+           async__py_address_parse(family, address, &parsed) > 0;
+}
+
+static PyObject *sock_connect_any(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                  PyObject *names)
+{
+    if (count == 2 && !names && is_resolved(args[0], args[1]))
+        return sock_connect(self, args, count, names);
+    PyObject *asyncios = PyObject_GetAttr(self, name_connect_by_name), *made = NULL;
+    if (asyncios) made = PyObject_Vectorcall(asyncios, args, (size_t)count, names);
+    Py_XDECREF(asyncios);
+    return made;
+}
+
+#define METHOD(method, arguments, text) METHOD_BY(sock_##method, #method, arguments, text)
+#define METHOD_BY(function, method, arguments, text)                                               \
     {                                                                                              \
-        "sock_" #method, (PyCFunction)(void (*)(void))sock_##method,                               \
-            METH_FASTCALL | METH_KEYWORDS, "sock_" #method "($self, " arguments ")\n--\n\n" text   \
+        "sock_" method, (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS,      \
+            "sock_" method "($self, " arguments ")\n--\n\n" text                                   \
     }
 
 PyMethodDef async__py_sock_methods[] = {
@@ -467,6 +517,8 @@ PyMethodDef async__py_sock_methods[] = {
     METHOD(sendall, "sock, data", "Sends all of the data."),
     METHOD(sendto, "sock, data, address", "Sends a datagram; the result is the number of bytes."),
     METHOD(accept, "sock", "Accepts a connection: (socket, address)."),
+    METHOD_BY(sock_connect_any, "connect", "sock, address",
+              "Connects to an address, which is looked up if it is a name."),
     {0},
 };
 
@@ -474,6 +526,8 @@ int async__py_add_sock(PyObject *module)
 {
     static const struct async__py_name names[] = {
         {&name_accept, "accept"},
+        {&name_connect, "connect"},
+        {&name_connect_by_name, "_sock_connect_by_name"},
         {&name_create_future, "create_future"},
         {&name_done, "done"},
         {&name_fileno, "fileno"},

@@ -999,8 +999,6 @@ static int open_transport(PyObject *self, PyObject *sock, PyObject *protocol, Py
     part->context = PyContext_CopyCurrent();
     if (!part->context) return -1;
     part->fd = (int)fd;
-    /* The number may have been another descriptor's, which was closed without a word. */
-    async_forget_fd(part->loop->engine, part->fd);
     if (async__py_set_transport(part->loop, part->fd, self) < 0) return -1;
     part->sock = Py_NewRef(sock);
     if (server && server != Py_None) {
@@ -1009,7 +1007,8 @@ static int open_transport(PyObject *self, PyObject *sock, PyObject *protocol, Py
         Py_DECREF(result);
         part->server = Py_NewRef(server);
     }
-    setsockopt(part->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    /* One that was accepted has it from its listener. */
+    if (!part->server) setsockopt(part->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (schedule(part, protocol, name_connection_made, self) < 0) return -1;
     return schedule(part, self, name_begin, waiter ? waiter : Py_None);
 }
