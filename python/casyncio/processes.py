@@ -4,11 +4,11 @@ No handler for SIGCHLD, no thread that waits, nothing that happens at a fork: so
 with whatever else the program does about its children.
 """
 
-import asyncio
 import os
 import sys
 import threading
-from asyncio import unix_events
+import warnings
+from asyncio import events, unix_events
 from asyncio.log import logger
 
 
@@ -26,8 +26,10 @@ def users_watcher():
     """
     if sys.version_info >= (3, 14):
         return None
-    watcher = getattr(asyncio.get_event_loop_policy(), '_watcher', None)
-    if watcher is None or type(watcher) in (unix_events.ThreadedChildWatcher, unix_events.PidfdChildWatcher):
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)
+        watcher = events.get_child_watcher()
+    if type(watcher) in (unix_events.ThreadedChildWatcher, unix_events.PidfdChildWatcher):
         return None
     if not watcher.is_active():
         raise RuntimeError('asyncio.get_child_watcher() is not activated, '

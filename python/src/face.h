@@ -51,9 +51,8 @@ typedef struct async__py_holder {
 } async__py_holder;
 
 typedef struct async__py_loop {
-    PyObject_HEAD
-    async_loop *engine;   /* NULL once the loop is closed */
-    unsigned long thread; /* that runs it, as threading.get_ident says; 0: none does */
+    PyObject_HEAD async_loop *engine; /* NULL once the loop is closed */
+    unsigned long thread;             /* that runs it, as threading.get_ident says; 0: none does */
     char debug, closed;
     bool other_time; /* time() is not ours any more: a subclass's, or replaced on the instance */
     PyObject *time;  /* what loop.time is: our own, once asked for, or what took its place */
@@ -127,12 +126,12 @@ int64_t async__py_slow_begin(async__py_loop *loop);
 void async__py_slow_end(async__py_loop *loop, int64_t begin, PyObject *object);
 
 /* Methods of the loop that other files have, each array ended by {0}. */
-extern PyMethodDef async__py_schedule_methods[];   /* schedule.c */
+extern PyMethodDef async__py_schedule_methods[]; /* schedule.c */
 extern PyGetSetDef async__py_schedule_getters[];
 extern PyMethodDef async__py_descriptor_methods[]; /* descriptors.c */
-extern PyMethodDef async__py_run_methods[];    /* run.c */
-extern PyMethodDef async__py_accept_methods[]; /* accept.c */
-extern PyMethodDef async__py_sock_methods[];   /* sock.c */
+extern PyMethodDef async__py_run_methods[];        /* run.c */
+extern PyMethodDef async__py_accept_methods[];     /* accept.c */
+extern PyMethodDef async__py_sock_methods[];       /* sock.c */
 
 /* ---- handles (handle.c) ---- */
 
