@@ -14,12 +14,10 @@ import threading
 import warnings
 from asyncio import base_events, constants, format_helpers, trsock
 from asyncio.log import logger
-from asyncio.sslproto import SSLProtocol
 
 from . import _casyncio, processes, selector
+from ._casyncio import SSLProtocol
 from .server import Server
-
-
 
 if sys.version_info < (3, 12):
     from .py311 import Loop as AsyncioLoop

@@ -31,7 +31,9 @@ def users_watcher():
         watcher = events.get_child_watcher()
     if type(watcher) in (unix_events.ThreadedChildWatcher, unix_events.PidfdChildWatcher):
         return None
-    if not watcher.is_active():
+    with watcher as entered:
+        active = entered.is_active()
+    if not active:
         raise RuntimeError('asyncio.get_child_watcher() is not activated, '
                            'subprocess support is not installed.')
     return watcher
