@@ -32,10 +32,9 @@ def users_watcher():
     if type(watcher) in (unix_events.ThreadedChildWatcher, unix_events.PidfdChildWatcher):
         return None
     with watcher as entered:
-        active = entered.is_active()
-    if not active:
-        raise RuntimeError('asyncio.get_child_watcher() is not activated, '
-                           'subprocess support is not installed.')
+        if not entered.is_active():
+            raise RuntimeError('asyncio.get_child_watcher() is not activated, '
+                               'subprocess support is not installed.')
     return watcher
 
 
