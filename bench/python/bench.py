@@ -153,6 +153,8 @@ def table(selected, loops, missing, tools, options):
         times, trouble = measure(row, loops, tools, options)
         for reason in trouble:
             troubles[reason].append(row.name)
+        if not any(times.values()):
+            continue
         results[row.name] = times
         if not line(row, times, others):
             behind.append(row.name)

@@ -96,19 +96,9 @@ class Loop(_casyncio.Loop, AsyncioLoop):
 
     # ---- tasks ----
 
-    def create_task(self, coro, *, name=None, context=None, **options):
-        """Schedule a coroutine: a Task.
-
-        A task factory is given the context, and other options, only if the caller gave them.
-        """
-        self._check_closed()
-        if self._task_factory is None:
-            task = asyncio.Task(coro, loop=self, name=name, context=context, **options)
-            if self._debug and task._source_traceback:
-                del task._source_traceback[-1]
-            return task
-        if context is not None:
-            options['context'] = context
+    def _create_task_by_factory(self, coro, *, name=None, **options):
+        if options.get('context', self) is None:
+            del options['context']
         task = self._task_factory(self, coro, **options)
         if name is not None and hasattr(task, 'set_name'):
             task.set_name(name)
@@ -171,6 +161,32 @@ class Loop(_casyncio.Loop, AsyncioLoop):
                 logger.error('Unable to clean up listening UNIX socket %r: %r', path, error)
 
     # ---- connections ----
+
+    async def create_connection(self, protocol_factory, host=None, port=None, **options):
+        """Connect; the options are asyncio's."""
+        info = None
+        if not options and not self._debug:
+            info = base_events._ipaddr_info(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM, 0)
+        if info is None:
+            return await super().create_connection(protocol_factory, host, port, **options)
+        # An address, and nothing special about it: there is nothing to be looked up or tried in turn.
+        family, kind, proto, _, address = info
+        sock = base_events.socket.socket(family=family, type=kind, proto=proto)
+        try:
+            sock.setblocking(False)
+            await self.sock_connect(sock, address)
+            protocol = protocol_factory()
+            waiter = self.create_future()
+            transport = self._make_socket_transport(sock, protocol, waiter)
+        except BaseException:
+            sock.close()
+            raise
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            raise
+        return transport, protocol
 
     _sock_connect_by_name = AsyncioLoop.sock_connect
 

@@ -54,6 +54,7 @@ typedef struct async__py_loop {
     PyObject_HEAD async_loop *engine; /* NULL once the loop is closed */
     unsigned long thread;             /* that runs it, as threading.get_ident says; 0: none does */
     char debug, closed;
+    PyObject *task_factory; /* or NULL */
     bool other_time; /* time() is not ours any more: a subclass's, or replaced on the instance */
     PyObject *time;  /* what loop.time is: our own, once asked for, or what took its place */
     double slow_callback_duration; /* seconds */
@@ -129,6 +130,7 @@ void async__py_slow_end(async__py_loop *loop, int64_t begin, PyObject *object);
 extern PyMethodDef async__py_schedule_methods[]; /* schedule.c */
 extern PyGetSetDef async__py_schedule_getters[];
 extern PyMethodDef async__py_descriptor_methods[]; /* descriptors.c */
+extern PyMethodDef async__py_task_methods[];       /* tasks.c */
 extern PyMethodDef async__py_run_methods[];        /* run.c */
 extern PyMethodDef async__py_accept_methods[];     /* accept.c */
 extern PyMethodDef async__py_sock_methods[];       /* sock.c */
@@ -201,6 +203,7 @@ int async__py_add_loop(PyObject *module);
 int async__py_add_schedule(PyObject *module);
 int async__py_add_descriptors(PyObject *module);
 int async__py_add_run(PyObject *module);
+int async__py_add_tasks(PyObject *module);
 int async__py_add_transport(PyObject *module);
 int async__py_add_accept(PyObject *module);
 int async__py_add_coroutine(PyObject *module);

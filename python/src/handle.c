@@ -127,37 +127,40 @@ PyObject *async__py_timer_handle_new(async__py_loop *loop, PyObject *when, PyObj
     return self;
 }
 
-/* The slots, in no order. Timers have two more. */
-static int slots_of(struct kind *kind, PyObject *self, PyObject **slots[9])
-{
-    const Py_ssize_t offsets[] = {kind->callback,  kind->args, kind->context,          kind->loop,
-                                  kind->cancelled, kind->repr, kind->source_traceback, kind->when,
-                                  kind->scheduled};
-    int count = kind == &timers ? 9 : 7;
-
-    for (int i = 0; i < count; i++)
-        slots[i] = (PyObject **)((char *)self + offsets[i]);
-    return count;
-}
-
 static int handle_traverse(PyObject *self, visitproc visit, void *arg)
 {
-    PyObject **slots[9];
-    int count = slots_of(kind_of(self), self, slots);
+    struct kind *kind = kind_of(self);
 
-    for (int i = 0; i < count; i++)
-        Py_VISIT(*slots[i]);
+    Py_VISIT(SLOT(self, kind, callback));
+    Py_VISIT(SLOT(self, kind, args));
+    Py_VISIT(SLOT(self, kind, context));
+    Py_VISIT(SLOT(self, kind, loop));
+    Py_VISIT(SLOT(self, kind, source_traceback));
+    Py_VISIT(SLOT(self, kind, repr));
+    Py_VISIT(SLOT(self, kind, cancelled)); /* from outside anything may be put here, and there */
+    if (kind == &timers) {
+        Py_VISIT(SLOT(self, kind, when));
+        Py_VISIT(SLOT(self, kind, scheduled));
+    }
     Py_VISIT(Py_TYPE(self));
     return 0;
 }
 
 static int handle_clear(PyObject *self)
 {
-    PyObject **slots[9];
-    int count = slots_of(kind_of(self), self, slots);
+    struct kind *kind = kind_of(self);
 
-    for (int i = 0; i < count; i++)
-        Py_CLEAR(*slots[i]);
+    Py_CLEAR(SLOT(self, kind, callback));
+    Py_CLEAR(SLOT(self, kind, args));
+    Py_CLEAR(SLOT(self, kind, context));
+    Py_CLEAR(SLOT(self, kind, loop));
+    Py_CLEAR(SLOT(self, kind, source_traceback));
+    Py_CLEAR(SLOT(self, kind, repr));
+    Py_CLEAR(SLOT(self, kind, cancelled));
+    if (kind == &timers) {
+        Py_CLEAR(SLOT(self, kind, when));
+        Py_CLEAR(SLOT(self, kind, scheduled));
+    }
     return 0;
 }
 

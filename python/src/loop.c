@@ -346,6 +346,7 @@ static int loop_traverse(PyObject *object, visitproc visit, void *arg)
             Py_VISIT(each->object);
     Py_VISIT(self->raised);
     Py_VISIT(self->time);
+    Py_VISIT(self->task_factory);
     Py_VISIT(Py_TYPE(self));
     return self->engine ? async_loop_visit(self->engine, visit_callback, &data) : 0;
 }
@@ -357,6 +358,7 @@ static int loop_clear(PyObject *object)
     close_engine(self);
     Py_CLEAR(self->raised);
     Py_CLEAR(self->time);
+    Py_CLEAR(self->task_factory);
     return 0;
 }
 
@@ -437,12 +439,13 @@ static PyMethodDef methods[] = {
 };
 
 /* What other files add to it. */
-static PyMethodDef *const more_methods[] = {async__py_schedule_methods,
-                                            async__py_descriptor_methods, async__py_run_methods,
-                                            async__py_accept_methods, async__py_sock_methods};
+static PyMethodDef *const more_methods[] = {
+    async__py_schedule_methods, async__py_descriptor_methods, async__py_run_methods,
+    async__py_task_methods,     async__py_accept_methods,     async__py_sock_methods};
 
 static PyMemberDef members[] = {
     {"_debug", T_BOOL, offsetof(loop_object, debug), 0, NULL},
+    {"_task_factory", T_OBJECT, offsetof(loop_object, task_factory), 0, NULL},
     {"_closed", T_BOOL, offsetof(loop_object, closed), 0, NULL},
     {"slow_callback_duration", T_DOUBLE, offsetof(loop_object, slow_callback_duration), 0,
      "Seconds: debug mode warns of callbacks that take longer."},

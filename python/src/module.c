@@ -39,13 +39,17 @@ PyTypeObject *async__py_add_type(PyObject *module, PyType_Spec *spec, PyObject *
 /* ---- the module ---- */
 
 static int (*const parts[])(PyObject *) = {
-    async__py_add_handle,        async__py_add_loop,        async__py_add_schedule,
-    async__py_add_descriptors,   async__py_add_run,         async__py_add_transport,
-    async__py_add_accept,        async__py_add_coroutine,   async__py_add_sock,
-    async__py_add_datagram,      async__py_add_mixins,      async__py_add_lock,
-    async__py_add_event,         async__py_add_semaphore,   async__py_add_condition,
-    async__py_add_queue,         async__py_add_timeout,     async__py_add_stream_base,
-    async__py_add_stream_reader, async__py_add_stream_flow, async__py_add_stream_protocol,
+    async__py_add_handle,        async__py_add_loop,
+    async__py_add_schedule,      async__py_add_descriptors,
+    async__py_add_run,           async__py_add_tasks,
+    async__py_add_transport,     async__py_add_accept,
+    async__py_add_coroutine,     async__py_add_sock,
+    async__py_add_datagram,      async__py_add_mixins,
+    async__py_add_lock,          async__py_add_event,
+    async__py_add_semaphore,     async__py_add_condition,
+    async__py_add_queue,         async__py_add_timeout,
+    async__py_add_stream_base,   async__py_add_stream_reader,
+    async__py_add_stream_flow,   async__py_add_stream_protocol,
     async__py_add_stream_writer, async__py_add_tls,
 };
 

@@ -61,7 +61,8 @@ awk -v work="$work" '
     }
     inside && /^```$/ {
         if (inside == "```c") finish()
-        if (inside == "```output") { printf "%s", text > (work "/" n ".expected"); close(work "/" n ".expected") }
+        c_before = inside == "```c" || (inside == "```output" && c_before)
+        if (inside == "```output" && c_before) { printf "%s", text > (work "/" n ".expected"); close(work "/" n ".expected") }
         inside = ""
         next
     }

@@ -153,18 +153,17 @@ class Disconnects(support.LoopCase):
 class Load(support.LoopCase):
     async def client(self, address, requests, **options):
         reader, writer = await asyncio.open_connection(*address, **options)
-        total = 0
-        for number in range(requests):
-            block = bytes([number % 256]) * (1 + number * 37 % 5000)
-            writer.write(len(block).to_bytes(4, "big") + block)
-            await writer.drain()
-            answer = await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
-            self.assertTrue(answer == block)
-            total += len(answer)
-        writer.close()
+        try:
+            for number in range(requests):
+                block = bytes([number % 256]) * (1 + number * 37 % 5000)
+                writer.write(len(block).to_bytes(4, "big") + block)
+                await writer.drain()
+                length = int.from_bytes(await reader.readexactly(4), "big")
+                self.assertTrue(await reader.readexactly(length) == block)
+        finally:
+            writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-        return total
 
     @staticmethod
     async def serve(reader, writer):
