@@ -32,7 +32,8 @@ def users_watcher():
     if type(watcher) in (unix_events.ThreadedChildWatcher, unix_events.PidfdChildWatcher):
         return None
     with watcher as entered:
-        if not entered.is_active():
+        asked = entered if sys.version_info < (3, 12) else watcher  # as asyncio's loop does
+        if not asked.is_active():
             raise RuntimeError('asyncio.get_child_watcher() is not activated, '
                                'subprocess support is not installed.')
     return watcher
