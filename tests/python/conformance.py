@@ -349,6 +349,8 @@ def superfluous_exclusions(modules):
 
 
 def main():
+    # A shell that starts a job in the background has it ignore Ctrl-C, which its children inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     options = parse(sys.argv[1:])
     sys.stdout.reconfigure(line_buffering=True)
     rows = read_exclusions(EXCLUSIONS) if options.loop != "asyncio" else []

@@ -222,6 +222,8 @@ def parse():
 
 
 def main():
+    # A shell that starts a job in the background has it ignore Ctrl-C, which its children inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     options = parse()
     if options.one:
         run_here(options.one, options.timeout)
