@@ -104,6 +104,43 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             task.set_name(name)
         return task
 
+    async def shutdown_default_executor(self, timeout=None):
+        """Wait until the default executor's threads have ended, for at most so many seconds."""
+        self._executor_shutdown_called = True
+        executor = self._default_executor
+        if executor is None:
+            return
+        done = self.create_future()
+        thread = threading.Thread(target=self._do_shutdown, args=(done,))
+        thread.start()
+        try:
+            async with asyncio.timeout(timeout):
+                await done
+        except TimeoutError:
+            warnings.warn('The executor did not finishing joining '
+                          f'its threads within {timeout} seconds.', RuntimeWarning, stacklevel=2)
+            executor.shutdown(wait=False)
+        else:
+            thread.join()
+
+    def _do_shutdown(self, done):
+        error = None
+        try:
+            self._default_executor.shutdown(wait=True)
+        except Exception as exc:
+            error = exc
+        if not self.is_closed():
+            self.call_soon_threadsafe(self._shut_down, done, error)
+
+    @staticmethod
+    def _shut_down(done, error):
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
     # ---- servers ----
 
     async def create_server(self, protocol_factory, host=None, port=None, *, keep_alive=None,

@@ -3,8 +3,6 @@
 import asyncio
 import contextvars
 import gc
-import threading
-import warnings
 from asyncio import unix_events
 
 _connect_errors = contextvars.ContextVar('casyncio connect errors')
@@ -34,43 +32,6 @@ class Loop(asyncio.SelectorEventLoop):
             if errors is not None:
                 errors.append(error)
             raise
-
-    async def shutdown_default_executor(self, timeout=None):
-        """Wait until the default executor's threads have ended, for at most so many seconds."""
-        self._executor_shutdown_called = True
-        executor = self._default_executor
-        if executor is None:
-            return
-        done = self.create_future()
-        thread = threading.Thread(target=self._do_shutdown, args=(done,))
-        thread.start()
-        try:
-            async with asyncio.timeout(timeout):
-                await done
-        except TimeoutError:
-            warnings.warn('The executor did not finishing joining '
-                          f'its threads within {timeout} seconds.', RuntimeWarning, stacklevel=2)
-            executor.shutdown(wait=False)
-        else:
-            thread.join()
-
-    def _do_shutdown(self, done):
-        error = None
-        try:
-            self._default_executor.shutdown(wait=True)
-        except Exception as exc:
-            error = exc
-        if not self.is_closed():
-            self.call_soon_threadsafe(self._shut_down, done, error)
-
-    @staticmethod
-    def _shut_down(done, error):
-        if done.done():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
 
     if 'is_reading' not in vars(unix_events._UnixReadPipeTransport):  # before 3.11.3
         def _make_read_pipe_transport(self, pipe, protocol, waiter=None, extra=None):

@@ -67,7 +67,7 @@ static PyObject *make_transport(const struct listener *listener, PyObject *conn,
 static void close_conn(PyObject *conn)
 {
     PyObject *error = async__py_error_take();
-    PyObject *result = PyObject_CallMethod(conn, "close", NULL);
+    PyObject *result = async__py_call_method(conn, "close", NULL);
     if (!result) PyErr_WriteUnraisable(conn);
     Py_XDECREF(result);
     if (error) async__py_error_set(error);
@@ -93,8 +93,8 @@ static void serve(const struct listener *listener, int fd, const struct sockaddr
     PyObject *transport = NULL;
 
     if (extra && listener->loop->debug) {
-        PyObject *result = PyObject_CallMethod((PyObject *)listener->loop, "_debug_accepted", "OOO",
-                                               listener->server, name, conn);
+        PyObject *result = async__py_call_method((PyObject *)listener->loop, "_debug_accepted",
+                                                 "OOO", listener->server, name, conn);
         if (!result) PyErr_Clear();
         Py_XDECREF(result);
     }
@@ -139,8 +139,8 @@ static PyObject *out_of_resources(const struct listener *listener, int error, Py
     for (Py_ssize_t i = 0; tuple && i < count; i++)
         PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
     if (tuple)
-        result = PyObject_CallMethod((PyObject *)listener->loop, "_accept_later", "OOO", exception,
-                                     listener->sock, tuple);
+        result = async__py_call_method((PyObject *)listener->loop, "_accept_later", "OOO",
+                                       exception, listener->sock, tuple);
     Py_XDECREF(tuple);
     Py_DECREF(exception);
     return result;

@@ -8,12 +8,13 @@
 
 #include <errno.h>
 
-enum { LOG_THRESHOLD = 5, HEADER = 8 };
+enum { HEADER = 8 };
 
 #define PART ASYNC__PY_DATAGRAM
-#define SELF ASYNC__PY_DATAGRAM_SELF
 
-static PyObject *name_pause_writing, *name_resume_writing, *name_send, *name_sendto;
+static PyObject *name_send, *name_sendto;
+
+static const char write_error[] = "Fatal write error on datagram transport";
 
 /* ---- the queue ---- */
 
@@ -23,14 +24,16 @@ static void drop_first(async__py_datagram *part)
 
     part->first = datagram->next;
     if (!part->first) part->last = &part->first;
-    part->size -= PyBytes_GET_SIZE(datagram->data) + HEADER;
+    part->base.size -= PyBytes_GET_SIZE(datagram->data) + HEADER;
     Py_DECREF(datagram->data);
     Py_DECREF(datagram->address);
     PyMem_Free(datagram);
 }
 
-void async__py_datagram_drop_all(async__py_datagram *part)
+void async__py_datagram_drop(async__py_endpoint *base)
 {
+    async__py_datagram *part = async__container(base, async__py_datagram, base);
+
     while (part->first)
         drop_first(part);
 }
@@ -48,55 +51,8 @@ static int enqueue(async__py_datagram *part, PyObject *data, PyObject *address)
     *datagram = (struct async__py_queued){NULL, bytes, Py_NewRef(address)};
     *part->last = datagram;
     part->last = &datagram->next;
-    part->size += PyBytes_GET_SIZE(bytes) + HEADER;
+    part->base.size += PyBytes_GET_SIZE(bytes) + HEADER;
     return 0;
-}
-
-/* ---- flow control ---- */
-
-static void tell_protocol(async__py_datagram *part, PyObject *name, const char *message)
-{
-    PyObject *result = PyObject_CallMethodNoArgs(part->protocol, name);
-
-    if (!result)
-        async__py_loop_fail(part->loop, message, "transport", SELF(part), "protocol",
-                            part->protocol, NULL);
-    Py_XDECREF(result);
-}
-
-static void maybe_pause_protocol(async__py_datagram *part)
-{
-    if (part->size <= part->high || part->protocol_paused) return;
-    part->protocol_paused = true;
-    tell_protocol(part, name_pause_writing, "protocol.pause_writing() failed");
-}
-
-static void maybe_resume_protocol(async__py_datagram *part)
-{
-    if (!part->protocol_paused || part->size > part->low) return;
-    part->protocol_paused = false;
-    tell_protocol(part, name_resume_writing, "protocol.resume_writing() failed");
-}
-
-PyObject *async__py_datagram_size(PyObject *self, PyObject *none)
-{
-    (void)none;
-    return PyLong_FromSsize_t(PART(self)->size);
-}
-
-PyObject *async__py_datagram_limits(PyObject *self, PyObject *none)
-{
-    (void)none;
-    return Py_BuildValue("(nn)", PART(self)->low, PART(self)->high);
-}
-
-PyObject *async__py_datagram_set_limits(PyObject *self, PyObject *args, PyObject *keywords)
-{
-    async__py_datagram *part = PART(self);
-
-    if (async__py_parse_limits(args, keywords, &part->high, &part->low) < 0) return NULL;
-    if (part->protocol) maybe_pause_protocol(part);
-    Py_RETURN_NONE;
 }
 
 /* ---- writing ---- */
@@ -111,7 +67,7 @@ static int sent_or_not(ssize_t sent)
 
 static int send_by_method(async__py_datagram *part, PyObject *data, PyObject *address)
 {
-    PyObject *args[] = {part->sock, data, address};
+    PyObject *args[] = {part->base.sock, data, address};
     PyObject *result = part->has_peer ? PyObject_VectorcallMethod(name_send, args, 2, NULL)
                                       : PyObject_VectorcallMethod(name_sendto, args, 3, NULL);
 
@@ -136,9 +92,9 @@ static int send_one(async__py_datagram *part, PyObject *data, PyObject *address)
     if (!part->has_peer && part->family)
         length = async__py_address_parse(part->family, address, &to);
     if (!part->family || (!part->has_peer && !length)) return send_by_method(part, data, address);
-    if (length && PySys_Audit("socket.sendto", "OO", part->sock, address) < 0) return -1;
+    if (length && PySys_Audit("socket.sendto", "OO", part->base.sock, address) < 0) return -1;
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) return -1;
-    ssize_t sent = sendto(part->fd, view.buf, (size_t)view.len, MSG_DONTWAIT | MSG_NOSIGNAL,
+    ssize_t sent = sendto(part->base.fd, view.buf, (size_t)view.len, MSG_DONTWAIT | MSG_NOSIGNAL,
                           length ? (struct sockaddr *)&to : NULL, length);
     int error = errno;
     PyBuffer_Release(&view);
@@ -158,26 +114,16 @@ static PyObject *choose_address(async__py_datagram *part, PyObject *address)
     return same == 1 ? part->address : NULL;
 }
 
-/* A datagram for a socket that is closed: told of when it is done again and again. */
-static int count_lost(async__py_datagram *part)
-{
-    if (part->lost++ < LOG_THRESHOLD) return 0;
-    PyObject *result = PyObject_CallMethod((PyObject *)part->loop, "_warn_lost_write", NULL);
-    Py_XDECREF(result);
-    return result ? 0 : -1;
-}
-
 static int send_or_queue(async__py_datagram *part, PyObject *data, PyObject *address)
 {
     if (!part->first) {
         int sent = send_one(part, data, address);
-        if (sent < 0)
-            return async__py_datagram_error(part, "Fatal write error on datagram transport");
+        if (sent < 0) return async__py_datagram_error(part, write_error);
         if (sent > 0) return 0;
-        if (async__py_datagram_start(part, &part->writer) < 0) return -1;
+        if (async__py_endpoint_watch(&part->base, &part->base.writer) < 0) return -1;
     }
     if (enqueue(part, data, address) < 0) return -1;
-    maybe_pause_protocol(part);
+    async__py_maybe_pause(&part->base);
     return 0;
 }
 
@@ -210,49 +156,42 @@ PyObject *async__py_datagram_sendto(PyObject *self, PyObject *const *args, Py_ss
     }
     address = choose_address(part, address);
     if (!address) return NULL;
-    bool dropped = !part->sock || (part->lost && address == part->address);
-    if ((dropped ? count_lost(part) : send_or_queue(part, data, address)) < 0) return NULL;
+    bool dropped = !part->base.sock || (part->base.lost && address == part->address);
+    if ((dropped ? async__py_endpoint_count_lost(&part->base)
+                 : send_or_queue(part, data, address)) < 0)
+        return NULL;
     Py_RETURN_NONE;
 }
 
-/* All is out, and it is closing. */
-static void finish(async__py_datagram *part)
+static void send_queued(async__py_endpoint *base)
 {
-    part->lost++;
-    PyObject *result = async__py_datagram_lost(SELF(part), Py_None);
-    Py_XDECREF(result);
-}
+    async__py_datagram *part = async__container(base, async__py_datagram, base);
 
-static void flush(async__py_datagram *part)
-{
     while (part->first) {
         PyObject *data = Py_NewRef(part->first->data), *address = Py_NewRef(part->first->address);
         int sent = send_one(part, data, address);
         if (sent != 0) drop_first(part);
         Py_DECREF(data);
         Py_DECREF(address);
-        if (sent < 0 &&
-            async__py_datagram_error(part, "Fatal write error on datagram transport") < 0)
-            return;
+        if (sent < 0 && async__py_datagram_error(part, write_error) < 0) return;
         if (sent <= 0) break;
     }
-    if (part->lost) return;
-    maybe_resume_protocol(part); /* which may send more */
-    if (part->first || part->lost) return;
-    async__py_datagram_stop(part, &part->writer);
-    if (part->closing) finish(part);
+    if (base->lost) return;
+    async__py_maybe_resume(base); /* which may send more */
+    if (part->first || base->lost) return;
+    async__py_endpoint_unwatch(base, &base->writer);
+    if (base->closing) async__py_endpoint_finish(base);
 }
 
 void async__py_datagram_write_ready(async_callback *callback)
 {
-    async__py_datagram_run(async__container(callback, async__py_datagram, writer.callback), flush);
+    async__py_endpoint_run(async__container(callback, async__py_endpoint, writer.callback),
+                           send_queued);
 }
 
 int async__py_add_datagram_send(void)
 {
     static const struct async__py_name names[] = {
-        {&name_pause_writing, "pause_writing"},
-        {&name_resume_writing, "resume_writing"},
         {&name_send, "send"},
         {&name_sendto, "sendto"},
         {0},

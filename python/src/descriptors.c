@@ -221,6 +221,16 @@ int async__py_set_transport(async__py_loop *self, int fd, PyObject *transport)
     return descriptor || !transport ? 0 : -1;
 }
 
+bool async__py_end_transport(async__py_loop *self, int fd, PyObject *transport)
+{
+    struct async__py_descriptor *descriptor = find_descriptor(self, fd);
+
+    if (!descriptor || !descriptor->transport) return true;
+    if (descriptor->transport != transport) return false;
+    descriptor->transport = NULL;
+    return true;
+}
+
 int async__py_check_no_transport(async__py_loop *self, int fd, PyObject *sock)
 {
     struct async__py_descriptor *descriptor = find_descriptor(self, fd);

@@ -28,6 +28,10 @@ int async__py_intern(const struct async__py_name *names);
 /* A new reference to what `module` has under `name`. */
 PyObject *async__py_import(const char *module, const char *name);
 
+/* PyObject_CallMethod, but for names that are made anew each time: CPython's cache of methods would keep one
+ * string for each call. For what is seldom called; what is often has an interned name of its own. */
+PyObject *async__py_call_method(PyObject *object, const char *name, const char *format, ...);
+
 /* Makes the type and puts it into the module, under the part of its name behind the last dot; `bases`
  * may be NULL, a type or a tuple of them. A new reference. */
 PyTypeObject *async__py_add_type(PyObject *module, PyType_Spec *spec, PyObject *bases);
@@ -50,6 +54,13 @@ typedef struct async__py_holder {
     PyObject *object;
 } async__py_holder;
 
+/* A callback that runs at the latest when the loop stops, or before it is closed. The loop holds the object
+ * until then. */
+typedef struct async__py_due {
+    async_callback callback;
+    async__py_holder holder;
+} async__py_due;
+
 typedef struct async__py_loop {
     PyObject_HEAD async_loop *engine; /* NULL once the loop is closed */
     unsigned long thread;             /* that runs it, as threading.get_ident says; 0: none does */
@@ -63,7 +74,8 @@ typedef struct async__py_loop {
     char *buffer;                  /* all transports receive into it; ASYNC__PY_BUFFER bytes */
     struct async__py_descriptor **descriptors;
     int descriptors_length;
-    async__py_holder holders; /* a ring through this node */
+    async__py_holder holders, dues; /* rings through these nodes */
+    int process;                    /* that made it: in a child of that it only can be closed */
 } async__py_loop;
 
 enum { ASYNC__PY_BUFFER = 256 * 1024 };
@@ -100,9 +112,21 @@ void async__py_handle_failed(async__py_loop *loop, PyObject *handle);
 void async__py_hold(async__py_loop *loop, async__py_holder *holder);
 void async__py_let_go(async__py_holder *holder);
 
+/* Queues the callback, if it is not queued; and takes it out again: says whether it was there. The callback
+ * itself begins with the second, which may let go of the last reference. */
+void async__py_due_soon(async__py_loop *loop, async__py_due *due);
+bool async__py_due_end(async__py_due *due);
+
+/* This process was forked from the one that made the loop. */
+bool async__py_loop_forked(const async__py_loop *loop);
+
 /* Puts a transport into the table of descriptors, or (NULL) takes it out: add_reader and the like refuse the
  * descriptor meanwhile. The table does not own it. -1: an exception is set. */
 int async__py_set_transport(async__py_loop *loop, int fd, PyObject *transport);
+
+/* Takes it out for good. False: another transport has the number, for the descriptor was closed without a
+ * word. */
+bool async__py_end_transport(async__py_loop *loop, int fd, PyObject *transport);
 
 /* 0, or -1 and RuntimeError: another transport that is not closing has the descriptor. */
 int async__py_check_no_transport(async__py_loop *loop, int fd, PyObject *sock);
@@ -204,6 +228,7 @@ int async__py_add_schedule(PyObject *module);
 int async__py_add_descriptors(PyObject *module);
 int async__py_add_run(PyObject *module);
 int async__py_add_tasks(PyObject *module);
+int async__py_add_endpoint(PyObject *module);
 int async__py_add_transport(PyObject *module);
 int async__py_add_accept(PyObject *module);
 int async__py_add_coroutine(PyObject *module);

@@ -19,6 +19,7 @@
 #include <structmember.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef async__py_loop loop_object;
 
@@ -123,7 +124,7 @@ void async__py_handle_failed(async__py_loop *loop, PyObject *handle)
     }
     /* The text is asyncio's, which takes long to make: not worth being made here. */
     PyObject *context =
-        PyObject_CallMethod((PyObject *)loop, "_failed_handle_context", "O", handle);
+        async__py_call_method((PyObject *)loop, "_failed_handle_context", "O", handle);
     report(loop, exception, context);
 }
 
@@ -155,7 +156,7 @@ void async__py_slow_end(async__py_loop *loop, int64_t begin, PyObject *object)
     if (!begin) return;
     double seconds = (double)(monotonic() - begin) / 1e9;
     if (seconds < loop->slow_callback_duration) return;
-    PyObject *result = PyObject_CallMethod((PyObject *)loop, "_warn_slow", "Od", object, seconds);
+    PyObject *result = async__py_call_method((PyObject *)loop, "_warn_slow", "Od", object, seconds);
     if (!result) async__py_loop_fail(loop, "Error while a slow callback was told of", NULL);
     Py_XDECREF(result);
 }
@@ -174,14 +175,19 @@ char *async__py_loop_buffer(async__py_loop *self)
     return self->buffer;
 }
 
+static void link_holder(async__py_holder *ring, async__py_holder *holder)
+{
+    Py_INCREF(holder->object);
+    holder->next = ring;
+    holder->prev = ring->prev;
+    holder->prev->next = holder;
+    ring->prev = holder;
+}
+
 void async__py_hold(async__py_loop *self, async__py_holder *holder)
 {
     if (holder->next || !self->engine) return; /* a closed loop watches nothing */
-    Py_INCREF(holder->object);
-    holder->next = &self->holders;
-    holder->prev = self->holders.prev;
-    holder->prev->next = holder;
-    self->holders.prev = holder;
+    link_holder(&self->holders, holder);
 }
 
 void async__py_let_go(async__py_holder *holder)
@@ -191,6 +197,31 @@ void async__py_let_go(async__py_holder *holder)
     holder->next->prev = holder->prev;
     holder->next = NULL;
     Py_DECREF(holder->object);
+}
+
+void async__py_due_soon(async__py_loop *self, async__py_due *due)
+{
+    if (due->holder.next || !self->engine) return;
+    async_call_soon(self->engine, &due->callback);
+    link_holder(&self->dues, &due->holder);
+}
+
+bool async__py_due_end(async__py_due *due)
+{
+    if (!due->holder.next) return false;
+    async_callback_cancel(&due->callback);
+    async__py_let_go(&due->holder);
+    return true;
+}
+
+bool async__py_loop_forked(const async__py_loop *self) { return self->process != getpid(); }
+
+static void run_dues(loop_object *self)
+{
+    while (self->dues.next != &self->dues) {
+        async__py_due *due = async__container(self->dues.next, async__py_due, holder);
+        due->callback.run(&due->callback);
+    }
 }
 
 /* ---- running ---- */
@@ -211,6 +242,7 @@ PyObject *async__py_loop_run(async__py_loop *self)
     if (async__py_check_open(self) < 0) return NULL;
     Py_INCREF((PyObject *)self);
     int code = PyErr_CheckSignals() < 0 ? 0 : async_loop_run(self->engine);
+    if (code == 0 && !PyErr_Occurred()) run_dues(self);
     PyObject *raised = self->raised;
     self->raised = NULL;
     Py_DECREF((PyObject *)self);
@@ -277,6 +309,8 @@ static void close_engine(loop_object *self)
     async_callback *callback;
     if (!engine) return;
 
+    while (self->dues.next != &self->dues)
+        async__py_due_end(async__container(self->dues.next, async__py_due, holder));
     async__py_close_descriptors(self);
     while ((callback = async_loop_take(engine))) {
         PyObject *handle = async__py_handle_of(callback);
@@ -294,6 +328,7 @@ static PyObject *loop_close(PyObject *object, PyObject *none)
     loop_object *self = (loop_object *)object;
 
     (void)none;
+    if (self->engine && !async__py_loop_forked(self)) run_dues(self);
     self->closed = 1;
     close_engine(self);
     if (!self->other_time) Py_CLEAR(self->time); /* it refers to the loop */
@@ -308,6 +343,8 @@ static PyObject *loop_new(PyTypeObject *type, PyObject *args, PyObject *keywords
     loop_object *self = (loop_object *)type->tp_alloc(type, 0);
     if (!self) return NULL;
     self->holders.next = self->holders.prev = &self->holders;
+    self->dues.next = self->dues.prev = &self->dues;
+    self->process = getpid();
     self->slow_callback_duration = 0.1;
     self->other_time = async__py_replaces_time(type);
     self->engine = async_loop_new(&options);
@@ -341,8 +378,9 @@ static int loop_traverse(PyObject *object, visitproc visit, void *arg)
 
     int code = async__py_visit_descriptors(self, visit, arg);
     if (code) return code;
-    if (self->holders.next)
-        for (async__py_holder *each = self->holders.next; each != &self->holders; each = each->next)
+    async__py_holder *rings[] = {&self->holders, &self->dues};
+    for (int i = 0; i < 2 && rings[i]->next; i++)
+        for (async__py_holder *each = rings[i]->next; each != rings[i]; each = each->next)
             Py_VISIT(each->object);
     Py_VISIT(self->raised);
     Py_VISIT(self->time);

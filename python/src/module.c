@@ -27,6 +27,24 @@ PyObject *async__py_import(const char *module, const char *name)
     return found;
 }
 
+PyObject *async__py_call_method(PyObject *object, const char *name, const char *format, ...)
+{
+    PyObject *interned = PyUnicode_InternFromString(name);
+    PyObject *method = interned ? PyObject_GetAttr(object, interned) : NULL, *result = NULL;
+    Py_XDECREF(interned);
+    if (!method) return NULL;
+    char in_brackets[16];
+    snprintf(in_brackets, sizeof in_brackets, "(%s)", format ? format : "");
+    va_list values;
+    va_start(values, format);
+    PyObject *args = Py_VaBuildValue(in_brackets, values);
+    va_end(values);
+    if (args) result = PyObject_Call(method, args, NULL);
+    Py_XDECREF(args);
+    Py_DECREF(method);
+    return result;
+}
+
 PyTypeObject *async__py_add_type(PyObject *module, PyType_Spec *spec, PyObject *bases)
 {
     PyObject *type = PyType_FromModuleAndSpec(module, spec, bases);
@@ -39,18 +57,31 @@ PyTypeObject *async__py_add_type(PyObject *module, PyType_Spec *spec, PyObject *
 /* ---- the module ---- */
 
 static int (*const parts[])(PyObject *) = {
-    async__py_add_handle,        async__py_add_loop,
-    async__py_add_schedule,      async__py_add_descriptors,
-    async__py_add_run,           async__py_add_tasks,
-    async__py_add_transport,     async__py_add_accept,
-    async__py_add_coroutine,     async__py_add_sock,
-    async__py_add_datagram,      async__py_add_mixins,
-    async__py_add_lock,          async__py_add_event,
-    async__py_add_semaphore,     async__py_add_condition,
-    async__py_add_queue,         async__py_add_timeout,
-    async__py_add_stream_base,   async__py_add_stream_reader,
-    async__py_add_stream_flow,   async__py_add_stream_protocol,
-    async__py_add_stream_writer, async__py_add_tls,
+    async__py_add_handle,
+    async__py_add_loop,
+    async__py_add_schedule,
+    async__py_add_descriptors,
+    async__py_add_run,
+    async__py_add_tasks,
+    async__py_add_endpoint,
+    async__py_add_transport,
+    async__py_add_accept,
+    async__py_add_coroutine,
+    async__py_add_sock,
+    async__py_add_datagram,
+    async__py_add_mixins,
+    async__py_add_lock,
+    async__py_add_event,
+    async__py_add_semaphore,
+    async__py_add_condition,
+    async__py_add_queue,
+    async__py_add_timeout,
+    async__py_add_stream_base,
+    async__py_add_stream_reader,
+    async__py_add_stream_flow,
+    async__py_add_stream_protocol,
+    async__py_add_stream_writer,
+    async__py_add_tls,
 };
 
 static PyObject *the_module;

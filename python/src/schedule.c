@@ -16,10 +16,10 @@ static PyObject *name_context, *name_time, *thread_get_ident;
 static int check_call(loop_object *self, PyObject *callback, const char *method, bool any_thread)
 {
     PyObject *result =
-        PyObject_CallMethod((PyObject *)self, "_check_callback", "Os", callback, method);
+        async__py_call_method((PyObject *)self, "_check_callback", "Os", callback, method);
     Py_XDECREF(result);
     if (result && !any_thread) {
-        result = PyObject_CallMethod((PyObject *)self, "_check_thread", NULL);
+        result = async__py_call_method((PyObject *)self, "_check_thread", NULL);
         Py_XDECREF(result);
     }
     return result ? 0 : -1;

@@ -234,7 +234,7 @@ static outcome keep_rest(coroutine *c, PyObject *const *args, Py_ssize_t sent)
 {
     PyObject *view = c->phase ? Py_NewRef(args[1]) : PyMemoryView_FromObject(args[1]);
 
-    if (view && !c->phase) Py_SETREF(view, PyObject_CallMethod(view, "cast", "s", "B"));
+    if (view && !c->phase) Py_SETREF(view, async__py_call_method(view, "cast", "s", "B"));
     PyObject *rest = view ? Py_BuildValue("(OOn)", args[0], view, sent) : NULL;
     Py_XDECREF(view);
     if (!rest) return ASYNC__PY_FAILED;

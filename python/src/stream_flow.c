@@ -58,7 +58,7 @@ static PyObject *set_paused(flow *self, bool paused, const char *message)
     int debug = async__py_ask_bool(self->loop, name_get_debug);
     if (debug < 0) return NULL;
     if (debug == 0) Py_RETURN_NONE;
-    return PyObject_CallMethod(logger, "debug", "sO", message, self);
+    return async__py_call_method(logger, "debug", "sO", message, self);
 }
 
 /* Ends the waits of all who wait in drain(). */

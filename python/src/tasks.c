@@ -31,7 +31,7 @@ static PyObject *call(PyObject *module, PyObject *class_name, PyObject *loop, Py
     }
     PyObject *class = PyObject_GetAttr(module, class_name), *all_names = with_loop(names),
              *made = NULL;
-    memcpy(all, args, (size_t)given * sizeof *all);
+    if (given) memcpy(all, args, (size_t)given * sizeof *all);
     all[given] = loop;
     if (class && all_names) made = PyObject_Vectorcall(class, all, (size_t)count, all_names);
     Py_XDECREF(class);

@@ -313,7 +313,7 @@ static PyObject *timeout_repr(PyObject *self)
     if (timeout->state != ENTERED) return PyUnicode_FromFormat("<Timeout [%s]>", state);
     PyObject *when = timeout->when == Py_None
                          ? Py_NewRef(Py_None)
-                         : PyObject_CallMethod(timeout->when, "__round__", "i", 3);
+                         : async__py_call_method(timeout->when, "__round__", "i", 3);
     PyObject *repr = when ? PyUnicode_FromFormat("<Timeout [%s] when=%S>", state, when) : NULL;
     Py_XDECREF(when);
     return repr;

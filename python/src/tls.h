@@ -154,7 +154,7 @@ int async__py_tls_read(async__py_tls *self);
 /* The exception that is set means "later": it is set no more. */
 bool async__py_tls_again(void);
 
-/* Reads all that there is and drops it. */
+/* Reads all that there is and drops it: 1 if there was any data, 0, or -1. */
 int async__py_tls_discard(async__py_tls *self);
 
 /* The application's data. */

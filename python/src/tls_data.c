@@ -304,14 +304,17 @@ int async__py_tls_discard(async__py_tls *self)
 {
     enum outcome outcome;
     Py_ssize_t count;
+    bool any = false;
     PyObject *error;
 
-    do
+    do {
         outcome = fill(self, self->memory, ASYNC__PY_TLS_MEMORY, &count, &error);
-    while (outcome == READ_FULL);
+        any = any || count > 0;
+    } while (outcome == READ_FULL);
     if (error) return end_reading(0, error);
     if (outcome == READ_END) self->end = true;
-    return self->ssl_read_paused ? async__py_tls_control_reading(self) : 0;
+    if (self->ssl_read_paused && async__py_tls_control_reading(self) < 0) return -1;
+    return any;
 }
 
 int async__py_tls_readable(async__py_tls *self)
@@ -349,7 +352,10 @@ static int ignore(async__py_tls *self) { return 0; }
 static int discard_and_shut(async__py_tls *self)
 {
     /* unwrap() would take data for an error. */
-    if (async__py_tls_discard(self) < 0) return async__py_tls_shut_failed(self);
+    int any = async__py_tls_discard(self);
+    if (any < 0) return async__py_tls_shut_failed(self);
+    /* Who talks on after our close_notify is not waited for: he could do so until the time-out. */
+    if (any) self->eof = true;
     return self->state == ASYNC__PY_TLS_SHUTDOWN ? async__py_tls_shut(self) : 0;
 }
 

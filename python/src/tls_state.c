@@ -324,9 +324,9 @@ int async__py_tls_app_eof(async__py_tls *self)
     int keep_open = result ? PyObject_IsTrue(result) : -1;
     Py_XDECREF(result);
     if (keep_open > 0) {
-        result = PyObject_CallMethod(async__py_tls_classes.logger, "warning", "s",
-                                     "returning true from eof_received() has no effect "
-                                     "when using ssl");
+        result = async__py_call_method(async__py_tls_classes.logger, "warning", "s",
+                                       "returning true from eof_received() has no effect "
+                                       "when using ssl");
         Py_XDECREF(result);
         if (!result) keep_open = -1;
     }

@@ -118,7 +118,7 @@ static PyObject *py_write(PyObject *self, PyObject *data)
 /* As one piece: fewer records, and one packet. */
 static PyObject *writelines(PyObject *self, PyObject *pieces)
 {
-    PyObject *data = PyObject_CallMethod(no_bytes, "join", "O", pieces), *result;
+    PyObject *data = async__py_call_method(no_bytes, "join", "O", pieces), *result;
 
     if (!data) return NULL;
     result = PyBytes_GET_SIZE(data) > 0 ? do_write(self, data) : Py_NewRef(Py_None);

@@ -1,9 +1,9 @@
 """What the tests of the Python face share.
 
-Every test file is a program: `PYTHONPATH=<build> python tests/python/test_x.py`. The loop under test
-is casyncio's; with CASYNCIO_TEST_LOOP=stock it is the interpreter's own, which shows whether a test
-asks for what asyncio really does. What the standard loop cannot do is marked where it is asked for:
-`stock_since(3, 13)` (its older versions cannot), `stock_cannot` (none can).
+Every test file is a program: `PYTHONPATH=<build> python tests/python/test_x.py`. The loop under
+test is casyncio's; with CASYNCIO_TEST_LOOP=stock it is the interpreter's own, which shows whether a
+test asks for what asyncio really does. What the standard loop cannot do is marked where it is asked
+for: `stock_since(3, 13)` (its older versions cannot), `stock_cannot` (none can).
 """
 
 import asyncio
@@ -266,6 +266,80 @@ def client_context():
 
 
 
+class TlsPeer:
+    """The other side of a connection: TLS by hand over a plain socket, so that it can misbehave."""
+
+    def __init__(self, loop, sock, context, server_side=False, hostname=None):
+        self.loop = loop
+        self.sock = sock
+        self.sock.setblocking(False)
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side, hostname)
+
+    async def flush(self):
+        if self.outgoing.pending:
+            await self.loop.sock_sendall(self.sock, self.outgoing.read())
+
+    async def drive(self, call, *arguments):
+        while True:
+            try:
+                result = call(*arguments)
+                await self.flush()
+                return result
+            except ssl.SSLWantReadError:
+                await self.flush()
+                data = await self.loop.sock_recv(self.sock, 65536)
+                if not data:
+                    raise EOFError("the connection was closed") from None
+                self.incoming.write(data)
+
+    async def handshake(self):
+        await self.drive(self.tls.do_handshake)
+
+    async def send(self, data):
+        await self.drive(self.tls.write, data)
+
+    async def receive(self):
+        return await self.drive(self.tls.read, 65536)
+
+    def leave(self):
+        """End the TCP connection without a word of TLS, and read what the other side still says."""
+
+        async def read():
+            with self.sock:
+                while await self.loop.sock_recv(self.sock, 65536):
+                    pass
+
+        self.sock.shutdown(socket.SHUT_WR)
+        self.leaving = self.loop.create_task(read())
+
+    async def close_notify(self):
+        """Say that nothing more comes, and do not wait for the answer."""
+        try:
+            self.tls.unwrap()
+        except ssl.SSLWantReadError:
+            pass
+        await self.flush()
+
+
+@needs_openssl
+class TlsCase(LoopCase):
+    async def connected(self, factory=Recorder, version=None):
+        """A protocol behind TLS on our side, and a TlsPeer: (protocol, peer)."""
+        ours, theirs = socket.socketpair()
+        self.addCleanup(theirs.close)
+        context = client_context()
+        if version:
+            context.maximum_version = version
+        peer = TlsPeer(self.loop, theirs, context, hostname="localhost")
+        handshake = self.loop.create_task(peer.handshake())
+        transport, protocol = await self.loop.connect_accepted_socket(
+            factory, ours, ssl=server_context()
+        )
+        await handshake
+        return protocol, peer
+
+
 Result = collections.namedtuple("Result", "code out err")
 
 PRELUDE = """\
@@ -287,13 +361,13 @@ def program(source, *options, timeout=60, **environment):
     return Result(process.returncode, out, err)
 
 
-def start_program(source, *options, **environment):
+def start_program(source, *options, stderr=subprocess.PIPE, **environment):
     prelude = PRELUDE.format(here=HERE)
     return subprocess.Popen(
         [sys.executable, *options, "-c", prelude + textwrap.dedent(source)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         env={**os.environ, **environment},
     )
@@ -306,6 +380,7 @@ def open_descriptors():
 def main():
     """What a test file ends with. A test that hangs is ended, with the stacks of its threads."""
     faulthandler.enable()
-    faulthandler.dump_traceback_later(float(os.environ.get("CASYNCIO_TEST_TIMEOUT", 240)), exit=True)
+    seconds = float(os.environ.get("CASYNCIO_TEST_TIMEOUT", 240))
+    faulthandler.dump_traceback_later(seconds, exit=True)
     result = unittest.main(exit=False).result
     sys.exit(not result.wasSuccessful())  # 0 although all were skipped

@@ -75,7 +75,7 @@ class Descriptors(support.LoopCase):
             server.close()
             self.run_async(asyncio.sleep(1.1))
 
-    @support.stock_since(3, 12)
+    @support.stock_since(3, 13)
     def test_everything_else_says_so(self):
         with self.no_more_descriptors():
             for call in (

@@ -1,4 +1,4 @@
-"""create_connection and its kin: happy eyeballs, which uvloop does not have, and all the options."""
+"""create_connection and its kin: happy eyeballs, which uvloop does not have, and every option."""
 
 import asyncio
 import os

@@ -74,7 +74,9 @@ class SockSendfile(SendfileCase):
     @asynchronous
     async def test_what_is_no_file_of_the_system_falls_back(self):
         file = io.BytesIO(self.contents)
-        count, data = await self.received(lambda sock: self.loop.sock_sendfile(sock, file, 10, 99999))
+        count, data = await self.received(
+            lambda sock: self.loop.sock_sendfile(sock, file, 10, 99999)
+        )
         self.assertEqual((count, data), (99999, self.contents[10:100009]))
         self.assertEqual(file.tell(), 100009)
 

@@ -5,6 +5,7 @@ import asyncio
 import os
 import socket
 import struct
+import sys
 
 import support
 from support import asynchronous
@@ -381,11 +382,18 @@ class Unix(support.Directory, ServerCase):
     @support.stock_since(3, 13)
     @asynchronous
     async def test_cleanup_socket(self):
-        server = await self.unix_server()
+        server = await self.unix_server(cleanup_socket=True)
         self.assertTrue(os.path.exists(self.path("socket")))
         server.close()
         await server.wait_closed()
         self.assertFalse(os.path.exists(self.path("socket")))
+
+    @asynchronous
+    async def test_by_default_it_is_as_in_this_version_of_asyncio(self):
+        server = await self.unix_server()
+        server.close()
+        await server.wait_closed()
+        self.assertEqual(os.path.exists(self.path("socket")), sys.version_info < (3, 13))
 
     @support.stock_since(3, 13)
     @asynchronous
@@ -411,8 +419,8 @@ class Unix(support.Directory, ServerCase):
     @support.stock_since(3, 13)
     @asynchronous
     async def test_what_another_put_there_is_left_alone(self):
-        first = await self.unix_server()
-        second = await self.unix_server()
+        first = await self.unix_server(cleanup_socket=True)
+        second = await self.unix_server(cleanup_socket=True)
         first.close()
         await first.wait_closed()
         self.assertTrue(os.path.exists(self.path("socket")))
@@ -423,7 +431,7 @@ class Unix(support.Directory, ServerCase):
     @support.stock_since(3, 13)
     @asynchronous
     async def test_socket_that_is_gone_already(self):
-        server = await self.unix_server()
+        server = await self.unix_server(cleanup_socket=True)
         os.unlink(self.path("socket"))
         server.close()
         await server.wait_closed()

@@ -450,7 +450,7 @@ class Executors(support.LoopCase):
         self.run_async(main())
         self.assertEqual(set(thread.name for thread in threading.enumerate()), names)
 
-    @support.stock_since(3, 12)
+    @support.stock_since(3, 12, 2)
     def test_shutdown_with_a_timeout(self):
         done = threading.Event()
         self.addCleanup(done.set)

@@ -1,4 +1,4 @@
-"""Debug mode: slow callbacks by their own name, threads, coroutines, tracebacks, what is unclosed."""
+"""Debug mode: slow callbacks by name, threads, coroutines, tracebacks, what is left unclosed."""
 
 import asyncio
 import contextlib
@@ -297,10 +297,13 @@ class Unclosed(support.LoopCase):
             reader, _ = await self.loop.connect_read_pipe(asyncio.Protocol, read_end)
             writer, _ = await self.loop.connect_write_pipe(asyncio.BaseProtocol, write_end)
             reader.pause_reading()
+            return reader, writer
 
         with self.assert_warns("unclosed transport", 2):
-            self.run_async(connect())
+            # Kept until then: the end of the one would be the hang-up of the other.
+            pair = self.run_async(connect())
             self.loop.close()
+            del pair
 
     @support.stock_since(3, 12)
     def test_process(self):

@@ -12,6 +12,7 @@ import socket
 import sys
 import tracemalloc
 import unittest
+import warnings
 import weakref
 
 import support
@@ -272,6 +273,10 @@ class Leaks(support.LoopCase):
             self.run_async(scenario(self.loop))
         self.turns(5)
         gc.collect()
+        # The cache of attributes keeps the names that were made up at run time, as reprlib's are.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            sys._clear_type_cache()
 
     def check(self, scenario):
         self.repeat(scenario)
