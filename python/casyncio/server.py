@@ -1,7 +1,8 @@
 """asyncio.Server as the newest Python has it, on every Python."""
 
 from asyncio import base_events
-import weakref
+
+from . import _casyncio
 
 
 class Server(base_events.Server):
@@ -15,26 +16,21 @@ class Server(base_events.Server):
         """`bound`: a server that asyncio has made, with its sockets, and not started."""
         super().__init__(loop, bound._sockets, bound._protocol_factory, bound._ssl_context,
                          bound._backlog, bound._ssl_handshake_timeout, bound._ssl_shutdown_timeout)
-        # Weak, so that a transport that is abandoned is still found to be.
-        self._clients = weakref.WeakSet()
-        self._nameless = 0
+        self._clients = _casyncio.Clients()  # our transports come and go there by themselves
+        self._others = 0
         self._waiters = []
 
+    # For transports of others: they are waited for, but not closed.
+
     def _attach(self, transport=None):
-        if transport is None:  # asyncio before 3.13 does not say which
-            self._nameless += 1
-        else:
-            self._clients.add(transport)
+        self._others += 1
 
     def _detach(self, transport=None):
-        if transport is None:
-            self._nameless -= 1
-        else:
-            self._clients.discard(transport)
+        self._others -= 1
         self._wake_if_over()
 
     def _wake_if_over(self):
-        over = self._sockets is None and not self._clients and not self._nameless
+        over = self._sockets is None and not self._clients and not self._others
         if over and self._waiters is not None:
             waiters, self._waiters = self._waiters, None
             for waiter in waiters:

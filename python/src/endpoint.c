@@ -21,9 +21,9 @@ typedef async__py_endpoint endpoint;
 #define ENDPOINT ASYNC__PY_ENDPOINT
 #define SELF ASYNC__PY_ENDPOINT_SELF
 
-static PyObject *name_attach, *name_begin, *name_call_connection_lost, *name_close,
-    *name_connection_lost, *name_connection_made, *name_detach, *name_extra, *name_fileno,
-    *name_pause_writing, *name_resume_writing;
+static PyObject *name_wake_if_over, *name_attach, *name_begin, *name_call_connection_lost,
+    *name_close, *name_connection_lost, *name_connection_made, *name_detach, *name_extra,
+    *name_fileno, *name_pause_writing, *name_resume_writing;
 
 /* ---- watching ---- */
 
@@ -153,6 +153,17 @@ static void tell_the_end(PyObject *object, PyObject *name, PyObject *argument)
     Py_DECREF(object);
 }
 
+/* Takes the reference to the server. */
+static void detach(endpoint *self, PyObject *server)
+{
+    if (!self->client.clients)
+        tell_the_end(server, name_detach, SELF(self));
+    else if (async__py_client_detach(&self->client))
+        tell_the_end(server, name_wake_if_over, NULL);
+    else
+        Py_DECREF(server);
+}
+
 void async__py_endpoint_release(endpoint *self)
 {
     PyObject *sock = self->sock, *server = self->server;
@@ -162,7 +173,7 @@ void async__py_endpoint_release(endpoint *self)
     if (async__py_end_transport(self->loop, self->fd, SELF(self)) && self->loop->engine)
         async_forget_fd(self->loop->engine, self->fd);
     tell_the_end(sock, name_close, NULL);
-    if (server) tell_the_end(server, name_detach, SELF(self));
+    if (server) detach(self, server);
 }
 
 PyObject *async__py_endpoint_lost(PyObject *object, PyObject *exception)
@@ -250,8 +261,9 @@ void async__py_endpoint_discard(PyObject *object)
     self->closing = 1;
     self->lost = 1;
     Py_CLEAR(self->sock);
-    if (self->server) tell_the_end(self->server, name_detach, object);
+    PyObject *server = self->server;
     self->server = NULL;
+    if (server) detach(self, server);
     Py_DECREF(object);
     if (error) async__py_error_set(error);
 }
@@ -302,9 +314,13 @@ static PyObject *method_handle(endpoint *self, PyObject *object, PyObject *name,
 static int attach(PyObject *object, PyObject *server)
 {
     if (!server || server == Py_None) return 0;
-    PyObject *result = PyObject_CallMethodOneArg(server, name_attach, object);
-    if (!result) return -1;
-    Py_DECREF(result);
+    int attached = async__py_client_attach(&ENDPOINT(object)->client, object, server);
+    if (attached < 0) return -1;
+    if (!attached) {
+        PyObject *result = PyObject_CallMethodOneArg(server, name_attach, object);
+        if (!result) return -1;
+        Py_DECREF(result);
+    }
     ENDPOINT(object)->server = Py_NewRef(server);
     return 0;
 }
@@ -331,6 +347,7 @@ int async__py_add_endpoint_names(void)
 {
     static const struct async__py_name names[] = {
         {&name_attach, "_attach"},
+        {&name_wake_if_over, "_wake_if_over"},
         {&name_begin, "_begin"},
         {&name_call_connection_lost, "_call_connection_lost"},
         {&name_close, "close"},

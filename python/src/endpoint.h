@@ -18,6 +18,17 @@ struct async__py_kind {
     void (*drop)(async__py_endpoint *endpoint); /* empties the queue, and frees it */
 };
 
+/* A server's connection, in the ring of its server's (clients.c). */
+typedef struct async__py_client {
+    struct async__py_client *next, *prev;
+    PyObject *transport; /* not owned */
+    PyObject *clients;   /* the ring's owner; NULL: in none */
+} async__py_client;
+
+/* 1; 0 if the server is not one of ours; -1 and an exception. The second says whether it was the last. */
+int async__py_client_attach(async__py_client *client, PyObject *transport, PyObject *server);
+bool async__py_client_detach(async__py_client *client);
+
 /* Behind the slots of asyncio's _FlowControlMixin; each transport has more behind it. */
 struct async__py_endpoint {
     async_watch reader, writer;
@@ -27,6 +38,7 @@ struct async__py_endpoint {
     PyObject *sock; /* NULL once closed */
     PyObject *protocol, *context;
     PyObject *server; /* that learns of the end; may be NULL */
+    async__py_client client;
     PyObject *dict, *weakrefs;
     Py_ssize_t size, high, low; /* bytes that wait; and when the protocol is told */
     int fd;

@@ -230,6 +230,7 @@ int async__py_add_run(PyObject *module);
 int async__py_add_tasks(PyObject *module);
 int async__py_add_endpoint(PyObject *module);
 int async__py_add_transport(PyObject *module);
+int async__py_add_clients(PyObject *module);
 int async__py_add_accept(PyObject *module);
 int async__py_add_coroutine(PyObject *module);
 int async__py_add_sock(PyObject *module);

@@ -65,6 +65,7 @@ static int (*const parts[])(PyObject *) = {
     async__py_add_tasks,
     async__py_add_endpoint,
     async__py_add_transport,
+    async__py_add_clients,
     async__py_add_accept,
     async__py_add_coroutine,
     async__py_add_sock,

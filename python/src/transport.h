@@ -24,6 +24,7 @@ typedef struct async__py_transport {
     struct async__py_piece *queue; /* room for `capacity`, `length` from `first` on are used */
     Py_ssize_t first, length, capacity;
     int (*feed)(PyObject *protocol, const char *data, Py_ssize_t length); /* NULL: data_received */
+    Py_ssize_t expected; /* of the next read, by the length of the last */
     char buffered, eof;
     char together;        /* writes go out together */
     unsigned char writes; /* since the last read: 0, 1, 2 for more */

@@ -3,11 +3,15 @@
  * One recv a readiness, into the loop's buffer, and then a bytes object exactly as long as what
  * came. A buffer of 256 KiB a read, as asyncio makes it, costs more than everything else of a read.
  * Two protocols of ours, streams and TLS, take it out of the loop's buffer themselves. A
- * BufferedProtocol's own buffer is received into directly. */
+ * BufferedProtocol's own buffer is received into directly.
+ *
+ * Large reads are not copied: when the last one was large, a bytes object of its length comes first,
+ * and the loop's buffer takes what is more than that. */
 #include "transport.h"
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 typedef async__py_transport transport;
 
@@ -55,7 +59,43 @@ static void told(transport *self, PyObject *result, const char *message)
         async__py_endpoint_fatal(&self->base, message);
 }
 
-static void read_data(async__py_endpoint *base)
+enum { LARGE = 16 * 1024 };
+
+/* What was received, as bytes; NULL: *count (and errno) tell, or there is no memory. */
+static PyObject *receive_large(transport *self, char *buffer, ssize_t *count)
+{
+    Py_ssize_t expected = self->expected;
+    PyObject *data = PyBytes_FromStringAndSize(NULL, expected);
+    struct iovec pieces[] = {{data ? PyBytes_AS_STRING(data) : NULL, (size_t)expected},
+                             {buffer, (size_t)(ASYNC__PY_BUFFER - expected)}};
+    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = 2};
+    *count = 1;
+    if (!data) return NULL;
+    *count = recvmsg(self->base.fd, &message, 0);
+    if (*count <= 0) {
+        Py_DECREF(data);
+        return NULL;
+    }
+    if (*count < expected) {
+        _PyBytes_Resize(&data, *count);
+    } else if (*count > expected) {
+        PyObject *whole = PyBytes_FromStringAndSize(NULL, *count);
+        if (whole) {
+            memcpy(PyBytes_AS_STRING(whole), PyBytes_AS_STRING(data), (size_t)expected);
+            memcpy(PyBytes_AS_STRING(whole) + expected, buffer, (size_t)(*count - expected));
+        }
+        Py_SETREF(data, whole);
+    }
+    return data;
+}
+
+static PyObject *receive_small(transport *self, char *buffer, ssize_t *count)
+{
+    *count = recv(self->base.fd, buffer, ASYNC__PY_BUFFER, 0);
+    return *count > 0 ? PyBytes_FromStringAndSize(buffer, *count) : NULL;
+}
+
+static void read_and_feed(async__py_endpoint *base)
 {
     transport *self = async__container(base, transport, base);
     char *buffer = async__py_loop_buffer(base->loop);
@@ -64,16 +104,28 @@ static void read_data(async__py_endpoint *base)
         return;
     }
     ssize_t count = recv(base->fd, buffer, ASYNC__PY_BUFFER, 0);
+    if (count <= 0)
+        received(self, count, errno);
+    else if (self->feed(base->protocol, buffer, count) < 0)
+        async__py_endpoint_fatal(base, "Fatal error: protocol.data_received() call failed.");
+}
+
+static void read_data(async__py_endpoint *base)
+{
+    transport *self = async__container(base, transport, base);
+    char *buffer = async__py_loop_buffer(base->loop);
+    if (!buffer) {
+        async__py_endpoint_fatal(base, read_error);
+        return;
+    }
+    ssize_t count;
+    PyObject *data = self->expected >= LARGE ? receive_large(self, buffer, &count)
+                                             : receive_small(self, buffer, &count);
     if (count <= 0) {
         received(self, count, errno);
         return;
     }
-    if (self->feed) {
-        if (self->feed(base->protocol, buffer, count) < 0)
-            async__py_endpoint_fatal(base, "Fatal error: protocol.data_received() call failed.");
-        return;
-    }
-    PyObject *data = PyBytes_FromStringAndSize(buffer, count);
+    self->expected = count;
     if (!data) {
         async__py_endpoint_fatal(base, read_error);
         return;
@@ -127,7 +179,9 @@ void async__py_transport_read_ready(async_callback *callback)
     transport *self = async__container(callback, transport, base.reader.callback);
 
     self->writes = 0;
-    async__py_endpoint_run(&self->base, self->buffered ? read_into : read_data);
+    async__py_endpoint_run(&self->base, self->buffered ? read_into
+                                        : self->feed   ? read_and_feed
+                                                       : read_data);
 }
 
 /* ---- protocols that take what was received out of the loop's buffer ---- */
