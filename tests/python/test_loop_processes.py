@@ -121,14 +121,15 @@ class Exec(ProcessCase):
         transport, protocol = await self.spawn(
             "sh",
             "-c",
-            f"pwd; echo $NAME; echo through >&{writing}; ps -o sid= $$ >/dev/null 2>&1; true",
+            f"pwd; echo $NAME; echo through >&{writing}; cut -d' ' -f6 /proc/$$/stat",
             cwd="/",
             env={**os.environ, "NAME": "value"},
             pass_fds=(writing,),
             start_new_session=True,
         )
         await protocol.lost
-        self.assertEqual(protocol.data[1], b"/\nvalue\n")
+        session = b"%d" % transport.get_pid()
+        self.assertEqual(protocol.data[1], b"/\nvalue\n" + session + b"\n")
         os.close(writing)
         self.assertEqual(os.read(reading, 100), b"through\n")
         os.close(reading)

@@ -484,7 +484,8 @@ class Many(unittest.TestCase):
         make(10_000)
         gc.collect()
         self.assertEqual(support.open_descriptors(), descriptors)
-        self.assertLess(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, 20_000)
+        if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # which keeps what is freed for a while
+            self.assertLess(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, 20_000)
 
     def test_idle_connections(self):
         """10,000 connections, both ends in this process; each still works at the end."""
