@@ -27,8 +27,7 @@ typedef struct async_loop_options {
     const char *backend; /* "epoll", "io_uring", "auto"; NULL: $CASYNCIO_BACKEND, else "epoll" */
     size_t stack_size;   /* bytes of address space of a task's stack, with its guard; 0: 256 KiB */
     unsigned executor_threads; /* the most of run_in_executor; 0: processors + 4, at most 32 */
-    bool
-        turns; /* async_loop_stop ends the turn: what this turn has made ready waits for another run */
+    bool turns; /* async_loop_stop ends the turn: what that has made ready waits for another run */
 } async_loop_options;
 
 /* A new loop, to be closed with async_loop_close; it runs callbacks, but no tasks: those need
@@ -51,14 +50,14 @@ ASYNC_API int async_loop_close(async_loop *loop);
  * asyncio: loop.run_forever */
 ASYNC_API int async_loop_run(async_loop *loop);
 
-/* Lets what is ready now run, and then ends async_loop_run. Of a loop with `turns`: lets what was ready
- * after the last look at descriptors and timers, or after the turn before, run; if the loop does not run,
- * the next async_loop_run looks once, without waiting, and runs one turn.
- * asyncio: loop.stop */
+/* Lets what is ready now run, and then ends async_loop_run. Of a loop with `turns`: lets what was
+ * ready after the last look at descriptors and timers, or after the turn before, run; if the loop
+ * does not run, the next async_loop_run looks once, without waiting, and runs one turn. asyncio:
+ * loop.stop */
 ASYNC_API void async_loop_stop(async_loop *loop);
 
-/* Ends async_loop_run as soon as the callback that runs now, or the hook of a poll, returns. What is ready
- * waits for another run. */
+/* Ends async_loop_run as soon as the callback that runs now, or the hook of a poll, returns. What
+ * is ready waits for another run. */
 ASYNC_API void async_loop_interrupt(async_loop *loop);
 
 ASYNC_API bool async_loop_is_running(const async_loop *loop);
@@ -75,8 +74,9 @@ ASYNC_API async_loop *async_current_loop(void);
  * nothing else to wait for waits for that, and does not end with -EDEADLK. */
 ASYNC_API void async_loop_share(async_loop *loop);
 
-/* For languages with a lock of their own: `before` is called right before each system call that waits
- * for events, `after` right after it, not around those that only look. NULL: none (the default). */
+/* For languages with a lock of their own: `before` is called right before each system call that
+ * waits for events, `after` right after it, not around those that only look. NULL: none (the
+ * default). */
 typedef struct async_poll_hooks {
     void (*before)(void *data);
     void (*after)(void *data);
@@ -138,13 +138,14 @@ ASYNC_API bool async_timer_cancel(async_loop *loop, async_timer *timer);
 /* ---- what waits to run, for owners who count or free it ---- */
 
 /* Calls `visit` for each callback of the ready queue, and that of each timer that is set, until one
- * returns another number than 0, which it returns. They must not be changed meanwhile. Among them are
- * callbacks of the loop's own: known by their `run`. */
+ * returns another number than 0, which it returns. They must not be changed meanwhile. Among them
+ * are callbacks of the loop's own: known by their `run`. */
 ASYNC_API int async_loop_visit(const async_loop *loop,
                                int (*visit)(async_callback *callback, void *data), void *data);
 
-/* Takes one callback out of the ready queue (what other threads have queued comes first), or unsets a
- * timer, so that it will not run; NULL when there is none left. For a loop that is about to be closed. */
+/* Takes one callback out of the ready queue (what other threads have queued comes first), or unsets
+ * a timer, so that it will not run; NULL when there is none left. For a loop that is about to be
+ * closed. */
 ASYNC_API async_callback *async_loop_take(async_loop *loop);
 
 /* ---- descriptors ---- */
@@ -163,10 +164,9 @@ typedef struct async_watch {
  * regular file is always ready: its callback is queued once for each call. -EBADF for what is no
  * descriptor; -ENOMEM; -ENOSPC (fs.epoll.max_user_watches). An error or a hang-up makes both
  * directions ready. A descriptor that has been watched must be closed with async_close (sockets.h),
- * or async_forget_fd told of it before it is closed: the loop's interest outlives the watch. Not so for
- * a `foreign` watch: it ends with the watch, at the price of two system calls for each; of one for each
- * event, if it is `once` as well.
- * asyncio: loop.add_reader, loop.add_writer */
+ * or async_forget_fd told of it before it is closed: the loop's interest outlives the watch. Not so
+ * for a `foreign` watch: it ends with the watch, at the price of two system calls for each; of one
+ * for each event, if it is `once` as well. asyncio: loop.add_reader, loop.add_writer */
 ASYNC_API int async_add_reader(async_loop *loop, int fd, async_watch *watch);
 ASYNC_API int async_add_writer(async_loop *loop, int fd, async_watch *watch);
 

@@ -3,13 +3,13 @@
     import casyncio
     casyncio.run(main())
 
-runs an asyncio program; nothing else in it changes. `casyncio.new_event_loop` is for what takes a loop
-factory, `casyncio.install()` for what makes its loop itself.
+runs an asyncio program; nothing else in it changes. `casyncio.new_event_loop` is for what takes a
+loop factory, `casyncio.install()` for what makes its loop itself.
 """
 
 from ._casyncio import (
-    BoundedSemaphore, Condition, Event, Handle, LifoQueue, Lock, PriorityQueue, Queue, QueueShutDown,
-    Semaphore, Timeout, TimerHandle, timeout, timeout_at,
+    BoundedSemaphore, Condition, Event, Handle, LifoQueue, Lock, PriorityQueue, Queue,
+    QueueShutDown, Semaphore, Timeout, TimerHandle, timeout, timeout_at,
 )
 from .loop import Loop
 from .runners import EventLoopPolicy, Runner, install, new_event_loop, run, uninstall
@@ -20,9 +20,9 @@ from .streams import (
 )
 
 __all__ = (
-    'BoundedSemaphore', 'Condition', 'Event', 'EventLoopPolicy', 'Handle', 'LifoQueue', 'Lock', 'Loop',
-    'PriorityQueue', 'Queue', 'QueueShutDown', 'Runner', 'Semaphore', 'Server', 'StreamReader',
-    'StreamReaderProtocol', 'StreamWriter', 'TimerHandle', 'Timeout', 'install', 'new_event_loop',
-    'open_connection', 'open_unix_connection', 'run', 'start_server', 'start_unix_server', 'timeout',
-    'timeout_at', 'uninstall',
+    'BoundedSemaphore', 'Condition', 'Event', 'EventLoopPolicy', 'Handle', 'LifoQueue', 'Lock',
+    'Loop', 'PriorityQueue', 'Queue', 'QueueShutDown', 'Runner', 'Semaphore', 'Server',
+    'StreamReader', 'StreamReaderProtocol', 'StreamWriter', 'TimerHandle', 'Timeout', 'install',
+    'new_event_loop', 'open_connection', 'open_unix_connection', 'run', 'start_server',
+    'start_unix_server', 'timeout', 'timeout_at', 'uninstall',
 )

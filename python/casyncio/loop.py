@@ -1,7 +1,8 @@
 """The loop: what is hot is in C (_casyncio.Loop), what is cold is asyncio's own.
 
-The order of the bases is the rule: what the C type has is found first. It knows nothing of a selector, so
-none is made; whatever asyncio's loop does with one, it does through _add_reader and the like, which are C's.
+The order of the bases is the rule: what the C type has is found first. It knows nothing of a
+selector, so none is made; whatever asyncio's loop does with one, it does through _add_reader and
+the like, which are C's.
 """
 
 import asyncio
@@ -71,10 +72,10 @@ class Loop(_casyncio.Loop, AsyncioLoop):
         if executor is not None:
             executor.shutdown(wait=False)
 
-    # ---- signals: Python's own handlers run in the interpreter; its wake-up descriptor tells the loop ----
+    # ---- signals: Python's own, whose wake-up descriptor tells the loop ----
 
     def _begin_wakeups(self):
-        """A signal that comes right before the loop waits must end the wait, handler of ours or not.
+        """A signal right before the loop waits must end the wait, handler of ours or not.
 
         Whoever has a wake-up descriptor of his own keeps it.
         """
@@ -146,7 +147,8 @@ class Loop(_casyncio.Loop, AsyncioLoop):
     async def create_server(self, protocol_factory, host=None, port=None, *, keep_alive=None,
                             start_serving=True, **options):
         """Create a TCP server; the options are asyncio's."""
-        bound = await super().create_server(protocol_factory, host, port, start_serving=False, **options)
+        bound = await super().create_server(protocol_factory, host, port, start_serving=False,
+                                            **options)
         if not bound._sockets:  # before 3.12 that was no error
             raise OSError(f'could not bind on any address of {host!r}')
         if keep_alive:
@@ -162,7 +164,8 @@ class Loop(_casyncio.Loop, AsyncioLoop):
         """Create a Unix server; cleanup_socket: its path goes when it is closed."""
         if sys.version_info >= (3, 13):
             options['cleanup_socket'] = False  # it is done here, for every version
-        bound = await super().create_unix_server(protocol_factory, path, start_serving=False, **options)
+        bound = await super().create_unix_server(protocol_factory, path, start_serving=False,
+                                                 **options)
         if cleanup_socket:
             for sock in bound._sockets:
                 path = sock.getsockname()
@@ -206,7 +209,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             info = base_events._ipaddr_info(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM, 0)
         if info is None:
             return await super().create_connection(protocol_factory, host, port, **options)
-        # An address, and nothing special about it: there is nothing to be looked up or tried in turn.
+        # An address, and nothing special about it: nothing to look up, or to try in turn.
         family, kind, proto, _, address = info
         sock = base_events.socket.socket(family=family, type=kind, proto=proto)
         try:
@@ -228,8 +231,9 @@ class Loop(_casyncio.Loop, AsyncioLoop):
     _sock_connect_by_name = AsyncioLoop.sock_connect
 
     async def start_tls(self, transport, protocol, sslcontext, *, server_side=False,
-                        server_hostname=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None):
-        """Upgrade a connection to TLS; returns the transport that the protocol is to use from now on."""
+                        server_hostname=None, ssl_handshake_timeout=None,
+                        ssl_shutdown_timeout=None):
+        """Upgrade a connection to TLS; returns the transport to use from now on."""
         if not isinstance(sslcontext, ssl.SSLContext):
             raise TypeError('sslcontext is expected to be an instance of ssl.SSLContext, '
                             f'got {sslcontext!r}')
@@ -255,17 +259,19 @@ class Loop(_casyncio.Loop, AsyncioLoop):
 
     # ---- transports ----
 
-    async def _make_subprocess_transport(self, protocol, args, shell, stdin, stdout, stderr, bufsize,
-                                         extra=None, **options):
+    async def _make_subprocess_transport(self, protocol, args, shell, stdin, stdout, stderr,
+                                         bufsize, extra=None, **options):
         watcher = processes.users_watcher()
         waiter = self.create_future()
-        transport = processes.SubprocessTransport(self, protocol, args, shell, stdin, stdout, stderr,
-                                                  bufsize, waiter=waiter, extra=extra, **options)
+        transport = processes.SubprocessTransport(
+            self, protocol, args, shell, stdin, stdout, stderr, bufsize,
+            waiter=waiter, extra=extra, **options)
         if watcher is None:
             processes.watch(self, transport.get_pid(), transport._process_exited)
         else:
             with watcher:
-                watcher.add_child_handler(transport.get_pid(), self._child_watcher_callback, transport)
+                watcher.add_child_handler(transport.get_pid(), self._child_watcher_callback,
+                                          transport)
         try:
             await waiter
         except (SystemExit, KeyboardInterrupt):

@@ -1,7 +1,7 @@
 """Child processes: asyncio's transports for them, and a pidfd that says when one has ended.
 
-No handler for SIGCHLD, no thread that waits, nothing that happens at a fork: so it works in any thread, and
-with whatever else the program does about its children.
+No handler for SIGCHLD, no thread that waits, nothing that happens at a fork: so it works in any
+thread, and with whatever else the program does about its children.
 """
 
 import os
@@ -71,5 +71,6 @@ def _reap(pid):
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except ChildProcessError:
         # Somebody else has waited for it, and knows.
-        logger.warning('child process pid %d exit status already read: will report returncode 255', pid)
+        logger.warning('child process pid %d exit status already read: will report returncode 255',
+                       pid)
         return 255

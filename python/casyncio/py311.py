@@ -37,7 +37,7 @@ class Loop(asyncio.SelectorEventLoop):
         def _make_read_pipe_transport(self, pipe, protocol, waiter=None, extra=None):
             return ReadPipeTransport(self, pipe, protocol, waiter, extra)
 
-    # ---- the exception handler runs in the context of the handle or task that the error came from ----
+    # ---- the exception handler runs in the context that the error came from ----
 
     def get_exception_handler(self):
         """The exception handler, or None."""

@@ -6,7 +6,7 @@ from .loop import Loop
 
 
 def new_event_loop():
-    """A new loop of casyncio's: for uvicorn's --loop, asyncio.Runner(loop_factory=...) and the like."""
+    """A new loop of casyncio's: for whatever takes a loop factory."""
     return Loop()
 
 
@@ -33,10 +33,10 @@ class EventLoopPolicy(asyncio.DefaultEventLoopPolicy):
 
 
 def install(*, accelerate=False):
-    """Makes casyncio's the loop of asyncio.run, asyncio.new_event_loop and the like, in this process.
+    """Makes casyncio's the loop of asyncio.run and the like, in this process.
 
-    With accelerate=True, asyncio's queues, locks, time-outs and streams become casyncio's, too: do that
-    before other modules take them from asyncio by name.
+    With accelerate=True, asyncio's queues, locks, time-outs and streams become casyncio's, too: do
+    that before other modules take them from asyncio by name.
     """
     asyncio.set_event_loop_policy(EventLoopPolicy())
     if accelerate:

@@ -1,8 +1,9 @@
 /* accept.c - what a server does when connections wait: loop._accept_connection.
  *
- * asyncio makes a task for each connection that it accepts, to wait until connection_made has been called.
- * Here nothing waits for that: the protocol is made, in a context of its own, and the transport goes its
- * way. A connection costs one system call before its transport knows of it: accept4. */
+ * asyncio makes a task for each connection that it accepts, to wait until connection_made has been
+ * called. Here nothing waits for that: the protocol is made, in a context of its own, and the
+ * transport goes its way. A connection costs one system call before its transport knows of it:
+ * accept4. */
 #include "transport.h"
 
 #include <arpa/inet.h>
@@ -73,7 +74,8 @@ static void close_conn(PyObject *conn)
     if (error) async__py_error_set(error);
 }
 
-/* As in asyncio, only debug mode tells of a protocol factory that fails: a peer could fill the log. */
+/* As in asyncio, only debug mode tells of a protocol factory that fails: a peer could fill the log.
+ * */
 static void failed(const struct listener *listener, PyObject *protocol)
 {
     if (!listener->loop->debug && !PyErr_ExceptionMatches(PyExc_SystemExit) &&
@@ -127,8 +129,8 @@ static int serve_in_context(const struct listener *listener, int fd,
     return code;
 }
 
-/* Out of descriptors or memory. The connection stays in the backlog, and the descriptor ready: the server
- * looks away for a second. */
+/* Out of descriptors or memory. The connection stays in the backlog, and the descriptor ready: the
+ * server looks away for a second. */
 static PyObject *out_of_resources(const struct listener *listener, int error, PyObject *const *args,
                                   Py_ssize_t count)
 {
@@ -146,8 +148,8 @@ static PyObject *out_of_resources(const struct listener *listener, int error, Py
     return result;
 }
 
-/* loop._accept_connection(protocol_factory, sock, sslcontext, server, backlog, ssl_handshake_timeout,
- * ssl_shutdown_timeout) */
+/* loop._accept_connection(protocol_factory, sock, sslcontext, server, backlog,
+ * ssl_handshake_timeout, ssl_shutdown_timeout) */
 static PyObject *accept_connection(PyObject *loop, PyObject *const *args, Py_ssize_t count)
 {
     struct listener listener = {.loop = (async__py_loop *)loop};

@@ -1,8 +1,8 @@
 /* clients.c - the connections of a server: what server._clients is.
  *
- * A ring through the transports, which leave it as they are released. It owns none of them, so that one that
- * is abandoned is still found to be; asyncio has a weak set for that, which takes longer than the rest of
- * what a server does for a connection. */
+ * A ring through the transports, which leave it as they are released. It owns none of them, so that
+ * one that is abandoned is still found to be; asyncio has a weak set for that, which takes longer
+ * than the rest of what a server does for a connection. */
 #include "endpoint.h"
 
 typedef struct {

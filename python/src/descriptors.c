@@ -1,7 +1,9 @@
-/* descriptors.c - what the loop knows of descriptors: who watches them, and which transport has them.
+/* descriptors.c - what the loop knows of descriptors: who watches them, and which transport has
+ * them.
  *
- * add_reader and add_writer are for descriptors of the user's own, who may close them without a word; so
- * their watches are foreign ones (casyncio/loop.h). A transport's descriptor is refused to them. */
+ * add_reader and add_writer are for descriptors of the user's own, who may close them without a
+ * word; so their watches are foreign ones (casyncio/loop.h). A transport's descriptor is refused to
+ * them. */
 #include "face.h"
 
 #include <errno.h>
@@ -30,7 +32,8 @@ static PyObject *name_is_closing;
 
 /* ---- descriptors ---- */
 
-/* A descriptor as add_reader and the like take it: a number, or an object with fileno(). -1 and ValueError. */
+/* A descriptor as add_reader and the like take it: a number, or an object with fileno(). -1 and
+ * ValueError. */
 static int number_of(PyObject *object)
 {
     int fd = PyObject_AsFileDescriptor(object);
@@ -119,8 +122,9 @@ static int refuse_files(int fd)
     return -1;
 }
 
-/* The user's own descriptor, so he may close it without a word to us. A watch that is there already belongs
- * to another descriptor, perhaps, that had the number: it is replaced. Takes a reference to the object. */
+/* The user's own descriptor, so he may close it without a word to us. A watch that is there already
+ * belongs to another descriptor, perhaps, that had the number: it is replaced. Takes a reference to
+ * the object. */
 static int set_watch(loop_object *self, int fd, enum direction direction, PyObject *object,
                      void (*ready)(PyObject *owner))
 {

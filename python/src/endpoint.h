@@ -25,7 +25,8 @@ typedef struct async__py_client {
     PyObject *clients;   /* the ring's owner; NULL: in none */
 } async__py_client;
 
-/* 1; 0 if the server is not one of ours; -1 and an exception. The second says whether it was the last. */
+/* 1; 0 if the server is not one of ours; -1 and an exception. The second says whether it was the
+ * last. */
 int async__py_client_attach(async__py_client *client, PyObject *transport, PyObject *server);
 bool async__py_client_detach(async__py_client *client);
 

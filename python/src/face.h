@@ -1,9 +1,9 @@
 /* face.h - the Python face from the inside: what its files have in common.
  *
- * The extension module casyncio._casyncio is a client of <casyncio/loop.h>, as any C program is. Each
- * file here is one concept with its types, and has one function that adds them to the module
- * (module.c has the list). What the files share of Python's objects is kept in static variables: the
- * module refuses to be imported into a second interpreter. */
+ * The extension module casyncio._casyncio is a client of <casyncio/loop.h>, as any C program is.
+ * Each file here is one concept with its types, and has one function that adds them to the module
+ * (module.c has the list). What the files share of Python's objects is kept in static variables:
+ * the module refuses to be imported into a second interpreter. */
 #ifndef CASYNCIO_PYTHON_FACE_H
 #define CASYNCIO_PYTHON_FACE_H
 
@@ -28,12 +28,13 @@ int async__py_intern(const struct async__py_name *names);
 /* A new reference to what `module` has under `name`. */
 PyObject *async__py_import(const char *module, const char *name);
 
-/* PyObject_CallMethod, but for names that are made anew each time: CPython's cache of methods would keep one
- * string for each call. For what is seldom called; what is often has an interned name of its own. */
+/* PyObject_CallMethod, but for names that are made anew each time: CPython's cache of methods would
+ * keep one string for each call. For what is seldom called; what is often has an interned name of
+ * its own. */
 PyObject *async__py_call_method(PyObject *object, const char *name, const char *format, ...);
 
-/* Makes the type and puts it into the module, under the part of its name behind the last dot; `bases`
- * may be NULL, a type or a tuple of them. A new reference. */
+/* Makes the type and puts it into the module, under the part of its name behind the last dot;
+ * `bases` may be NULL, a type or a tuple of them. A new reference. */
 PyTypeObject *async__py_add_type(PyObject *module, PyType_Spec *spec, PyObject *bases);
 
 /* The exception that is set, taken away; and given back (which takes the reference). */
@@ -54,8 +55,8 @@ typedef struct async__py_holder {
     PyObject *object;
 } async__py_holder;
 
-/* A callback that runs at the latest when the loop stops, or before it is closed. The loop holds the object
- * until then. */
+/* A callback that runs at the latest when the loop stops, or before it is closed. The loop holds
+ * the object until then. */
 typedef struct async__py_due {
     async_callback callback;
     async__py_holder holder;
@@ -101,8 +102,8 @@ bool async__py_replaces_time(PyTypeObject *type);
 int async__py_check_open(async__py_loop *loop);
 
 /* Takes the exception that is set: SystemExit and KeyboardInterrupt end run_forever, others go to
- * loop.call_exception_handler, with `message` and what else is given: pairs of a key and a borrowed object,
- * ended by NULL. Objects that are NULL are left out. */
+ * loop.call_exception_handler, with `message` and what else is given: pairs of a key and a borrowed
+ * object, ended by NULL. Objects that are NULL are left out. */
 void async__py_loop_fail(async__py_loop *loop, const char *message, ...);
 
 /* The same for an exception that has ended a callback: it is told which. */
@@ -112,28 +113,28 @@ void async__py_handle_failed(async__py_loop *loop, PyObject *handle);
 void async__py_hold(async__py_loop *loop, async__py_holder *holder);
 void async__py_let_go(async__py_holder *holder);
 
-/* Queues the callback, if it is not queued; and takes it out again: says whether it was there. The callback
- * itself begins with the second, which may let go of the last reference. */
+/* Queues the callback, if it is not queued; and takes it out again: says whether it was there. The
+ * callback itself begins with the second, which may let go of the last reference. */
 void async__py_due_soon(async__py_loop *loop, async__py_due *due);
 bool async__py_due_end(async__py_due *due);
 
 /* This process was forked from the one that made the loop. */
 bool async__py_loop_forked(const async__py_loop *loop);
 
-/* Puts a transport into the table of descriptors, or (NULL) takes it out: add_reader and the like refuse the
- * descriptor meanwhile. The table does not own it. -1: an exception is set. */
+/* Puts a transport into the table of descriptors, or (NULL) takes it out: add_reader and the like
+ * refuse the descriptor meanwhile. The table does not own it. -1: an exception is set. */
 int async__py_set_transport(async__py_loop *loop, int fd, PyObject *transport);
 
-/* Takes it out for good. False: another transport has the number, for the descriptor was closed without a
- * word. */
+/* Takes it out for good. False: another transport has the number, for the descriptor was closed
+ * without a word. */
 bool async__py_end_transport(async__py_loop *loop, int fd, PyObject *transport);
 
 /* 0, or -1 and RuntimeError: another transport that is not closing has the descriptor. */
 int async__py_check_no_transport(async__py_loop *loop, int fd, PyObject *sock);
 
-/* Has `ready` called with the owner, once, when the user's descriptor can be read from, or written to. The
- * loop holds the owner until then. It takes the place of what waited there before, as in add_reader; -1: an
- * exception is set. The second ends the wait, if it is still this owner's. */
+/* Has `ready` called with the owner, once, when the user's descriptor can be read from, or written
+ * to. The loop holds the owner until then. It takes the place of what waited there before, as in
+ * add_reader; -1: an exception is set. The second ends the wait, if it is still this owner's. */
 int async__py_wait_fd(async__py_loop *loop, int fd, bool writing, PyObject *owner,
                       void (*ready)(PyObject *owner));
 void async__py_wait_end(async__py_loop *loop, int fd, bool writing, PyObject *owner);
@@ -146,7 +147,8 @@ void async__py_free_descriptors(async__py_loop *loop);
 /* The loop's receive buffer, made when it is first asked for; NULL: MemoryError is set. */
 char *async__py_loop_buffer(async__py_loop *loop);
 
-/* For a callback that is not a handle: in debug mode says how long it took, if that was too long. */
+/* For a callback that is not a handle: in debug mode says how long it took, if that was too long.
+ * */
 int64_t async__py_slow_begin(async__py_loop *loop);
 void async__py_slow_end(async__py_loop *loop, int64_t begin, PyObject *object);
 
@@ -187,8 +189,9 @@ int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argu
 
 /* ---- streams (stream_protocol.c) ---- */
 
-/* The object is a StreamReaderProtocol of ours, and nobody has replaced its methods: a transport may
- * feed it with the function below, without making a bytes object, instead of data_received(). */
+/* The object is a StreamReaderProtocol of ours, and nobody has replaced its methods: a transport
+ * may feed it with the function below, without making a bytes object, instead of data_received().
+ * */
 bool async__py_is_stream_protocol(PyObject *protocol);
 
 /* data_received(): 0, or -1 and an exception is set. */
@@ -196,16 +199,17 @@ int async__py_stream_feed(PyObject *protocol, const char *data, Py_ssize_t lengt
 
 /* ---- TLS (tls.c) ---- */
 
-/* For a transport: the protocol is an SSLProtocol, so instead of get_buffer and buffer_updated, what was
- * received can be given to it directly. It is copied at once, so `data` may be the loop's buffer. The
- * caller holds a reference to the protocol. 0, or -1 and an exception, as buffer_updated raises it. */
+/* For a transport: the protocol is an SSLProtocol, so instead of get_buffer and buffer_updated,
+ * what was received can be given to it directly. It is copied at once, so `data` may be the loop's
+ * buffer. The caller holds a reference to the protocol. 0, or -1 and an exception, as
+ * buffer_updated raises it. */
 bool async__py_is_tls(PyObject *protocol);
 int async__py_tls_feed(PyObject *protocol, const char *data, size_t length);
 
 /* ---- sockets (sock.c) ---- */
 
-/* A socket.socket, of no other class, whose methods are what they always were: what they do can be done by
- * the system call itself. */
+/* A socket.socket, of no other class, whose methods are what they always were: what they do can be
+ * done by the system call itself. */
 bool async__py_is_plain_socket(PyObject *sock);
 
 /* ---- addresses of sockets (address.c) ---- */
@@ -216,8 +220,8 @@ bool async__py_address_known(int family);
 /* The address as the socket module would give it: None when there is none. */
 PyObject *async__py_address_new(const struct sockaddr_storage *address, socklen_t length);
 
-/* The other direction, for an address that needs no resolver: its length, or 0 (no exception is set): let
- * the socket do it. */
+/* The other direction, for an address that needs no resolver: its length, or 0 (no exception is
+ * set): let the socket do it. */
 socklen_t async__py_address_parse(int family, PyObject *address, struct sockaddr_storage *result);
 
 /* ---- the parts, in the order in which they are added ---- */

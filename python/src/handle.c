@@ -1,13 +1,14 @@
-/* handle.c - what call_soon and call_later return: one object with the engine's callback or timer in it.
+/* handle.c - what call_soon and call_later return: one object with the engine's callback or timer
+ * in it.
  *
- * Handle and TimerHandle are subclasses of asyncio's own. The attributes (_callback, _args, _context and
- * so on) are the very slots of those classes, written here without asking by name: so isinstance, repr,
- * comparison and whatever looks into a handle work as they always do. Where the slots lie is read from the
- * base class's descriptors, at import.
+ * Handle and TimerHandle are subclasses of asyncio's own. The attributes (_callback, _args,
+ * _context and so on) are the very slots of those classes, written here without asking by name: so
+ * isinstance, repr, comparison and whatever looks into a handle work as they always do. Where the
+ * slots lie is read from the base class's descriptors, at import.
  *
- * A queued handle is referenced by the queue. The reference ends as it runs, or when it is cancelled,
- * which takes it out at once; only what another thread has queued, and the loop has not yet seen, stays
- * where it is and is passed over when its turn comes.
+ * A queued handle is referenced by the queue. The reference ends as it runs, or when it is
+ * cancelled, which takes it out at once; only what another thread has queued, and the loop has not
+ * yet seen, stays where it is and is passed over when its turn comes.
  *
  * Handles are made and freed for each step of each task, so those that are free are kept. */
 #include "face.h"
@@ -385,7 +386,8 @@ static PyType_Slot type_slots[] = {
     {0},
 };
 
-/* Where the base class, or one of its bases, keeps what it calls `name`; 0 and an exception if nowhere. */
+/* Where the base class, or one of its bases, keeps what it calls `name`; 0 and an exception if
+ * nowhere. */
 static Py_ssize_t offset_of(PyTypeObject *base, const char *name)
 {
     PyObject *descriptor = PyObject_GetAttrString((PyObject *)base, name);

@@ -1,14 +1,16 @@
 /* loop.c - the loop object: the engine behind asyncio's names.
  *
- * This type is the base of casyncio.Loop (loop.py), which is a subclass of asyncio's own loop as well: what is
- * hot is here, and found first; what is cold, such as the steps of create_connection, is the interpreter's
- * asyncio, and does for each version of Python what that version's programs expect.
+ * This type is the base of casyncio.Loop (loop.py), which is a subclass of asyncio's own loop as
+ * well: what is hot is here, and found first; what is cold, such as the steps of create_connection,
+ * is the interpreter's asyncio, and does for each version of Python what that version's programs
+ * expect.
  *
- * Everything of the engine is touched with the GIL held, which is released only around the system call
- * that waits. So a call_soon from the wrong thread breaks nothing; it only wakes nobody, as in asyncio.
+ * Everything of the engine is touched with the GIL held, which is released only around the system
+ * call that waits. So a call_soon from the wrong thread breaks nothing; it only wakes nobody, as in
+ * asyncio.
  *
- * What user code raises goes to call_exception_handler, but for SystemExit and KeyboardInterrupt: those
- * wait in `raised` while the engine's loop is left, and end run_forever. */
+ * What user code raises goes to call_exception_handler, but for SystemExit and KeyboardInterrupt:
+ * those wait in `raised` while the engine's loop is left, and end run_forever. */
 #include "face.h"
 
 #include <errno.h>

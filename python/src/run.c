@@ -1,9 +1,10 @@
 /* run.c - run_forever: what stands around the engine's run.
  *
  * asyncio keeps four things of a thread while a loop runs in it: which loop that is, the hooks of
- * asynchronous generators, whether coroutines note where they were made (debug mode), and, in the main
- * thread, the descriptor that signals are written to. All are put back however the run ends; even where
- * there is no memory for that at the moment, or the thread would have a running loop for ever. */
+ * asynchronous generators, whether coroutines note where they were made (debug mode), and, in the
+ * main thread, the descriptor that signals are written to. All are put back however the run ends;
+ * even where there is no memory for that at the moment, or the thread would have a running loop for
+ * ever. */
 #include "face.h"
 
 typedef async__py_loop loop_object;
@@ -21,8 +22,8 @@ struct saved {
     bool tracks;
 };
 
-/* Calls, and when memory is what lacks, tries again: a little later there may be some. Other errors are told
- * of, for there is nobody left to go on with them. */
+/* Calls, and when memory is what lacks, tries again: a little later there may be some. Other errors
+ * are told of, for there is nobody left to go on with them. */
 static void call_firmly(PyObject *function, PyObject *const *args, size_t count)
 {
     for (int i = 0; i < 100; i++) {

@@ -2,8 +2,9 @@
  *
  * A call makes one object: the handle, which has the engine's callback or timer in it.
  *
- * loop.time() can be replaced, in a subclass or on an instance, as test loops do that travel in time: then
- * delays are taken from that clock when the timer is set, and count by the real one from there. */
+ * loop.time() can be replaced, in a subclass or on an instance, as test loops do that travel in
+ * time: then delays are taken from that clock when the timer is set, and count by the real one from
+ * there. */
 #include "face.h"
 
 #include <math.h>
@@ -58,8 +59,8 @@ static PyObject *loop_call_soon(PyObject *object, PyObject *const *args, Py_ssiz
     return handle;
 }
 
-/* From the loop's own thread, and to a loop that does not run, it is call_soon: callbacks keep their
- * order, and nobody needs to be woken. */
+/* From the loop's own thread, and to a loop that does not run, it is call_soon: callbacks keep
+ * their order, and nobody needs to be woken. */
 static PyObject *loop_call_soon_threadsafe(PyObject *object, PyObject *const *args,
                                            Py_ssize_t count, PyObject *names)
 {

@@ -1,4 +1,5 @@
-/* tasks.c - loop.create_task and loop.create_future: asyncio's own objects, made without a frame of Python. */
+/* tasks.c - loop.create_task and loop.create_future: asyncio's own objects, made without a frame of
+ * Python. */
 #include "face.h"
 
 static PyObject *tasks, *futures, *name_task, *name_future, *name_loop, *name_by_factory,

@@ -5,8 +5,8 @@
  * Two protocols of ours, streams and TLS, take it out of the loop's buffer themselves. A
  * BufferedProtocol's own buffer is received into directly.
  *
- * Large reads are not copied: when the last one was large, a bytes object of its length comes first,
- * and the loop's buffer takes what is more than that. */
+ * Large reads are not copied: when the last one was large, a bytes object of its length comes
+ * first, and the loop's buffer takes what is more than that. */
 #include "transport.h"
 
 #include <errno.h>

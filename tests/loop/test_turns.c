@@ -1,5 +1,6 @@
-/* What another language's event loop asks of the engine: turns, an end at once, hooks around the wait, a look
- * at what is queued, watches of descriptors that are closed behind the loop's back, forks. */
+/* What another language's event loop asks of the engine: turns, an end at once, hooks around the
+ * wait, a look at what is queued, watches of descriptors that are closed behind the loop's back,
+ * forks. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -308,7 +309,8 @@ static void test_foreign_reader_and_writer(void **state)
 
 /* ---- forks ---- */
 
-/* In the child: the loop can only be closed, another one can run, and the parent keeps its interest. */
+/* In the child: the loop can only be closed, another one can run, and the parent keeps its
+ * interest. */
 static int in_child(int fd, async_watch *watch)
 {
     if (async_loop_run(loop) != -ECHILD) return 1;

@@ -24,8 +24,9 @@ class Documentation(unittest.TestCase):
         self.assertGreater(count, 2)
 
     def run_example(self, code, output):
-        result = subprocess.run([sys.executable, '-X', 'dev', '-W', 'error::DeprecationWarning', '-c', code],
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+        result = subprocess.run(
+            [sys.executable, '-X', 'dev', '-W', 'error::DeprecationWarning', '-c', code],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
         self.assertEqual(result.returncode, 0, result.stdout)
         if output is not None:
             self.assertEqual(result.stdout, output)
