@@ -46,6 +46,7 @@ qemu-user-static        cmd:qemu-aarch64-static
 musl-tools              cmd:musl-gcc
 nginx-light             cmd:nginx
 openssl                 cmd:openssl
+netbase                 file:/etc/services
 libpython3.11-testsuite python:test.test_asyncio
 python3-venv            python:ensurepip
 "
