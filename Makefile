@@ -20,7 +20,7 @@ all: build
 
 help:
 	@echo 'make demo          install what is missing, build, and show the twelve programs'
-	@echo 'make check         install what is missing, build in every way, run every test (about 12 minutes on two cores)'
+	@echo 'make check         install what is missing, build in every way, run every test (about 10 minutes on two cores)'
 	@echo 'make               build the libraries and the examples, in build/'
 	@echo 'make examples      build/examples/01_hello and the others'
 	@echo 'make bench         build and run the benchmarks (docs/benchmarks.md), a minute or two'
