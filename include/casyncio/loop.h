@@ -52,8 +52,8 @@ ASYNC_API int async_loop_run(async_loop *loop);
 
 /* Lets what is ready now run, and then ends async_loop_run. Of a loop with `turns`: lets what was
  * ready after the last look at descriptors and timers, or after the turn before, run; if the loop
- * does not run, the next async_loop_run looks once, without waiting, and runs one turn. asyncio:
- * loop.stop */
+ * does not run, the next async_loop_run looks once, without waiting, and runs one turn.
+ * asyncio: loop.stop */
 ASYNC_API void async_loop_stop(async_loop *loop);
 
 /* Ends async_loop_run as soon as the callback that runs now, or the hook of a poll, returns. What
@@ -166,7 +166,8 @@ typedef struct async_watch {
  * directions ready. A descriptor that has been watched must be closed with async_close (sockets.h),
  * or async_forget_fd told of it before it is closed: the loop's interest outlives the watch. Not so
  * for a `foreign` watch: it ends with the watch, at the price of two system calls for each; of one
- * for each event, if it is `once` as well. asyncio: loop.add_reader, loop.add_writer */
+ * for each event, if it is `once` as well.
+ * asyncio: loop.add_reader, loop.add_writer */
 ASYNC_API int async_add_reader(async_loop *loop, int fd, async_watch *watch);
 ASYNC_API int async_add_writer(async_loop *loop, int fd, async_watch *watch);
 

@@ -74,12 +74,11 @@ static void close_conn(PyObject *conn)
     if (error) async__py_error_set(error);
 }
 
-/* As in asyncio, only debug mode tells of a protocol factory that fails: a peer could fill the log.
- * */
+/* As in asyncio, only debug mode tells of a protocol factory that fails: a peer could fill the
+ * log. */
 static void failed(const struct listener *listener, PyObject *protocol)
 {
-    if (!listener->loop->debug && !PyErr_ExceptionMatches(PyExc_SystemExit) &&
-        !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+    if (!listener->loop->debug && !async__py_ends_the_loop()) {
         PyErr_Clear();
         return;
     }

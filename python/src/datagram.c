@@ -25,8 +25,7 @@ static PyObject *buffer_size;
  * end. */
 int async__py_datagram_error(async__py_datagram *part, const char *message)
 {
-    if (PyErr_ExceptionMatches(PyExc_SystemExit) || PyErr_ExceptionMatches(PyExc_KeyboardInterrupt))
-        return -1;
+    if (async__py_ends_the_loop()) return -1;
     if (!PyErr_ExceptionMatches(PyExc_OSError)) {
         async__py_endpoint_fatal(&part->base, message);
         return 0;

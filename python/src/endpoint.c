@@ -114,13 +114,11 @@ int async__py_endpoint_force_close(endpoint *self, PyObject *exception)
 
 void async__py_endpoint_fatal(endpoint *self, const char *message)
 {
-    PyObject *exception = async__py_error_take();
-    if (PyErr_GivenExceptionMatches(exception, PyExc_SystemExit) ||
-        PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt)) {
-        async__py_error_set(exception);
+    if (async__py_ends_the_loop()) {
         async__py_loop_fail(self->loop, message, NULL);
         return;
     }
+    PyObject *exception = async__py_error_take();
     async__py_error_set(Py_NewRef(exception));
     if (PyErr_GivenExceptionMatches(exception, PyExc_OSError)) {
         PyObject *text = self->loop->debug ? PyUnicode_FromString(message) : NULL;

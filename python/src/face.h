@@ -101,6 +101,9 @@ bool async__py_replaces_time(PyTypeObject *type);
 /* 0, or -1 and RuntimeError: the loop is closed. */
 int async__py_check_open(async__py_loop *loop);
 
+/* The exception that is set is SystemExit or KeyboardInterrupt: nobody's but run_forever's. */
+bool async__py_ends_the_loop(void);
+
 /* Takes the exception that is set: SystemExit and KeyboardInterrupt end run_forever, others go to
  * loop.call_exception_handler, with `message` and what else is given: pairs of a key and a borrowed
  * object, ended by NULL. Objects that are NULL are left out. */
@@ -204,7 +207,7 @@ int async__py_stream_feed(PyObject *protocol, const char *data, Py_ssize_t lengt
  * buffer. The caller holds a reference to the protocol. 0, or -1 and an exception, as
  * buffer_updated raises it. */
 bool async__py_is_tls(PyObject *protocol);
-int async__py_tls_feed(PyObject *protocol, const char *data, size_t length);
+int async__py_tls_feed(PyObject *protocol, const char *data, Py_ssize_t length);
 
 /* ---- sockets (sock.c) ---- */
 

@@ -78,10 +78,10 @@ static void raise_from_run(loop_object *loop, PyObject *exception)
     if (loop->engine) async_loop_interrupt(loop->engine);
 }
 
-static bool ends_the_loop(PyObject *exception)
+bool async__py_ends_the_loop(void)
 {
-    return PyErr_GivenExceptionMatches(exception, PyExc_SystemExit) ||
-           PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt);
+    return PyErr_ExceptionMatches(PyExc_SystemExit) ||
+           PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
 }
 
 /* Takes the reference to the exception. */
@@ -99,9 +99,10 @@ static void report(loop_object *loop, PyObject *exception, PyObject *context)
 
 void async__py_loop_fail(async__py_loop *loop, const char *message, ...)
 {
+    if (!PyErr_Occurred()) return;
+    bool ends = async__py_ends_the_loop();
     PyObject *exception = async__py_error_take();
-    if (!exception) return;
-    if (ends_the_loop(exception)) {
+    if (ends) {
         raise_from_run(loop, exception);
         return;
     }
@@ -118,9 +119,10 @@ void async__py_loop_fail(async__py_loop *loop, const char *message, ...)
 
 void async__py_handle_failed(async__py_loop *loop, PyObject *handle)
 {
+    if (!PyErr_Occurred()) return;
+    bool ends = async__py_ends_the_loop();
     PyObject *exception = async__py_error_take();
-    if (!exception) return;
-    if (ends_the_loop(exception)) {
+    if (ends) {
         raise_from_run(loop, exception);
         return;
     }

@@ -326,8 +326,7 @@ static void fail(coroutine *c)
 {
     async__py_loop *loop = (async__py_loop *)c->owner;
 
-    if (PyErr_ExceptionMatches(PyExc_SystemExit) ||
-        PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+    if (async__py_ends_the_loop()) {
         async__py_loop_fail(loop, "A socket's method has ended the loop", NULL);
         if (watch(c) == 0) return;
     }

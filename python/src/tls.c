@@ -394,9 +394,9 @@ static PyObject *buffer_updated(async__py_tls *self, PyObject *count)
 
 bool async__py_is_tls(PyObject *protocol) { return Py_IS_TYPE(protocol, async__py_tls_type); }
 
-int async__py_tls_feed(PyObject *protocol, const char *data, size_t length)
+int async__py_tls_feed(PyObject *protocol, const char *data, Py_ssize_t length)
 {
-    return async__py_tls_received((async__py_tls *)protocol, data, (Py_ssize_t)length);
+    return async__py_tls_received((async__py_tls *)protocol, data, length);
 }
 
 static PyObject *pause_writing(async__py_tls *self, PyObject *unused)

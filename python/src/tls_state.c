@@ -83,15 +83,9 @@ static int call_handler(async__py_tls *self, const char *message, PyObject *exce
     return result ? 0 : -1;
 }
 
-static bool goes_up(void)
-{
-    return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
-           PyErr_ExceptionMatches(PyExc_SystemExit);
-}
-
 int async__py_tls_report(async__py_tls *self, const char *message, PyObject *transport)
 {
-    if (goes_up()) return -1;
+    if (async__py_ends_the_loop()) return -1;
     PyObject *exception = async__py_error_take();
     int result = call_handler(self, message, exception, transport);
     Py_DECREF(exception);
@@ -331,7 +325,7 @@ int async__py_tls_app_eof(async__py_tls *self)
         if (!result) keep_open = -1;
     }
     if (keep_open >= 0) return 0;
-    return goes_up() ? -1 : fail(self, "Error calling eof_received()");
+    return async__py_ends_the_loop() ? -1 : fail(self, "Error calling eof_received()");
 }
 
 /* Takes `exception`, which may be NULL. */

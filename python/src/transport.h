@@ -1,5 +1,5 @@
-/* transport.h - the transport of stream sockets: for those who make one, and what its files share.
- * */
+/* transport.h - the transport of stream sockets: for those who make one, and what its files
+ * share. */
 #ifndef CASYNCIO_PYTHON_TRANSPORT_H
 #define CASYNCIO_PYTHON_TRANSPORT_H
 

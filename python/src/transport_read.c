@@ -199,18 +199,13 @@ static int feed_stream(PyObject *protocol, const char *data, Py_ssize_t length)
     return result ? 0 : -1;
 }
 
-static int feed_tls(PyObject *protocol, const char *data, Py_ssize_t length)
-{
-    return async__py_tls_feed(protocol, data, (size_t)length);
-}
-
 int async__py_transport_use(transport *self, PyObject *protocol)
 {
     int buffered = PyObject_IsInstance(protocol, buffered_protocol);
 
     if (buffered < 0) return -1;
     self->feed = async__py_is_stream_protocol(protocol) ? feed_stream
-                 : async__py_is_tls(protocol)           ? feed_tls
+                 : async__py_is_tls(protocol)           ? async__py_tls_feed
                                                         : NULL;
     self->buffered = buffered && !self->feed;
     Py_XSETREF(self->base.protocol, Py_NewRef(protocol));
