@@ -15,7 +15,7 @@ static int main_task(void *argument)
             fputs(async_http_text(response), stdout);
             return async_http_raise_for_status(response);
         }
-    return async_error_code();
+    return async_block_error();
 }
 
 int main(int argc, char **argv)

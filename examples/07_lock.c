@@ -11,7 +11,8 @@ static int use_lock(void *unused)
         puts("Lock acquired");
         if (async_sleep(1.0) < 0) return async_error_code(); /* this, too, releases the lock */
     }
-    if (async_error_code() < 0) return async_error_code(); /* it never got the lock */
+    int code = async_block_error();
+    if (code < 0) return code; /* it never got the lock */
     puts("Lock released");
     return 0;
 }

@@ -50,8 +50,8 @@ static int client(struct client *self)
         while (*link != self)
             link = &(*link)->next;
         *link = self->next;
-        /* To ask for an error is to take note of it: one client's is no failure of the server. */
-        tell_all(NULL, "* ", self->name, async_error_code() < 0 ? " was dropped" : " has left");
+        /* An error that is asked for is dealt with: one client's is no failure of the server. */
+        tell_all(NULL, "* ", self->name, async_block_error() < 0 ? " was dropped" : " has left");
     }
     async_stream_close(self->stream); /* sends what it keeps or, if this was cancelled, drops it */
     return 0;
@@ -65,7 +65,7 @@ static int serve(void *server)
         return 0;
     }
     async_server_close(server); /* there was no memory for a group */
-    return async_error_code();
+    return async_block_error();
 }
 
 static int serve_main(void *unused)
@@ -91,10 +91,10 @@ static int join_main(void *unused)
     async_with (async_stream *, stream, async_open_connection(HOST, port), async_stream_abort)
         async_with_group (group) {
             async_stream_printf(stream, "%s\n", my_name);
-            if (!async_group_create_task(group, send_input, stream)) return async_error_code();
+            async_group_create_task(group, send_input, stream);
             async_for (char *, line, async_stream_lines(stream))
                 puts(line);
-            async_group_cancel(group); /* the server has closed: there is nobody to talk to */
+            async_group_cancel(group); /* the server has closed: there is nothing to send to */
         }
     return 0;
 }
@@ -123,7 +123,8 @@ static int say(async_stream *stream, const char *text)
 static int play(async_stream *const cast[])
 {
     size_t now = 0;
-    if (say(cast[ANN], script[now].says) < 0) return async_error_code();
+    int code = say(cast[ANN], script[now].says);
+    if (code < 0) return code;
     async_for (char *, line, async_stream_lines(cast[ANN])) {
         bool sung = strncmp(line, "Bob: La la la", 13) == 0;
         if (!sung) puts(line);
@@ -131,9 +132,11 @@ static int play(async_stream *const cast[])
             return async_raise(-EPIPE, "not as in the script: %s", line);
         if (!sung && ++now == sizeof script / sizeof *script) return 0;
         if (sung && script[now].says != song) continue;
-        if (say(cast[script[now].who], script[now].says) < 0) break;
+        code = say(cast[script[now].who], script[now].says);
+        if (code < 0) return code;
     }
-    if (async_error_code() < 0) return async_error_code();
+    code = async_block_error();
+    if (code < 0) return code;
     return async_raise(ASYNC_EINCOMPLETE, "the server has hung up on Ann");
 }
 
@@ -152,7 +155,7 @@ static int scene(void *unused)
                         async_stream_abort)
                 async_timeout (10.0)
                     return play((async_stream *[]){ann, bob, carol});
-    return async_error_code();
+    return async_block_error();
 }
 
 int main(int argc, char **argv)

@@ -7,19 +7,20 @@
 
 static int write_lines(const char *path, int count)
 {
-    async_with (async_file *, file, async_open(path, "w"), async_file_close)
+    async_with (async_file *, file, async_file_open(path, "w"), async_file_close)
         for (int i = 1; i <= count; i++)
             if (async_file_printf(file, "This is line %d\n", i) < 0) return async_error_code();
-    return async_error_code(); /* 0, or why it could not be opened */
+    return async_block_error(); /* 0, or why it could not be opened */
 }
 
 static int count_lines(const char *path)
 {
     int count = 0;
-    async_with (async_file *, file, async_open(path, "r"), async_file_close)
+    async_with (async_file *, file, async_file_open(path, "r"), async_file_close)
         async_for (char *, line, async_file_lines(file))
             printf("%d: %s\n", ++count, line);
-    return async_error_code() < 0 ? async_error_code() : count;
+    int code = async_block_error();
+    return code < 0 ? code : count;
 }
 
 static int main_task(void *path)

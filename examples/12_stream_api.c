@@ -18,7 +18,7 @@ static int main_task(void *argument)
                 fflush(stdout);
             }
         }
-    return async_error_code();
+    return async_block_error();
 }
 
 int main(int argc, char **argv)

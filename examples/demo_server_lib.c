@@ -116,7 +116,7 @@ static int read_request(async_stream *stream, struct request *request)
         if (status == 0) status = skip_body(stream, request);
         return status == -ETIMEDOUT && *request->method ? 408 : status;
     }
-    return async_error_code();
+    return async_block_error();
 }
 
 /* ---- answering it ---- */
@@ -219,7 +219,7 @@ static int serve_request(async_stream *stream)
         if (code == 0 && request.close) code = async_stream_write_eof(stream);
         return code < 0 ? code : request.close;
     }
-    return async_error_code();
+    return async_block_error();
 }
 
 /* Reads for a moment what a client that was refused still sends: to close before it is read would
@@ -243,7 +243,7 @@ static int serve(struct serve *self)
         continue;
     if (code > 0) linger(self->stream);
     async_stream_abort(self->stream);
-    async_error_code(); /* it is noted: what became of one client is no failure of the server's */
+    async_block_error(); /* dealt with: what became of one client is no failure of the server's */
     return 0;
 }
 
@@ -255,7 +255,7 @@ int demo_server(struct demo_server *self)
         return 0;
     }
     async_server_close(self->server); /* there was no memory for a group */
-    return async_error_code();
+    return async_block_error();
 }
 
 /* ---- for the examples ---- */

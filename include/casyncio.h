@@ -16,5 +16,6 @@
 #include <casyncio/files.h>
 #include <casyncio/threads.h>
 #include <casyncio/loop.h>
+#include <casyncio/renamed.h>
 
 #endif

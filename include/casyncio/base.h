@@ -1,4 +1,9 @@
-/* base.h - what every other header needs: linkage, visibility, and the compiler's help. */
+/* base.h - what every other header needs: linkage, visibility, and the compiler's help.
+ *
+ * C and C++. In C a few of the library's names are macros (async_with, async_for, async_gather,
+ * async_spawn, ...). In C++ nothing in lower case is a macro: what is a function stays one, and the
+ * block macros have their upper-case names alone (ASYNC_WITH, ASYNC_FOR, ASYNC_TIMEOUT, ...), which
+ * C has too. A C++ exception must not leave a coroutine. */
 #ifndef CASYNCIO_BASE_H
 #define CASYNCIO_BASE_H
 
@@ -11,9 +16,11 @@
 #ifdef __cplusplus
 #define ASYNC_BEGIN extern "C" {
 #define ASYNC_END }
+#define ASYNC__NULL = nullptr
 #else
 #define ASYNC_BEGIN
 #define ASYNC_END
+#define ASYNC__NULL /* an argument that C++ may leave out */
 #endif
 
 #define ASYNC_API __attribute__((visibility("default")))
@@ -25,8 +32,22 @@
 #define ASYNC__JOIN_(a, b) a##b
 
 #define ASYNC_VERSION_MAJOR 0
-#define ASYNC_VERSION_MINOR 1
+#define ASYNC_VERSION_MINOR 2
 #define ASYNC_VERSION_PATCH 0
-#define ASYNC_VERSION "0.1.0"
+#define ASYNC_VERSION "0.2.0"
+
+ASYNC_BEGIN
+
+/* The version of the library that runs, as ASYNC_VERSION is that of the headers: "0.2.0". Good for
+ * ever. Any thread. Programs are compatible with a library of the same 0.N. */
+ASYNC_API const char *async_version(void);
+
+ASYNC_END
+
+/* Option structs may get new members at their end. The functions that take one are told the size it
+ * had when the caller was compiled, by an inline function of the header: members that the caller
+ * did not know are 0 then. A binding for another language calls the function with the two
+ * underscores and gives the size itself. Structs that lie in the caller's memory have `reserved`
+ * words for what may come: leave them 0. */
 
 #endif

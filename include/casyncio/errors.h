@@ -3,11 +3,18 @@
  * Every call that can fail returns an int or a ssize_t: 0 or more is success, a negative number is
  * an error from one table: a negated errno value, or one of casyncio's own codes below. The detail
  * (a message that names what was wrong, where it was raised, the tasks it passed through) is on the
- * error record of the task in which it happened, until the next error there replaces it. */
+ * error record of the task in which it happened, until the next error there replaces it; a success
+ * leaves it as it is. Outside of tasks (in a callback, before async_run) the record is the thread's.
+ *
+ * A block macro (contexts.h, async_for) cannot return a code: ask async_block_error() after it.
+ *
+ * A handle that is NULL gives -EBADF, unless a function says otherwise (those that release something
+ * take NULL); functions that have no code to give return 0, false, NULL or "". */
 #ifndef CASYNCIO_ERRORS_H
 #define CASYNCIO_ERRORS_H
 
 #include <casyncio/base.h>
+#include <stdarg.h>
 
 ASYNC_BEGIN
 
@@ -39,22 +46,33 @@ ASYNC_API const char *async_error_name(int code);
 
 /* Raises: puts an error record with a formatted message (of at most 4096 bytes) on the current task
  * and returns `code`, so that a coroutine can say `return async_raise(-EINVAL, "no such user: %s",
- * name);`. Outside a task it only returns the code. `code` must be negative; anything else is
- * turned into -EINVAL. If there is no memory for the record, the code is returned all the same and
- * the message is async_strerror's.
+ * name);`. `code` must be negative; anything else is turned into -EINVAL. If there is no memory for
+ * the record, the code is returned all the same and the message is async_strerror's.
  * asyncio: `raise` */
+#ifndef __cplusplus
 #define async_raise(...) async_raise_at(__FILE__, __LINE__, __func__, __VA_ARGS__)
+#endif
 ASYNC_API int async_raise_at(const char *file, int line, const char *function, int code,
                              const char *format, ...) ASYNC_PRINTF(5, 6);
+ASYNC_API int async_raise_at_list(const char *file, int line, const char *function, int code,
+                                  const char *format, va_list arguments) ASYNC_PRINTF(5, 0);
 
-/* The code of the last error in the current task (0 if the last block macro or constructor ended
- * well, and outside a task). To ask for it is to take note of it: an error that a block macro could
- * not report (see contexts.h) and that nobody asks for becomes the task's result. */
+/* The code of the last call that failed in the current task, like errno: what it means is known
+ * right after a call that has failed (a constructor that gave NULL, say); 0 if none has failed. */
 ASYNC_API int async_error_code(void);
 
+/* The error of a block that could not report it, because its entry failed (the block was skipped),
+ * its iteration ended with an error, its group failed, or its stream or file could not be closed
+ * well; 0 if there is none. Of several errors it is the first. To ask is to take note: the error is
+ * the last one then (async_error_message describes it), and a second call gives 0.
+ *
+ * The usual end of a coroutine with blocks is `return async_block_error();`. An error that is not
+ * asked for becomes the task's result if the coroutine returns success: like an exception that
+ * nothing caught, it is late, but not lost. */
+ASYNC_API int async_block_error(void);
+
 /* The message of the last error in the current task: what was raised, or async_strerror of the
- * code; "" if there is none. Never NULL. Good until the task's next error. Takes note of the error,
- * as async_error_code does. */
+ * code; "" if there is none. Never NULL. Good until the task's next error. */
 ASYNC_API const char *async_error_message(void);
 
 /* Where the last error was raised, as "file:line in function", or "" where that is not known
@@ -74,4 +92,26 @@ ASYNC_API size_t async_error_causes(void);
 ASYNC_API const char *async_error_cause(size_t index, int *code);
 
 ASYNC_END
+
+#ifdef __cplusplus
+/* The code, and the place where it is converted: that of the call. */
+struct async__raised {
+    int code, line;
+    const char *file, *function;
+    async__raised(int value, const char *from = __builtin_FILE(), int at = __builtin_LINE(),
+                  const char *in = __builtin_FUNCTION())
+        : code(value), line(at), file(from), function(in)
+    {
+    }
+};
+ASYNC_PRINTF(2, 3) inline int async_raise(async__raised raised, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int code = async_raise_at_list(raised.file, raised.line, raised.function, raised.code, format,
+                                   arguments);
+    va_end(arguments);
+    return code;
+}
+#endif
 #endif

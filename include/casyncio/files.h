@@ -19,7 +19,7 @@ typedef struct async_file async_file;
 /* Opens a file; `mode` as fopen's: "r", "w", "a", "x", with "+" and (without effect) "b". NULL:
  * -ENOENT, -EACCES, -EISDIR, -EINVAL (a mode that is none), ...; the message names the file. A FIFO
  * that is opened to write waits for somebody to read. Python: open */
-ASYNC_API async_file *async_open(const char *path, const char *mode);
+ASYNC_API async_file *async_file_open(const char *path, const char *mode);
 
 /* Reads up to `size` bytes from where the file stands, maybe fewer; 0 is its end, or a size of 0.
  * If it is cancelled the file stands where it stood. Python: read */

@@ -1,4 +1,4 @@
-/* loop.h - the engine, for those who build on it            asyncio: Event loop
+/* loop.h - the engine, to build on            asyncio: Event loop
  *
  * C programs that are written as coroutines hardly need this page: async_run (runners.h) makes a
  * loop and runs it. It is for callbacks, for other threads that want to come in, and for other
@@ -28,14 +28,19 @@ typedef struct async_loop_options {
     size_t stack_size;   /* bytes of address space of a task's stack, with its guard; 0: 256 KiB */
     unsigned executor_threads; /* the most of run_in_executor; 0: processors + 4, at most 32 */
     bool turns; /* async_loop_stop ends the turn: what that has made ready waits for another run */
+    void *reserved[6]; /* this struct lies in async_run_options: it cannot grow */
 } async_loop_options;
 
 /* A new loop, to be closed with async_loop_close; it runs callbacks, but no tasks: those need
  * async_run. `options` may be NULL. NULL: no memory or no descriptor for it (errno ENOMEM, EMFILE),
- * or a back end that nobody knows (EINVAL). One that is known but not to be had is a silent step
+ * or a back end of an unknown name (EINVAL). One that is known but not to be had is a silent step
  * down to epoll.
  * asyncio: new_event_loop */
-ASYNC_API async_loop *async_loop_new(const async_loop_options *options);
+ASYNC_API async_loop *async__loop_new(const async_loop_options *options, size_t options_size);
+static inline async_loop *async_loop_new(const async_loop_options *options)
+{
+    return async__loop_new(options, sizeof *options);
+}
 
 /* Closes the loop: runs no more callbacks, ends its threads (work that a thread has begun is waited
  * for; a name look-up is not), closes its own descriptors. -EBUSY while it runs.
@@ -43,8 +48,8 @@ ASYNC_API async_loop *async_loop_new(const async_loop_options *options);
 ASYNC_API int async_loop_close(async_loop *loop);
 
 /* Runs callbacks until async_loop_stop, and then 0; it may be run again. -EDEADLK when there is
- * nothing left that could ever make a callback ready: no timer, watch, job or signal handler, and
- * nobody outside (see async_loop_share). -EBUSY if this loop, -EALREADY if another loop, runs
+ * nothing left that could ever make a callback ready: no timer (one that is set for infinity is
+ * none), watch, job or signal handler, and no other thread (see async_loop_share). -EBUSY if this loop, -EALREADY if another loop, runs
  * already in this thread. -ECHILD in a process forked from the one that made the loop: there it can
  * only be closed, and makes no change to what the parent's loop waits for. Blocks the thread.
  * asyncio: loop.run_forever */
@@ -62,16 +67,13 @@ ASYNC_API void async_loop_interrupt(async_loop *loop);
 
 ASYNC_API bool async_loop_is_running(const async_loop *loop);
 
-/* The loop that runs in this thread, or NULL. Since its caller may hand the pointer to another
- * thread, this also does async_loop_share.
+/* The loop that runs in this thread, or NULL.
  * asyncio: get_running_loop */
 ASYNC_API async_loop *async_get_running_loop(void);
 
-/* The same for code that keeps the pointer to this thread: the loop is not shared by it. */
-ASYNC_API async_loop *async_current_loop(void);
-
-/* Says that another thread may come in through async_call_soon_threadsafe, so that a loop with
- * nothing else to wait for waits for that, and does not end with -EDEADLK. */
+/* Says that another thread may come in (async_call_soon_threadsafe, async_run_coroutine_threadsafe),
+ * so that a loop with nothing else to wait for waits for that, and does not end with -EDEADLK. Call
+ * it in the loop's thread before its pointer is handed to another one. NULL is left alone. */
 ASYNC_API void async_loop_share(async_loop *loop);
 
 /* For languages with a lock of their own: `before` is called right before each system call that
@@ -119,11 +121,13 @@ typedef struct async_timer {
     uint32_t slot;           /* the loop's; 0 while the timer is not set */
 } async_timer;
 
-/* Sets the timer: its callback joins the ready queue once the loop's clock has reached `when`
- * (nanoseconds, async_loop_time_ns; a time in the past is as soon as possible), in order of time
- * and then of setting. A timer that is set already is set anew. 0, or -ENOMEM: then it is not set.
+/* Sets the timer: its callback joins the ready queue once the loop's clock (async_loop_time) has
+ * reached `when`, in seconds, in order of time and then of setting; a time in the past is as soon as
+ * possible, infinity is never. A timer that is set already is set anew. 0; -ENOMEM, -EINVAL for NaN:
+ * then it is not set. The second takes nanoseconds of async_loop_time_ns.
  * asyncio: loop.call_at */
-ASYNC_API int async_call_at(async_loop *loop, async_timer *timer, int64_t when);
+ASYNC_API int async_call_at(async_loop *loop, async_timer *timer, double when);
+ASYNC_API int async_call_at_ns(async_loop *loop, async_timer *timer, int64_t when);
 
 /* The same, `delay` seconds from now: 0 or less is as soon as possible, infinity is never. -EINVAL
  * for NaN.
@@ -135,7 +139,7 @@ ASYNC_API int async_call_later(async_loop *loop, async_timer *timer, double dela
  * asyncio: TimerHandle.cancel */
 ASYNC_API bool async_timer_cancel(async_loop *loop, async_timer *timer);
 
-/* ---- what waits to run, for owners who count or free it ---- */
+/* ---- what waits to run, to be counted or freed ---- */
 
 /* Calls `visit` for each callback of the ready queue, and that of each timer that is set, until one
  * returns another number than 0, which it returns. They must not be changed meanwhile. Among them
@@ -158,6 +162,7 @@ typedef struct async_watch {
     bool foreign; /* set it if the descriptor may be closed without the loop being told */
     bool armed;   /* the loop's */
     int error;    /* 0, or -EBADF once async_close has taken the descriptor away */
+    void *reserved;
 } async_watch;
 
 /* Watches a descriptor, until the watch is removed: 0. One watch a direction: a second is -EBUSY. A
@@ -202,6 +207,7 @@ struct async_job {
     struct async__pool *pool;
     async_job *next, *prev;
     int state;
+    void *reserved[2];
 };
 
 /* Has a thread of the loop's pool run job->work, and then the loop job->done. The job is the loop's
@@ -218,11 +224,13 @@ ASYNC_API bool async_job_cancel(async_job *job);
  * uses the job any more, maybe before this returns. */
 ASYNC_API void async_job_abandon(async_job *job);
 
-/* ---- errors that have nobody to go to ---- */
+/* ---- errors that no code will ever give ---- */
 
-/* What the loop calls for an error that no code will ever see: a detached task that failed, a task
- * that failed and was never awaited. NULL (the default): such errors are dropped. `message` says
- * what happened, good for the call. It must not block.
+/* What the loop calls for an error that no call returns: a detached task that failed, a task that
+ * failed and was never awaited, a task that goes on calling although each call is refused. With NULL
+ * (the default) they are counted, and async_run tells of them at its end, in one line on standard
+ * error, unless async_run_options.no_report is set. `message` says what happened, good for the call.
+ * It must not block.
  * asyncio: loop.set_exception_handler */
 typedef void async_exception_handler(async_loop *loop, int code, const char *message, void *data);
 ASYNC_API void async_set_exception_handler(async_loop *loop, async_exception_handler *handler,

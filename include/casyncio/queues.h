@@ -11,11 +11,12 @@ typedef struct async_queue async_queue;
 
 /* A queue, first in, first out, of items of item_size bytes, which are copied in and out. maxsize
  * items at most; 0 is no limit. NULL: -ENOMEM, or -EINVAL for an item_size of 0. Does not block.
+ * In place of a queue NULL is -EBADF in all calls below (0, true for empty, false for full).
  * asyncio: Queue(maxsize) */
 ASYNC_API async_queue *async_queue_new(size_t item_size, size_t maxsize);
 
-/* Frees the queue and what is in it (what the items point to is not the queue's); NULL is fine.
- * Nobody may wait for it: shut it down and await those first. */
+/* Frees the queue and what is in it (what the items point to is not the queue's); NULL is fine. No
+ * task may wait for it: shut it down and await those first. */
 ASYNC_API void async_queue_free(async_queue *queue);
 
 /* Waits for room and puts a copy of *item. 0; the code of a cancellation (nothing was put);
@@ -43,12 +44,12 @@ ASYNC_API int async_queue_task_done(async_queue *queue);
  * asyncio: join */
 ASYNC_API int async_queue_join(async_queue *queue);
 
-/* No more may be put, and putters who wait get ASYNC_ESHUTDOWN; getters get what is left, and then
+/* No more may be put, and putters that wait get ASYNC_ESHUTDOWN; getters get what is left, and then
  * ASYNC_ESHUTDOWN; `now` drops what is left. Does not block. asyncio: shutdown(immediate) */
 ASYNC_API void async_queue_shutdown(async_queue *queue, bool now);
 
 /* The items as they come, until the queue is shut down: async_for (int, item,
- * async_queue_items(queue)). The type must be of item_size bytes. Several tasks may iterate at
+ * async_queue_items(queue)). The type must be of item_size bytes, or the error is -EINVAL. Several tasks may iterate at
  * once: each item goes to one of them. The queue must outlive the loop. */
 ASYNC_API async_iterator *async_queue_items(async_queue *queue);
 

@@ -9,38 +9,61 @@ ASYNC_BEGIN
 
 /* Makes a loop, runs main(argument) in it as the main task, and gives its return value. At the end,
  * however it came, every task that is left is cancelled and awaited, generators are closed, threads
- * are ended, and the loop is closed. Blocks the thread. Meanwhile Ctrl-C (SIGINT, unless the
- * program handles it) cancels the main task, and if that ends with -ECANCELED async_run gives
- * -EINTR; a second one ends the program.
+ * are ended, and the loop is closed. Blocks the thread. In C the argument may be left out, and main
+ * may be an int main_task(void).
+ *
+ * Meanwhile Ctrl-C (SIGINT, unless the program handles it) cancels the main task, and if that ends
+ * with -ECANCELED async_run gives -EINTR. A second one ends the program as if there were no
+ * handler, whatever it is doing then.
  *
  * Errors of its own: -EBUSY inside a running loop; -EDEADLK if every task waits for what can never
- * come (async_run_error_message then has the tree of who waits for what); -ENOMEM; -EMFILE; -EINVAL
- * for options that make no sense, and for a main that is NULL.
+ * come (async_run_error_message then has the tree of what waits for what); -ENOMEM; -EMFILE;
+ * -EINVAL for options that make no sense, and for a main that is NULL.
  * asyncio: asyncio.run */
-ASYNC_API int async_run(async_coroutine main, void *argument);
+ASYNC_API int async_run(async_coroutine main, void *argument ASYNC__NULL);
 
 typedef struct async_run_options {
     async_loop_options loop; /* virtual_clock, seed, backend, stack_size, executor_threads */
     const char *name;        /* of the main task; NULL: "Task-1" */
     bool no_signals;         /* leave SIGINT alone */
+    bool no_report; /* do not print the line about lost errors: see async_set_exception_handler */
     async_exception_handler *exception_handler; /* see loop.h */
     void *exception_data;
+    double exit_timeout; /* seconds that an exit of async_with or async_for may go on once a
+                          * cancellation or a timeout is due; 0: 10; infinity: no limit */
 } async_run_options;
 
-/* The same, with options; NULL is none. They are not needed any more once it runs.
+/* The same, with options; NULL is none. They are not needed any more once it runs. With no
+ * exception handler, errors that no code could see are counted, and told in one line on standard
+ * error before it returns: the library prints nothing else.
  * asyncio: asyncio.Runner */
-ASYNC_API int async_run_with(async_coroutine main, void *argument,
-                             const async_run_options *options);
+ASYNC_API int async__run(async_coroutine main, void *argument, const char *coroutine,
+                         const async_run_options *options, size_t options_size);
+static inline int async_run_with(async_coroutine main, void *argument,
+                                 const async_run_options *options)
+{
+    return async__run(main, argument, NULL, options, sizeof *options);
+}
 
 /* What this thread's last async_run failed with, in words: the main task's message, or the
  * deadlock's tree, which is several lines; "" if it did not fail. Good until this thread's next
  * async_run. */
 ASYNC_API const char *async_run_error_message(void);
 
-/* async_run is a macro only so that the call graph can call the coroutine by its function's
- * name. */
+/* async_run is a macro in C so that the call graph can call the coroutine by its function's name. */
 ASYNC_API int async_run_named(async_coroutine main, void *argument, const char *coroutine);
-#define async_run(main, ...) async_run_named(main, __VA_ARGS__, #main)
+#ifndef __cplusplus
+#define async_run(...) ASYNC__RUN(__VA_ARGS__, NULL)
+#define ASYNC__RUN(main, ...)                                                                      \
+    async_run_named(ASYNC__CALLABLE(main), ASYNC__ARGUMENT(__VA_ARGS__), #main)
+#endif
 
 ASYNC_END
+
+#ifdef __cplusplus
+inline int async_run(int (*main)(void))
+{
+    return async_run((async_coroutine)(void (*)(void))main, nullptr);
+}
+#endif
 #endif

@@ -111,7 +111,7 @@ ASYNC_API int async_stream_drain(async_stream *stream);
 ASYNC_API int async_stream_write_eof(async_stream *stream);
 
 /* Sets the high-water mark, in bytes. asyncio: set_write_buffer_limits */
-ASYNC_API void async_stream_set_limit(async_stream *stream, size_t high);
+ASYNC_API void async_stream_set_high_water(async_stream *stream, size_t high);
 
 /* How many bytes are kept. asyncio: get_write_buffer_size */
 ASYNC_API size_t async_stream_unsent(const async_stream *stream);

@@ -1,8 +1,8 @@
 /* sync.h - locks and events            asyncio: Synchronization Primitives
  *
  * These order tasks of one loop, not threads. All zeros is a lock that is free, an event that is
- * not set. They may lie anywhere, need no end, and must outlive those who wait for them. Who waits
- * is served in the order of coming. */
+ * not set. They may lie anywhere, need no end, and must outlive the tasks that wait for them. Tasks
+ * are served in the order in which they came. NULL is -EBADF. */
 #ifndef CASYNCIO_SYNC_H
 #define CASYNCIO_SYNC_H
 
@@ -14,11 +14,12 @@ ASYNC_BEGIN
 typedef struct async_lock {
     struct async__wait_list waiters; /* the library's */
     async_task *owner;
+    void *reserved;
 } async_lock;
 
 #define ASYNC_LOCK_INIT                                                                            \
     {                                                                                              \
-        .owner = NULL                                                                              \
+        {NULL, NULL}, NULL, NULL                                                                   \
     }
 
 /* Waits until the lock is free and takes it. 0 (it is held), or the code of a cancellation (it is
@@ -28,30 +29,35 @@ ASYNC_API int async_lock_acquire(async_lock *lock);
 /* Takes the lock if it is free: 0; -EBUSY if it is not, -EPERM outside a task. Never blocks. */
 ASYNC_API int async_lock_try(async_lock *lock);
 
-/* Hands it to the first who waits, or frees it: 0. -EPERM if nobody holds it; any task may release
- * a lock that another one holds. Never blocks. asyncio: Lock.release, which raises RuntimeError */
+/* Hands it to the first task that waits, or frees it: 0. -EPERM if it is not held; any task may
+ * release a lock that another one holds. Never blocks. asyncio: Lock.release, which raises
+ * RuntimeError */
 ASYNC_API int async_lock_release(async_lock *lock);
 
-static inline bool async_lock_locked(const async_lock *lock) { return lock->owner != NULL; }
+static inline bool async_lock_locked(const async_lock *lock) { return lock && lock->owner; }
 
 typedef struct async_event {
     struct async__wait_list waiters; /* the library's */
     bool set;
+    void *reserved;
 } async_event;
 
 #define ASYNC_EVENT_INIT                                                                           \
     {                                                                                              \
-        .set = false                                                                               \
+        {NULL, NULL}, false, NULL                                                                  \
     }
 
 /* Waits until it is set, also if it is cleared again before the task runs: 0, or the code of a
  * cancellation. asyncio: Event.wait */
 ASYNC_API int async_event_wait(async_event *event);
-/* Sets it and wakes all who wait; in the loop's thread, a callback too. Never blocks.
+/* Sets it and wakes all tasks that wait; in the loop's thread, from a callback too. Never blocks.
  * asyncio: Event.set, clear, is_set */
 ASYNC_API void async_event_set(async_event *event);
-static inline void async_event_clear(async_event *event) { event->set = false; }
-static inline bool async_event_is_set(const async_event *event) { return event->set; }
+static inline void async_event_clear(async_event *event)
+{
+    if (event) event->set = false;
+}
+static inline bool async_event_is_set(const async_event *event) { return event && event->set; }
 
 ASYNC_END
 #endif

@@ -26,52 +26,92 @@ ASYNC_BEGIN
 typedef struct async_task async_task;
 typedef int (*async_coroutine)(void *argument);
 
+/* In C the macros below take a coroutine in any of three forms, and check which it is:
+ *     int tick(void)              async_create_task(tick)
+ *     int fetch(void *url)        async_create_task(fetch, url)
+ *     int resize(struct resize *) async_spawn(resize, .width = 640) */
+#define ASYNC__CALLABLE(function)                                                                  \
+    _Generic((function), int (*)(void)                                                             \
+             : (async_coroutine)(void (*)(void))(function), default                                \
+             : (function))
+/* What follows the function in a macro's arguments and a NULL behind it: the first of the two. */
+#define ASYNC__ARGUMENT(...) (((void *[]){__VA_ARGS__})[0])
+
 /* ---- making tasks ---- */
 
 /* Makes a task that will call coroutine(argument), soon; `argument` must be good until the task is
  * done. The new task runs when this one blocks. If it is cancelled before it has begun the
- * coroutine is called all the same, so that it can let go of what its argument brought. NULL: no
- * memory for it (async_error_code: -ENOMEM), or no loop runs here; async_await and async_gather
- * take NULL, and give that error.
+ * coroutine is called all the same, so that it can let go of what its argument brought. NULL:
+ * -ENOMEM, or -EPERM where async_run does not run (async_error_code); async_await and async_gather
+ * take NULL, and give that error. In C the argument may be left out.
  *
  * The handle is released by async_await, async_gather or async_detach, once; every task is given to
  * one of them, or owned by a group. One that is not runs on, is cancelled at the end of async_run,
- * and released then. Does not block.
+ * and released then. A released handle must not be used: in a debug build of the library that gives
+ * -EINVAL, and is reported to the exception handler. Does not block.
  * asyncio: asyncio.create_task */
-ASYNC_API async_task *async_create_task(async_coroutine coroutine, void *argument);
+ASYNC_API async_task *async_create_task(async_coroutine coroutine, void *argument ASYNC__NULL);
 
 typedef struct async_task_options {
     const char *name;      /* copied; NULL: "Task-N" */
     const char *coroutine; /* the function's name, for the call graph; not copied; may be NULL */
     const void *copy;      /* an argument to copy into the task; `argument` is ignored then */
-    size_t size, align;    /* of the copy; at most 2048 bytes, aligned to at most 64 */
+    size_t size, align; /* of the copy; at most ASYNC_ARGUMENT_MAX bytes, aligned to at most 64 */
     struct async_group *group;
 } async_task_options;
 
 /* The same, with options (NULL: none): what the macros stand on. -EINVAL for a copy that is larger
  * or more aligned than the limits.
  * asyncio: create_task(name=...) */
-ASYNC_API async_task *async_create_task_with(async_coroutine coroutine, void *argument,
-                                             const async_task_options *options);
+ASYNC_API async_task *async__create_task(async_coroutine coroutine, void *argument,
+                                         const async_task_options *options, size_t options_size);
+static inline async_task *async_create_task_with(async_coroutine coroutine, void *argument,
+                                                 const async_task_options *options)
+{
+    return async__create_task(coroutine, argument, options, sizeof *options);
+}
 
-#define async_create_task(function, ...)                                                           \
-    async_create_task_with(function, __VA_ARGS__, &(async_task_options){.coroutine = #function})
+/* The most bytes of arguments that a task takes a copy of. */
+#define ASYNC_ARGUMENT_MAX 2048
+
+#ifndef __cplusplus
+#define async_create_task(...) ASYNC__CREATE_TASK(__VA_ARGS__, NULL)
+#define ASYNC__CREATE_TASK(function, ...)                                                          \
+    async_create_task_with(ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),                \
+                           &(async_task_options){.coroutine = #function})
 
 /* async_spawn(fetch, .url = "...", .retries = 3): makes a task that will call fetch(&arguments),
  * where the arguments are a struct fetch of the task's own, set as the initialisers say and good
  * until fetch returns. What its pointers point to is not copied. fetch must be an int fetch(struct
- * fetch *); the struct is at most 2048 bytes. */
+ * fetch *); a struct of more than ASYNC_ARGUMENT_MAX bytes does not compile.
+ *
+ * async_spawn_copy(fetch, arguments): the same with a struct fetch that is there already: arrays
+ * are copied with it. */
 #define async_spawn(function, ...)                                                                 \
     async_create_task_with(ASYNC__COROUTINE(function), NULL,                                       \
-                           &(async_task_options){.coroutine = #function,                           \
-                                                 .copy = &(struct function){__VA_ARGS__},          \
-                                                 .size = sizeof(struct function),                  \
-                                                 .align = _Alignof(struct function)})
+                           &ASYNC__COPY(function, &(struct function){__VA_ARGS__}))
+#define async_spawn_copy(function, ...)                                                            \
+    async_create_task_with(ASYNC__COROUTINE(function), NULL, &ASYNC__COPY(function, &(__VA_ARGS__)))
 
 /* The function as a coroutine; does not compile unless it takes a pointer to the struct of its
  * name. */
 #define ASYNC__COROUTINE(function)                                                                 \
     ((async_coroutine)(void (*)(void)) _Generic(&function, int (*)(struct function *) : &function))
+#define ASYNC__COPY(function, ...)                                                                 \
+    ((async_task_options){                                                                         \
+        .coroutine = #function,                                                                    \
+        .copy = 1 ? (__VA_ARGS__) : (struct function *)0,                                          \
+        .size = sizeof(struct function) +                                                          \
+                0 * sizeof(struct {                                                                \
+                    int limit;                                                                     \
+                    _Static_assert(sizeof(struct function) <= ASYNC_ARGUMENT_MAX &&                \
+                                       _Alignof(struct function) <= 64,                            \
+                                   "struct " #function " is too large, or too much aligned, to "   \
+                                   "be copied into a task: pass a pointer to it");                 \
+                }),                                                                                \
+        .align = _Alignof(struct function),                                                        \
+    })
+#endif
 
 /* ---- awaiting, detaching ---- */
 
@@ -84,15 +124,15 @@ ASYNC_API async_task *async_create_task_with(async_coroutine coroutine, void *ar
  * the code of the cancellation.
  *
  * NULL gives the code for which the last task could not be made, else -EINVAL. -EINVAL for oneself,
- * and, in a debug build, for a handle that has been released; -EBUSY if somebody awaits the task
- * already or a group owns it.
+ * and, in a debug build, for a handle that has been released; -EBUSY if another task awaits or
+ * gathers it already, or a group owns it.
  * asyncio: `await task` */
 ASYNC_API int async_await(async_task *task);
 
-/* Lets the task live on by itself and releases the handle; NULL is fine. If it fails the loop's
- * exception handler hears of it. What is still running at the end of async_run is cancelled and
- * waited for. Does not block.
- * asyncio: a task that nobody refers to, but it is not collected */
+/* Lets the task live on by itself and releases the handle; NULL is fine. If it fails, that is
+ * reported to the loop's exception handler. What is still running at the end of async_run is
+ * cancelled and waited for. Does not block.
+ * asyncio: a task without a reference to it, but it is not collected */
 ASYNC_API void async_detach(async_task *task);
 
 /* Suspends the task for `seconds`; 0 lets the others run once; infinity is until it is cancelled.
@@ -121,9 +161,11 @@ ASYNC_API int async_checkpoint(void);
  * and waited for. -EINVAL and -EBUSY, as for async_await, for a handle that cannot be waited for:
  * then none is released.
  * asyncio: asyncio.gather */
+#ifndef __cplusplus
 #define async_gather(...)                                                                          \
     async_gather_array((async_task *[]){__VA_ARGS__},                                              \
                        sizeof((async_task *[]){__VA_ARGS__}) / sizeof(async_task *))
+#endif
 ASYNC_API int async_gather_array(async_task *const *tasks, size_t count);
 
 /* Waits for all the tasks, whatever they give, puts their return values into codes[], and releases
@@ -155,7 +197,7 @@ ASYNC_API bool async_task_done(const async_task *task);
 /* Whether it has ended with -ECANCELED after a cancel. */
 ASYNC_API bool async_task_cancelled(const async_task *task);
 
-/* ---- names, and who there is ---- */
+/* ---- names, and all tasks ---- */
 
 /* The task that runs here, or NULL (in a callback, outside a loop). asyncio:
  * asyncio.current_task */
@@ -166,16 +208,16 @@ ASYNC_API async_task *async_current_task(void);
  * asyncio.all_tasks */
 ASYNC_API size_t async_all_tasks(async_task **tasks, size_t capacity);
 
-/* The name ("Task-N" if nobody gave one), good until the task is renamed or released. To set one,
- * which is copied, gives 0 or -ENOMEM.
+/* The name ("Task-N" by default), good until the task is renamed or released. To set one, which is
+ * copied, gives 0 or -ENOMEM.
  * asyncio: task.get_name, task.set_name */
 ASYNC_API const char *async_task_name(const async_task *task);
 ASYNC_API int async_task_set_name(async_task *task, const char *name);
 /* The name of its coroutine, as the macros know it; "" if not known. asyncio: task.get_coro */
 ASYNC_API const char *async_task_coroutine(const async_task *task);
 
-/* Writes the tree of who waits for what, a line a task, into a string to be freed by free(); NULL:
- * no memory, or no loop here. A task that another one awaits stands below it, indented. Can be
+/* Writes the tree of what waits for what, a line a task, into a string to be freed by free(); NULL:
+ * no memory, or no loop here. O(n) in the number of tasks. A task that another one awaits stands below it, indented. Can be
  * called from a debugger. asyncio: format_call_graph */
 ASYNC_API char *async_format_call_graph(void);
 
@@ -194,6 +236,8 @@ typedef struct async_scope {
     int code;    /* what blocking calls in it give, or 0 */
     bool shield; /* what is outside does not reach in */
     bool entered, expired;
+    bool limited; /* a shield of a block's exit: see async_run_options.exit_timeout */
+    void *reserved[2];
 } async_scope;
 
 /* Enters a scope whose blocking calls give -ETIMEDOUT once `delay` seconds have gone: 0 or less is
@@ -211,7 +255,7 @@ ASYNC_API int async_timeout_enter_at(async_scope *scope, double when);
  * asyncio: shield, but of code, not of a task; trio: CancelScope(shield=True) */
 ASYNC_API int async_shield_enter(async_scope *scope);
 
-/* Leaves the scope. Always succeeds; a scope that was not entered (all zeros, say) is left
+/* Leaves the scope. Always succeeds; NULL and a scope that was not entered (all zeros, say) are left
  * alone. */
 ASYNC_API void async_scope_leave(async_scope *scope);
 
@@ -249,8 +293,8 @@ ASYNC_API async_group *async_group_enter(void);
  * (of the tasks or, for -ECANCELED and -ETIMEDOUT, of the one who waits), whose error record has
  * one cause per task that failed. Blocks, however the task stands with cancellation, until all
  * children have ended; they are cancelled if it is. That the block ended with an error it cannot
- * know: call async_group_cancel first if the tasks are to go. Groups are left in the reverse order
- * of entering. -EPERM in another task than the owner: nothing has happened then.
+ * know: async_group_fail tells it. Groups are left in the reverse order of entering. -EPERM in
+ * another task than the owner: nothing has happened then.
  * asyncio: TaskGroup.__aexit__ */
 ASYNC_API int async_group_leave(async_group *group);
 
@@ -259,22 +303,40 @@ ASYNC_API int async_group_leave(async_group *group);
 ASYNC_API int async_group_wait(async_group *group);
 
 /* Makes a task that the group owns: the handle is good until the task is done, and must not be
- * awaited or detached. Any task of the loop may do so while the group is open. NULL: -ENOMEM;
- * -ECANCELED once the group is being cancelled: what the arguments bring is still the caller's
- * then. Does not block.
+ * awaited or detached. Any task of the loop may do so while the group is open. NULL: a task that
+ * cannot be made (-ENOMEM, -EINVAL) is a failure of the group, as async_group_fail says; -ECANCELED
+ * once the group is being cancelled; -EBADF for a group that is NULL. What the arguments bring is
+ * still the caller's then. Does not block. The macros take what async_create_task, async_spawn and
+ * async_spawn_copy take.
  * asyncio: TaskGroup.create_task */
-ASYNC_API async_task *async_group_create_task_with(async_group *group, async_coroutine coroutine,
-                                                   void *argument,
-                                                   const async_task_options *options);
-#define async_group_create_task(owner, function, ...)                                              \
-    async_group_create_task_with(owner, function, __VA_ARGS__,                                     \
+ASYNC_API async_task *async__group_create_task(async_group *group, async_coroutine coroutine,
+                                               void *argument, const async_task_options *options,
+                                               size_t options_size);
+static inline async_task *async_group_create_task_with(async_group *group,
+                                                       async_coroutine coroutine, void *argument,
+                                                       const async_task_options *options)
+{
+    return async__group_create_task(group, coroutine, argument, options, sizeof *options);
+}
+#ifndef __cplusplus
+#define async_group_create_task(owner, ...) ASYNC__GROUP_CREATE_TASK(owner, __VA_ARGS__, NULL)
+#define ASYNC__GROUP_CREATE_TASK(owner, function, ...)                                             \
+    async_group_create_task_with(owner, ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),   \
                                  &(async_task_options){.coroutine = #function})
 #define async_group_spawn(owner, function, ...)                                                    \
     async_group_create_task_with(owner, ASYNC__COROUTINE(function), NULL,                          \
-                                 &(async_task_options){.coroutine = #function,                     \
-                                                       .copy = &(struct function){__VA_ARGS__},    \
-                                                       .size = sizeof(struct function),            \
-                                                       .align = _Alignof(struct function)})
+                                 &ASYNC__COPY(function, &(struct function){__VA_ARGS__}))
+#define async_group_spawn_copy(owner, function, ...)                                               \
+    async_group_create_task_with(owner, ASYNC__COROUTINE(function), NULL,                          \
+                                 &ASYNC__COPY(function, &(__VA_ARGS__)))
+#endif
+
+/* Makes the group fail with `code` (negative; else -EINVAL), as a task of it that failed would: the
+ * last error, if it has that code, becomes the cause, and the tasks and the block are cancelled.
+ * Gives the code, so that a block can say `return async_group_fail(group, async_raise(-EIO, "disk
+ * on fire"));`. Does not block.
+ * asyncio: an exception that leaves the body of `async with TaskGroup()` */
+ASYNC_API int async_group_fail(async_group *group, int code);
 
 /* Cancels every task of the group and the block that owns it, without its being a failure. Does not
  * block: to leave the group is to wait for them. */
@@ -284,4 +346,48 @@ ASYNC_API void async_group_cancel(async_group *group);
 ASYNC_API size_t async_group_count(const async_group *group);
 
 ASYNC_END
+
+#ifdef __cplusplus
+inline async_task *async_create_task(int (*coroutine)(void))
+{
+    return async_create_task_with((async_coroutine)(void (*)(void))coroutine, nullptr, nullptr);
+}
+
+/* A copy of `arguments`, which must be trivially copyable, is made into the task. */
+template <class Arguments> inline async_task_options async__copy_of(const Arguments &arguments)
+{
+    static_assert(__is_trivially_copyable(Arguments), "a task's arguments are copied byte by byte");
+    static_assert(sizeof(Arguments) <= ASYNC_ARGUMENT_MAX && alignof(Arguments) <= 64,
+                  "the arguments are too large, or too much aligned, to be copied into a task");
+    async_task_options options = async_task_options();
+    options.copy = &arguments;
+    options.size = sizeof arguments;
+    options.align = alignof(Arguments);
+    return options;
+}
+template <class Arguments>
+inline async_task *async_spawn(int (*function)(Arguments *), const Arguments &arguments)
+{
+    async_task_options options = async__copy_of(arguments);
+    return async_create_task_with((async_coroutine)(void (*)(void))function, nullptr, &options);
+}
+template <class Arguments>
+inline async_task *async_group_spawn(async_group *group, int (*function)(Arguments *),
+                                     const Arguments &arguments)
+{
+    async_task_options options = async__copy_of(arguments);
+    return async_group_create_task_with(group, (async_coroutine)(void (*)(void))function, nullptr,
+                                        &options);
+}
+inline async_task *async_group_create_task(async_group *group, async_coroutine coroutine,
+                                           void *argument = nullptr)
+{
+    return async_group_create_task_with(group, coroutine, argument, nullptr);
+}
+template <class... Tasks> inline int async_gather(Tasks... tasks)
+{
+    async_task *all[] = {tasks...};
+    return async_gather_array(all, sizeof...(tasks));
+}
+#endif
 #endif

@@ -289,7 +289,7 @@ void async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *self)
 
 int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *self, int64_t when)
 {
-    if (async_call_at(loop->engine, &TIMER(self)->timer, when) < 0) {
+    if (async_call_at_ns(loop->engine, &TIMER(self)->timer, when) < 0) {
         PyErr_NoMemory();
         return -1;
     }

@@ -17,8 +17,8 @@ int async__fault_speed = 1;
 int64_t async__fault_tick;
 int64_t async__fault_end;
 
-static const char *const names[ASYNC__FAULT_KINDS] = {"allocation", "system_call", "transfer",
-                                                      "await", "wait"};
+static const char *const names[ASYNC__FAULT_KINDS] = {
+    "allocation", "system_call", "transfer", "await", "wait", "wake", "expire"};
 static int report_fd = -1;
 
 /* Workers run at the same time: their counters are counted as one number, whoever counts. */

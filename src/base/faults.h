@@ -11,7 +11,7 @@
  * A program that knows nothing of this is told by its environment, read once as it starts:
  *
  *     CASYNCIO_FAULT=KIND:N[:ERRNO]   the N-th fails; KIND: allocation, system_call, transfer, await,
- *                                     wait, or worker_system_call, worker_transfer; ERRNO: a number;
+ *                                     wait, wake, expire, or worker_system_call, worker_transfer; ERRNO: a number;
  *                                     KIND+ instead of KIND: and every later one too
  *     CASYNCIO_FAULT_CLOCK=virtual    async_run has a virtual clock, whatever its caller says
  *     CASYNCIO_FAULT_CLOCK=virtual:N  the same, and each look at the world outside takes N ns of it, so
@@ -31,6 +31,8 @@ enum async__fault_kind {
     ASYNC__FAULT_TRANSFER,    /* a read or a write moves a single byte */
     ASYNC__FAULT_AWAIT,       /* the task is cancelled at this checkpoint */
     ASYNC__FAULT_WAIT,        /* the task is cancelled once it has begun to wait */
+    ASYNC__FAULT_WAKE,        /* the task is cancelled as it is woken, before it runs */
+    ASYNC__FAULT_EXPIRE,      /* the same, but its innermost scope's time runs out */
     ASYNC__FAULT_KINDS
 };
 

@@ -218,7 +218,7 @@ static void free_session(async_http_session *session)
 async_http_session *async_http_session_new(const async_http_session_options *options)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    async_loop *loop = async_current_task() ? async_current_loop() : NULL;
+    async_loop *loop = async_current_task() ? async_get_running_loop() : NULL;
     if (!loop) return NULL;
 
     pthread_once(&once, global_init);

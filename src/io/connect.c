@@ -175,7 +175,7 @@ static int set_timer(async_loop *loop, struct race *race)
 {
     race->late = false;
     race->timer.callback.run = on_late;
-    return async_call_at(loop, &race->timer, async__deadline(async_loop_time_ns(loop), STAGGER));
+    return async_call_at_ns(loop, &race->timer, async__deadline(async_loop_time_ns(loop), STAGGER));
 }
 
 /* Looks at those that were woken: the winner's descriptor or -1. *failed: one has ended in vain. */

@@ -162,7 +162,7 @@ static async_file *new_file(const char *path, size_t length)
     return file;
 }
 
-async_file *async_open(const char *path, const char *mode)
+async_file *async_file_open(const char *path, const char *mode)
 {
     int flags = parse_mode(mode);
     if (!path) {

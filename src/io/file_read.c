@@ -261,7 +261,7 @@ static void close_lines(async_iterator *iterator)
 async_iterator *async_file_lines(async_file *file)
 {
     if (!file) { /* the error of who should have made it tells more */
-        if (!async__current || !async__current->last_code) async__fail(-EBADF);
+        async__fail_null("the file");
         return NULL;
     }
     struct lines *self = async__alloc_zeroed(sizeof *self);
@@ -269,7 +269,8 @@ async_iterator *async_file_lines(async_file *file)
         async__failf(-ENOMEM, "no memory to read lines of %s", file->path);
         return NULL;
     }
-    self->iterator = (async_iterator){.next = next_line, .close = close_lines};
+    self->iterator =
+        (async_iterator){.next = next_line, .close = close_lines, .size = sizeof(char *)};
     self->file = file;
     file->references++; /* the loop's body may close it */
     async__succeed();

@@ -126,8 +126,8 @@ static int wait_for_better_times(async_server *server)
         .timer = {.callback = {.run = on_time}},
     };
 
-    if (async_call_at(loop, &pause.timer, async__deadline(async_loop_time_ns(loop), RETRY_DELAY)) <
-        0)
+    if (async_call_at_ns(loop, &pause.timer,
+                         async__deadline(async_loop_time_ns(loop), RETRY_DELAY)) < 0)
         return async__failf(-ENOMEM, "accept: no memory for a timer");
     int code = park(server, &pause);
     async_timer_cancel(loop, &pause.timer);
@@ -254,8 +254,8 @@ static void close_clients(async_iterator *iterator)
 
 async_iterator *async_server_clients(async_server *server)
 {
-    if (!server) { /* the error of who should have made it tells more */
-        if (!async__current || !async__current->last_code) async__fail(-EBADF);
+    if (!server) {
+        async__fail_null("the server");
         return NULL;
     }
     if (server->iterating) {
@@ -264,7 +264,8 @@ async_iterator *async_server_clients(async_server *server)
     }
     server->iterating = true;
     server->references++;
-    server->iterator = (async_iterator){.next = next_client, .close = close_clients};
+    server->iterator = (async_iterator){
+        .next = next_client, .close = close_clients, .size = sizeof(async_stream *)};
     async__succeed();
     return &server->iterator;
 }

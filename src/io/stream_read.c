@@ -462,8 +462,7 @@ async_iterator *async_stream_lines(async_stream *stream)
     struct lines *self = NULL;
 
     if (!stream) {
-        /* The error of who should have made it tells more. */
-        if (!async__current || !async__current->last_code) async__fail(-EBADF);
+        async__fail_null("the stream");
         return NULL;
     }
     self = async__alloc_zeroed(sizeof *self);
@@ -471,7 +470,8 @@ async_iterator *async_stream_lines(async_stream *stream)
         async__failf(-ENOMEM, "no memory to read lines");
         return NULL;
     }
-    self->iterator = (async_iterator){.next = next_line, .close = close_lines};
+    self->iterator =
+        (async_iterator){.next = next_line, .close = close_lines, .size = sizeof(char *)};
     self->stream = stream;
     stream->references++; /* the loop's body may close it */
     async__succeed();

@@ -375,7 +375,7 @@ int async_stream_drain(async_stream *stream)
     return (int)async__stream_leave(stream, code);
 }
 
-void async_stream_set_limit(async_stream *stream, size_t high)
+void async_stream_set_high_water(async_stream *stream, size_t high)
 {
     if (!stream) return;
     stream->high = high;

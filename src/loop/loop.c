@@ -75,17 +75,24 @@ bool async_callback_cancel(async_callback *callback)
     return true;
 }
 
-int async_call_at(async_loop *loop, async_timer *timer, int64_t when)
+int async_call_at_ns(async_loop *loop, async_timer *timer, int64_t when)
 {
     if (timer->slot || timer->callback.next) async_timer_cancel(loop, timer);
     return async__timers_add(&loop->timers, timer, when);
+}
+
+int async_call_at(async_loop *loop, async_timer *timer, double when)
+{
+    int64_t ns;
+    if (async__seconds_to_ns(when, &ns) < 0) return -EINVAL;
+    return async_call_at_ns(loop, timer, ns);
 }
 
 int async_call_later(async_loop *loop, async_timer *timer, double delay)
 {
     int64_t ns;
     if (async__seconds_to_ns(delay, &ns) < 0) return -EINVAL;
-    return async_call_at(loop, timer, async__deadline(async_loop_time_ns(loop), ns));
+    return async_call_at_ns(loop, timer, async__deadline(async_loop_time_ns(loop), ns));
 }
 
 bool async_timer_cancel(async_loop *loop, async_timer *timer)
@@ -211,19 +218,14 @@ static int sleep_limit(async_loop *loop, int64_t *timeout)
     if (loop->ready.next != &loop->ready || loop->stop_requested) return 0;
 
     int64_t next = async__timers_next(&loop->timers);
-    bool alone = !loop->watches && !loop->jobs && !loop->signals && !loop->shared;
-    if (loop->virtual_clock) {
-        if (next != ASYNC__NEVER && !loop->jobs) return 0; /* the clock will jump */
-        if (next == ASYNC__NEVER && alone) return -EDEADLK;
+    if (next == ASYNC__NEVER) { /* a timer that is set for infinity is none */
+        if (!loop->watches && !loop->jobs && !loop->signals && !loop->shared) return -EDEADLK;
         *timeout = ASYNC__NEVER;
-        return 0;
-    }
-    if (next == ASYNC__NEVER) {
-        if (alone && loop->timers.length == 0) return -EDEADLK;
-        *timeout = ASYNC__NEVER;
-    } else {
+    } else if (!loop->virtual_clock) {
         int64_t left = next - async__clock();
         *timeout = left > 0 ? left : 0;
+    } else if (loop->jobs) {
+        *timeout = ASYNC__NEVER; /* else the clock will jump */
     }
     return 0;
 }
@@ -324,15 +326,12 @@ int async_loop_run(async_loop *loop)
 
 bool async_loop_is_running(const async_loop *loop) { return loop->running; }
 
-async_loop *async_get_running_loop(void)
+async_loop *async_get_running_loop(void) { return async__running_loop; }
+
+void async_loop_share(async_loop *loop)
 {
-    if (async__running_loop) async_loop_share(async__running_loop);
-    return async__running_loop;
+    if (loop) loop->shared = true;
 }
-
-async_loop *async_current_loop(void) { return async__running_loop; }
-
-void async_loop_share(async_loop *loop) { loop->shared = true; }
 
 void async_set_poll_hooks(async_loop *loop, const async_poll_hooks *hooks)
 {
@@ -373,7 +372,7 @@ const char *async_loop_backend(const async_loop *loop) { return loop->poller->na
 unsigned async__forks;
 static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
 
-/* Who forks in a loop's callback is in no loop in the child: he may run one there. */
+/* The child of a fork in a loop's callback is in no loop: it may run one of its own. */
 static void after_fork(void)
 {
     async__forks++;
@@ -381,7 +380,7 @@ static void after_fork(void)
 }
 static void count_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
 
-/* The name is settled before anything is probed: there are sandboxes that kill who probes. */
+/* The name is settled before anything is probed: some sandboxes kill a process that probes. */
 static int choose_poller(async_loop *loop, const char *name)
 {
     static const char *const known[] = {"", "epoll", "io_uring", "auto"};
@@ -433,12 +432,24 @@ static int open_loop(async_loop *loop, const async_loop_options *options)
     return code;
 }
 
-async_loop *async_loop_new(const async_loop_options *options)
+int async__options(void *own, size_t own_size, const void *given, size_t given_size)
 {
+    memset(own, 0, own_size);
+    if (!given) return 0;
+    memcpy(own, given, given_size < own_size ? given_size : own_size);
+    for (size_t i = own_size; i < given_size; i++)
+        if (((const char *)given)[i]) return -EINVAL;
+    return 0;
+}
+
+async_loop *async__loop_new(const async_loop_options *given, size_t size)
+{
+    async_loop_options options;
     async_loop *loop = async__alloc_zeroed(sizeof *loop);
     if (!loop) return NULL;
 
-    int code = open_loop(loop, options ? options : &(async_loop_options){0});
+    int code = async__options(&options, sizeof options, given, size);
+    if (code == 0) code = open_loop(loop, &options);
     if (code == 0) return loop;
     async__free(loop->fds);
     async__free(loop);
@@ -460,6 +471,7 @@ int async_loop_close(async_loop *loop)
     async__timers_free(&loop->timers);
     async__free(loop->fds);
     async__free(loop->scratch);
+    async__free(loop->first_lost);
     async__free(loop);
     return 0;
 }
@@ -472,5 +484,12 @@ void async_set_exception_handler(async_loop *loop, async_exception_handler *hand
 
 void async__report(async_loop *loop, int code, const char *message)
 {
-    if (loop->exception_handler) loop->exception_handler(loop, code, message, loop->exception_data);
+    if (loop->exception_handler) {
+        loop->exception_handler(loop, code, message, loop->exception_data);
+        return;
+    }
+    if (loop->lost++ > 0) return;
+    size_t size = strlen(message) + 1;
+    loop->first_lost = async__alloc(size);
+    if (loop->first_lost) memcpy(loop->first_lost, message, size);
 }

@@ -154,6 +154,8 @@ struct async_loop {
     unsigned forks; /* async__forks when the loop was made */
     async_exception_handler *exception_handler;
     void *exception_data;
+    size_t lost;      /* errors that there was no handler for */
+    char *first_lost; /* the first one's message */
 };
 
 extern __thread async_loop *async__running_loop;
@@ -169,6 +171,9 @@ void async__wake(async_loop *loop);          /* any thread, and signal handlers 
 void async__take_incoming(async_loop *loop); /* what other threads queued joins the ready queue */
 int64_t async__clock(void);                  /* CLOCK_MONOTONIC in ns */
 void async__report(async_loop *loop, int code, const char *message);
+/* Copies the options that a caller gave, of the size that it knows (see base.h), into those of this
+ * library: what it does not know is 0. -EINVAL if it sets what this library does not know. */
+int async__options(void *own, size_t own_size, const void *given, size_t given_size);
 int async__seconds_to_ns(double seconds, int64_t *ns); /* -EINVAL for NaN; clamps to ASYNC__NEVER */
 int64_t async__deadline(int64_t now, int64_t delay);   /* now + delay, that does not wrap round */
 
@@ -215,7 +220,9 @@ void async__pool_close(struct async__pool *pool, bool wait);
 /* ---- signals (signals.c) ---- */
 
 /* async_add_signal_handler and its opposite. Not `counted`: the library's own callback, which keeps no
- * loop alive, and which a counted one of the same loop displaces while it is there. */
+ * loop alive, and which a counted one of the same loop displaces while it is there. It is called for the
+ * first arrival of the signal; at the second the disposition of before is back, and the signal has its
+ * effect. */
 int async__signal_add(async_loop *loop, int number, async_callback *callback, bool counted);
 bool async__signal_remove(async_loop *loop, int number, bool counted);
 

@@ -27,6 +27,8 @@ enum { SIGNALS = 64 };
 static struct slot {
     _Atomic(async_loop *) loop;
     atomic_int inside;         /* handlers that may be using the loop */
+    atomic_bool own;           /* async_run's handling of Ctrl-C, and no handler of the user's */
+    atomic_int arrivals;       /* while it is */
     struct sigaction previous; /* good while our handler is installed */
 } table[SIGNALS + 1];
 
@@ -43,12 +45,19 @@ struct async__signal_state {
 
 static uint64_t bit(int number) { return (uint64_t)1 << (number - 1); }
 
+/* Ctrl-C asks the program to end. If it is pressed again the program is not to be trusted with that:
+ * a task may compute for ever, or ignore its cancellation. So this is decided here, in the handler. */
+static bool is_second(struct slot *slot)
+{
+    return atomic_load(&slot->own) && atomic_fetch_add(&slot->arrivals, 1) > 0;
+}
+
 static void arrived(int number)
 {
     int saved = errno;
     struct slot *slot = &table[number];
     pid_t here = getpid();
-    if (here != atomic_load(&process)) {
+    if (here != atomic_load(&process) || is_second(slot)) { /* hands it back */
         sigaction(number, &slot->previous, NULL);
         kill(here, number); /* not raise: musl's believes a thread id that is the parent's */
     } else {
@@ -132,6 +141,12 @@ static void uninstall(async_loop *loop, int number)
 
 /* ---- the loop's side ---- */
 
+static void set_own(int number, bool own)
+{
+    atomic_store(&table[number].arrivals, 0);
+    atomic_store(&table[number].own, own);
+}
+
 int async__signal_add(async_loop *loop, int number, async_callback *callback, bool counted)
 {
     if (number < 1 || number > SIGNALS) return -EINVAL;
@@ -150,6 +165,7 @@ int async__signal_add(async_loop *loop, int number, async_callback *callback, bo
     }
     *(counted ? user : own) = callback;
     if (counted) loop->signals++;
+    set_own(number, *own && !*user);
     return 0;
 }
 
@@ -163,6 +179,7 @@ bool async__signal_remove(async_loop *loop, int number, bool counted)
     async_callback_cancel(*place);
     *place = NULL;
     if (counted) loop->signals--;
+    set_own(number, *own && !*user);
     if (!*user && !*own) uninstall(loop, number);
     return true;
 }

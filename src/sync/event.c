@@ -5,6 +5,7 @@
 
 int async_event_wait(async_event *event)
 {
+    if (!event) return async__failf(-EBADF, "async_event_wait: the event is NULL");
     int code = async__checkpoint();
     if (code < 0 || event->set) return code;
     return async__wait_in(&event->waiters, "event", NULL);
@@ -12,6 +13,7 @@ int async_event_wait(async_event *event)
 
 void async_event_set(async_event *event)
 {
+    if (!event) return;
     event->set = true;
     async__wake_all(&event->waiters);
 }

@@ -1,11 +1,14 @@
-/* lock.c - a lock that is handed over: who releases it gives it to the first who waits, so that nobody
- * can overtake. */
+/* lock.c - a lock that is handed over: a release gives it to the first task that waits, so that no
+ * other can overtake it. */
 #include "../task/task.h"
 
 #include <casyncio/sync.h>
 
+static int no_lock(const char *call) { return async__failf(-EBADF, "%s: the lock is NULL", call); }
+
 int async_lock_acquire(async_lock *lock)
 {
+    if (async__unlikely(!lock)) return no_lock("async_lock_acquire");
     int code = async__checkpoint();
     if (async__unlikely(code < 0)) return code;
     if (async__likely(!lock->owner)) {
@@ -19,13 +22,16 @@ int async_lock_acquire(async_lock *lock)
 
 int async_lock_try(async_lock *lock)
 {
+    if (async__unlikely(!lock)) return no_lock("async_lock_try");
+    if (async__unlikely(!async__current)) return async__no_task();
     if (lock->owner) return async__fail(-EBUSY);
     lock->owner = async__current;
-    return lock->owner ? 0 : -EPERM;
+    return 0;
 }
 
 int async_lock_release(async_lock *lock)
 {
+    if (async__unlikely(!lock)) return no_lock("async_lock_release");
     if (async__unlikely(!lock->owner))
         return async__failf(-EPERM, "async_lock_release: the lock is not held");
     async__waiter *next =

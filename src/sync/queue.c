@@ -1,8 +1,9 @@
 /* queue.c - a queue of items of one size.
  *
- * The items lie in a ring that grows by doubling. An item that is put while somebody waits goes straight
- * to where that waiter wants it, and a putter's item, while it waits for room, straight into the ring;
- * so whoever is woken has what it came for, and a cancellation can lose nothing. */
+ * The items lie in a ring that grows by doubling. An item that is put while a getter waits goes straight
+ * to where that getter wants it, and the item of a putter that waits for room goes straight into the
+ * ring as a place comes free: so a task that is woken has what it waited for, and a cancellation can
+ * lose nothing. */
 #include "../task/task.h"
 
 #include <casyncio/queues.h>
@@ -13,6 +14,8 @@
 struct async_queue {
     char *ring;
     size_t item_size, maxsize, capacity, head, count;
+    size_t
+        limit; /* put may go on while count is below it: maxsize, no limit, or 0 once shut down */
     struct async__wait_list getters, putters, joiners;
     size_t unfinished; /* put, and not said to be worked off */
     bool shut;
@@ -38,6 +41,7 @@ async_queue *async_queue_new(size_t item_size, size_t maxsize)
     }
     queue->item_size = item_size;
     queue->maxsize = maxsize;
+    queue->limit = maxsize ? maxsize : SIZE_MAX;
     return queue;
 }
 
@@ -48,13 +52,18 @@ void async_queue_free(async_queue *queue)
     async__free(queue);
 }
 
-size_t async_queue_size(const async_queue *queue) { return queue->count; }
+__attribute__((cold, noinline)) static int no_queue(void)
+{
+    return async__failf(-EBADF, "the queue is NULL");
+}
 
-bool async_queue_empty(const async_queue *queue) { return queue->count == 0; }
+size_t async_queue_size(const async_queue *queue) { return queue ? queue->count : 0; }
+
+bool async_queue_empty(const async_queue *queue) { return async_queue_size(queue) == 0; }
 
 bool async_queue_full(const async_queue *queue)
 {
-    return queue->maxsize != 0 && queue->count >= queue->maxsize;
+    return queue && queue->maxsize != 0 && queue->count >= queue->maxsize;
 }
 
 /* ---- the ring ---- */
@@ -109,8 +118,8 @@ static void pop(async_queue *queue, void *item)
 
 static inline int put_now(async_queue *queue, const void *item)
 {
-    if (queue->shut) return ASYNC_ESHUTDOWN;
-    if (async_queue_full(queue)) return -EAGAIN;
+    if (async__unlikely(queue->count >= queue->limit))
+        return queue->shut ? ASYNC_ESHUTDOWN : -EAGAIN;
 
     async__waiter *getter = async__wake_first(&queue->getters);
     if (getter) {
@@ -146,6 +155,7 @@ static int exchange(struct async__wait_list *list, void *item, const char *what)
 
 int async_queue_put(async_queue *queue, const void *item)
 {
+    if (async__unlikely(!queue)) return no_queue();
     int code = async__checkpoint();
     if (code < 0) return code;
     code = put_now(queue, item);
@@ -155,6 +165,7 @@ int async_queue_put(async_queue *queue, const void *item)
 
 int async_queue_get(async_queue *queue, void *item)
 {
+    if (async__unlikely(!queue)) return no_queue();
     int code = async__checkpoint();
     if (code < 0) return code;
     code = get_now(queue, item);
@@ -164,12 +175,14 @@ int async_queue_get(async_queue *queue, void *item)
 
 int async_queue_put_nowait(async_queue *queue, const void *item)
 {
+    if (!queue) return no_queue();
     int code = put_now(queue, item);
     return code < 0 ? async__fail(code) : 0;
 }
 
 int async_queue_get_nowait(async_queue *queue, void *item)
 {
+    if (!queue) return no_queue();
     int code = get_now(queue, item);
     return code < 0 ? async__fail(code) : 0;
 }
@@ -178,6 +191,7 @@ int async_queue_get_nowait(async_queue *queue, void *item)
 
 int async_queue_task_done(async_queue *queue)
 {
+    if (!queue) return no_queue();
     if (queue->unfinished == 0)
         return async__failf(-EINVAL,
                             "async_queue_task_done: called more often than items were put");
@@ -187,6 +201,7 @@ int async_queue_task_done(async_queue *queue)
 
 int async_queue_join(async_queue *queue)
 {
+    if (!queue) return no_queue();
     int code = async__checkpoint();
     if (code < 0 || queue->unfinished == 0) return code;
     return async__wait_in(&queue->joiners, "queue, to join", NULL);
@@ -201,7 +216,9 @@ static void turn_away(struct async__wait_list *list)
 
 void async_queue_shutdown(async_queue *queue, bool now)
 {
+    if (!queue) return;
     queue->shut = true;
+    queue->limit = 0;
     turn_away(&queue->putters);
     if (now) {
         queue->unfinished -= queue->count;
@@ -219,6 +236,11 @@ static int next_item(async_iterator *iterator, void *value)
 
 async_iterator *async_queue_items(async_queue *queue)
 {
+    if (!queue) {
+        async__fail_null("the queue");
+        return NULL;
+    }
     queue->items.next = next_item;
+    queue->items.size = queue->item_size;
     return &queue->items;
 }

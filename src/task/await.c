@@ -1,8 +1,9 @@
 /* await.c - waiting for tasks: await, gather, detach, and waiting with a time limit.
  *
- * A task has one hook, task->done, for whoever is to learn of its end. To wait for tasks cannot be
- * given up: they may use what lies in the waiter's frames. Who is cancelled while it waits cancels
- * what it waits for, and goes on waiting, which is then short. */
+ * A task has one hook, task->done, which is called at its end. Setting it claims the task, also one
+ * that has ended already: a second claim is -EBUSY. A wait for tasks cannot be given up, since they
+ * may use what lies in the waiter's frames: a waiter that is cancelled cancels the tasks, and goes
+ * on waiting, which is then short. */
 #include "task.h"
 
 /* What the waits of this file have in common: a number of tasks yet to end. */
@@ -15,6 +16,7 @@ struct gathering {
     async_task *first; /* that failed */
 };
 
+/* Whether the task can be claimed: 0 or a code. A NULL handle is a task that could not be made. */
 static int check_handle(async_task *task, const char *call)
 {
     if (!task) {
@@ -23,12 +25,10 @@ static int check_handle(async_task *task, const char *call)
         tasks->create_failed = 0;
         return code < 0 ? async__fail(code) : async__failf(-EINVAL, "%s: the task is NULL", call);
     }
-    if (task == async__current) return async__failf(-EINVAL, "%s: a task awaits itself", call);
-#ifdef ASYNC_DEBUG
-    if (task->state == ASYNC__RELEASED)
-        return async__failf(-EINVAL, "%s: the task has been awaited or detached before", call);
-#endif
-    if (task->done)
+    if (async__unlikely(task == async__current))
+        return async__failf(-EINVAL, "%s: a task awaits itself", call);
+    if (async__stale(task, call)) return -EINVAL;
+    if (async__unlikely(task->done != NULL))
         return async__failf(-EBUSY, "%s: the task is awaited already, or owned by a group", call);
     return 0;
 }
@@ -36,18 +36,14 @@ static int check_handle(async_task *task, const char *call)
 /* The error of a task that has ended becomes the waiter's. */
 static int take_result(async_task *task)
 {
-    async_task *self = async__current;
     int code = task->result;
-
     if (code >= 0) return code;
-    async__error_free(self->error);
-    self->error = task->error;
-    task->error = NULL;
-    if (!self->error && code != -ECANCELED)
-        self->error = async__error_new(code, "%s", async_strerror(code));
-    if (self->error) async__error_passed(self->error, task);
-    self->last_code = code;
-    return code;
+
+    async__error *error = task->record.error;
+    task->record.error = NULL;
+    if (!error && code != -ECANCELED) error = async__error_new(code, "%s", async_strerror(code));
+    if (error) async__error_passed(error, task);
+    return async__fail_with(code, error);
 }
 
 static void cancel_all(struct gathering *gathering)
@@ -73,15 +69,15 @@ static void interrupt_gathering(async__wait *wait)
     cancel_all(async__container(wait, struct gathering, wait));
 }
 
-/* The tasks that are not done get the hook; then waits for the last of them. */
+/* Claims the tasks, of which check_handle has allowed each, and waits for the last of them. Nothing
+ * runs between the check and the claim: a checkpoint comes before both. */
 static void gather(struct gathering *gathering)
 {
-    async_task *self = async__current;
-
     for (size_t i = 0; i < gathering->count; i++) {
         async_task *task = gathering->tasks[i];
         if (!task) continue;
         task->owner = gathering;
+        task->done = task_done;
         if (task->state == ASYNC__DONE) {
             if (task->result < 0 && !gathering->code) {
                 gathering->code = task->result;
@@ -89,11 +85,10 @@ static void gather(struct gathering *gathering)
             }
             continue;
         }
-        task->done = task_done;
         gathering->left++;
     }
     if (gathering->left == 0) return;
-    if (self->interrupt || (gathering->code && gathering->fail_fast)) cancel_all(gathering);
+    if (gathering->code && gathering->fail_fast) cancel_all(gathering);
     gathering->wait.what = gathering->count == 1 ? "task" : "gather";
     gathering->wait.awaited = gathering->count == 1 ? gathering->tasks[0] : NULL;
     gathering->wait.fd = -1;
@@ -107,36 +102,49 @@ static void gather(struct gathering *gathering)
 
 int async_await(async_task *task)
 {
-    if (!async__current) return -EPERM;
-    int code = check_handle(task, "async_await");
-    if (code < 0) return code;
-
-    async__checkpoint(); /* for the others' turn; a cancellation goes to the task, and ends the wait */
-    if (task->state == ASYNC__DONE) {
-        code = take_result(task);
-        async__task_release(task);
-        return code;
-    }
     async_task *self = async__current;
-    struct gathering gathering = {.tasks = &task, .count = 1};
-    gather(&gathering);
+    if (async__unlikely(!self)) return async__no_task();
+    /* For the others' turn. A cancellation goes to the task that is awaited, and ends the wait. */
+    async__checkpoint();
+    int code = check_handle(task, "async_await");
+    if (async__unlikely(code < 0)) return code;
+
+    if (task->state != ASYNC__DONE) {
+        struct gathering gathering = {.tasks = &task, .count = 1};
+        gather(&gathering);
+    }
     code = take_result(task);
     async__task_release(task);
     return code == -ECANCELED && self->interrupt ? async__interrupted(self) : code;
 }
 
-/* A handle that is misused is told of before anything is done. One that is NULL, a task that could not
- * be made, counts as a task that failed: *missing is its code. */
+static void unclaim(async_task *const *tasks, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (tasks[i]) tasks[i]->done = NULL;
+}
+
+/* A misused handle is reported before anything is done: none is released then. One that is NULL, a
+ * task that could not be made, counts as a task that failed: *missing is its code. Each handle is
+ * claimed as it is checked, so that one that is there twice is found. */
 static int check_handles(async_task *const *tasks, size_t count, int *missing)
 {
     *missing = 0;
     for (size_t i = 0; i < count; i++) {
-        int code = check_handle(tasks[i], "async_gather");
-        for (size_t j = 0; code == 0 && j < i && count <= 64; j++)
-            if (tasks[j] == tasks[i])
-                code = async__failf(-EINVAL, "async_gather: task %zu is there twice", i);
-        if (code < 0 && tasks[i]) return code;
-        if (code < 0 && !*missing) *missing = code;
+        async_task *task = tasks[i];
+        int code = task && task->done == task_done && task->owner == (void *)missing
+                       ? async__failf(-EINVAL, "async_gather: task %zu is there twice", i)
+                       : check_handle(task, "async_gather");
+        if (code < 0 && task) {
+            unclaim(tasks, i);
+            return code;
+        }
+        if (code < 0) {
+            if (!*missing) *missing = code;
+            continue;
+        }
+        task->done = task_done;
+        task->owner = missing;
     }
     return 0;
 }
@@ -150,7 +158,7 @@ static void release_all(async_task *const *tasks, size_t count)
 int async_gather_array(async_task *const *tasks, size_t count)
 {
     async_task *self = async__current;
-    if (!self) return -EPERM;
+    if (!self) return async__no_task();
     int code = async__checkpoint(), missing;
     int misuse = check_handles(tasks, count, &missing);
     if (misuse < 0) return misuse;
@@ -168,7 +176,7 @@ int async_gather_array(async_task *const *tasks, size_t count)
 int async_gather_results(async_task *const *tasks, size_t count, int *codes)
 {
     async_task *self = async__current;
-    if (!self) return -EPERM;
+    if (!self) return async__no_task();
     int code = async__checkpoint(), missing;
     int misuse = check_handles(tasks, count, &missing);
     if (misuse < 0) return misuse;
@@ -187,10 +195,12 @@ int async_wait_for(async_task *task, double timeout)
     async_scope scope = {0};
     int code = async_timeout_enter(&scope, timeout);
 
-    if (code < 0) {
+    if (code < 0) { /* the handle is released all the same */
+        struct async__record failure = async__record_save();
         async_cancel(task, NULL);
         async_await(task);
-        return async__fail(code);
+        async__record_restore(&failure);
+        return code;
     }
     code = async_await(task);
     async_scope_leave(&scope);
@@ -199,17 +209,17 @@ int async_wait_for(async_task *task, double timeout)
 
 /* ---- detaching ---- */
 
-static const char detached[] = "failed and nobody awaits it";
+static const char detached[] = "was detached, and failed";
 
 static void detached_done(async_task *task)
 {
     async__task_report(task, detached);
-    task->tasks->zombie = task;
+    async__bury(task);
 }
 
 void async_detach(async_task *task)
 {
-    if (!task || task->state == ASYNC__RELEASED || task->done) return;
+    if (!task || async__stale(task, "async_detach") || task->done) return;
     if (task->state == ASYNC__DONE) {
         async__task_report(task, detached);
         async__task_release(task);

@@ -1,57 +1,87 @@
-/* context.c - what the block macros of contexts.h and the scopes' macros expand to.
+/* context.c - what the block macros of contexts.h call.
  *
- * A block's exit runs by the compiler's cleanup attribute, in a shield of its own. A block cannot
- * return a code to the function that it stands in, so one that fails leaves its error with the task
- * (async__pend). */
+ * A block's exit runs by the compiler's cleanup attribute. A block cannot return a code to the function
+ * that it stands in, so one that fails leaves its error with the task (async__pend). Whatever the exit
+ * does, the last error is afterwards what it was before, since the program may yet look at it. */
 #include "task.h"
 
 #include <casyncio/contexts.h>
 #include <string.h>
 
-static bool entered(int code)
+struct async__once async__block_begin(void)
 {
-    if (code < 0)
-        async__pend(code);
-    else
-        async__succeed();
-    return code == 0;
+    return (struct async__once){.live = 1, .failures = async__record()->failures};
 }
 
-async__guard async__guard_enter(void *name, bool pointer, void (*leave)(void *))
+/* The entry gave NULL. If nothing has failed in it, the last error is about something else. */
+static int entry_error(const struct async__once *once)
+{
+    const struct async__record *record = async__record();
+
+    if (record->failures != once->failures && record->code < 0) return record->code;
+    return async__failf(-EINVAL, "the entry of a block gave NULL, and no error");
+}
+
+async__guard async__guard_enter(const struct async__once *once, void *name, bool pointer,
+                                void (*leave)(void *), int kind)
 {
     void *context = name;
     if (pointer) memcpy(&context, name, sizeof context);
-    if (context) {
-        async__succeed();
-        return (async__guard){.leave = leave, .context = context, .live = 1};
-    }
-
-    int code = async__current ? async__current->last_code : -EPERM;
-    async__pend(code < 0 ? code : -EINVAL);
+    if (context) return (async__guard){.leave = leave, .context = context, .live = 1, .kind = kind};
+    async__pend(entry_error(once));
     return (async__guard){.live = 0};
 }
+
+void async__close_stream(void *stream)
+{
+    int code = async_stream_close(stream);
+    if (code < 0) async__pend(code);
+}
+
+void async__close_file(void *file)
+{
+    int code = async_file_close(file);
+    if (code < 0) async__pend(code);
+}
+
+/* The exit is a function of any type that takes one pointer. */
+ASYNC__ANY_FUNCTION static void call_exit(async__guard *guard) { guard->leave(guard->context); }
 
 void async__guard_leave(async__guard *guard)
 {
     if (!guard->leave) return;
-    if (guard->unshielded || !async__current) {
+    if (guard->kind == ASYNC__EXIT_BARE) {
         guard->leave(guard->context);
         return;
     }
-    async_scope shield;
-    async_shield_enter(&shield);
-    guard->leave(guard->context);
-    async_scope_leave(&shield);
+    struct async__record before = async__record_save();
+    int pending = before.pending;
+    if (guard->kind == ASYNC__EXIT_SHIELDED) {
+        async_scope shield = {0};
+        async__exit_shield_enter(&shield);
+        call_exit(guard);
+        async_scope_leave(&shield);
+    } else {
+        call_exit(guard);
+    }
+    /* An error of the exit's own is the last one then. */
+    if (async__record()->pending == pending)
+        async__record_restore(&before);
+    else
+        async__error_free(before.error);
 }
 
 static void leave_lock(void *lock) { async_lock_release(lock); }
 
 bool async__lock_enter(async__guard *guard, async_lock *lock)
 {
-    if (!entered(async_lock_acquire(lock))) return false;
+    int code = async_lock_acquire(lock);
+    if (async__unlikely(code < 0)) {
+        async__pend(code);
+        return false;
+    }
     guard->leave = leave_lock;
     guard->context = lock;
-    guard->unshielded = true; /* it never blocks */
     return true;
 }
 
@@ -65,13 +95,18 @@ bool async__group_enter(async__guard *guard, async_group *group)
 {
     if (guard->leave) return false;
     if (!group) {
-        async__pend(async__current ? async__current->last_code : -EPERM);
+        async__pend(async_error_code());
         return false;
     }
     guard->leave = leave_group;
     guard->context = group;
-    guard->unshielded = true; /* who is cancelled hastens its end */
     return true;
+}
+
+static bool entered(int code)
+{
+    if (code < 0) async__pend(code);
+    return code == 0;
 }
 
 bool async__timeout_once(async_scope *scope, double delay)

@@ -1,10 +1,19 @@
 /* error.c - error records: what went wrong, where, and through which tasks it came.
  *
- * A record is made when there is something to say beyond the code, and lies on the task until its next
- * error. When a task that failed is awaited its record passes to the one that awaits it, which is how
- * a message gets from the place that raised it to the place that catches it. */
+ * A detail (async__error) is made when there is something to say beyond the code, and stays in the
+ * task's record until the task's next error; a success leaves it alone, as it leaves errno alone.
+ * When a task that failed is awaited its detail passes to the awaiting task, which is how a message
+ * gets from the place that raised it to the place that catches it.
+ *
+ * A block macro cannot return a code, so its error is kept beside the last one (`pending`) until
+ * async_block_error() asks for it or the task ends: a later success or failure of something else
+ * must neither hide it nor take its place.
+ *
+ * Code that runs outside of tasks (a callback, a thread before async_run) has a record too, the
+ * thread's; its memory is freed as the thread ends. */
 #include "task.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,7 +46,7 @@ async__error *async__error_new(int code, const char *format, ...)
 
 void async__error_free(async__error *error)
 {
-    if (!error) return;
+    if (!error || error->references-- > 0) return;
     for (async__error *cause = error->causes, *next; cause; cause = next) {
         next = cause->next_cause;
         async__error_free(cause);
@@ -59,82 +68,170 @@ void async__error_passed(async__error *error, const async_task *task)
     error->chain = chain;
 }
 
-/* The new record takes the old one's place also if there is no memory for it: better no message than
- * one of another error. */
-static int set_error(int code, async__error *error)
-{
-    async_task *self = async__current;
+/* ---- records ---- */
 
-    async__error_free(self->error);
-    self->error = error;
-    self->last_code = code;
+static __thread struct async__record outside; /* of tasks */
+static __thread bool freed_at_exit;
+
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static bool has_key;
+
+static void free_record(void *record) { async__record_clear(record); }
+
+static void make_key(void) { has_key = pthread_key_create(&key, free_record) == 0; }
+
+__attribute__((destructor)) static void delete_key(void)
+{
+    if (has_key) pthread_key_delete(key); /* the code of free_record may be about to go */
+    has_key = false;
+}
+
+struct async__record *async__thread_record(void)
+{
+    if (!freed_at_exit) {
+        pthread_once(&key_once, make_key);
+        if (has_key) pthread_setspecific(key, &outside);
+        freed_at_exit = true; /* without a key, or memory for it, the last message leaks */
+    }
+    return &outside;
+}
+
+/* The new detail takes the old one's place also if there is no memory for it: better no message
+ * than that of another error. */
+int async__fail_with(int code, async__error *error)
+{
+    struct async__record *record = async__record();
+
+    async__error_free(record->error);
+    record->error = error;
+    record->code = code;
+    record->failures++;
     return code;
 }
 
-int async__failf(int code, const char *format, ...)
+int async__fail_null(const char *what)
 {
-    if (!async__current) return code;
-    va_list arguments;
-    va_start(arguments, format);
-    async__error *error = make_error(code, format, arguments);
-    va_end(arguments);
-    return set_error(code, error);
+    int code = async__record()->code;
+    return code < 0 ? async__fail(code) : async__failf(-EBADF, "%s is NULL", what);
 }
 
-int async_raise_at(const char *file, int line, const char *function, int code, const char *format,
-                   ...)
+/* The detail of the last error; NULL if that has none. */
+static async__error *detail(const struct async__record *record)
 {
-    if (code >= 0) code = -EINVAL;
-    if (!async__current) return code;
+    return record->error && record->error->code == record->code ? record->error : NULL;
+}
+
+void async__pend(int code)
+{
+    struct async__record *record = async__record();
+
+    record->code = code;
+    if (record->pending) return;
+    record->pending = code;
+    record->pending_error = detail(record);
+    if (record->pending_error) record->pending_error->references++;
+}
+
+void async__unpend(struct async__record *record)
+{
+    async__error_free(record->pending_error);
+    record->pending_error = NULL;
+    record->pending = 0;
+}
+
+void async__record_clear(struct async__record *record)
+{
+    async__error_free(record->error);
+    record->error = NULL;
+    async__unpend(record);
+}
+
+struct async__record async__record_save(void)
+{
+    struct async__record *record = async__record(), saved = *record;
+
+    record->error = NULL;
+    return saved;
+}
+
+void async__record_restore(const struct async__record *saved)
+{
+    async__fail_with(saved->code, saved->error);
+}
+
+int async__no_task(void)
+{
+    return async__failf(-EPERM, "called outside of a task: a coroutine is run by async_run, or "
+                                "made a task by async_create_task");
+}
+
+/* ---- failing ---- */
+
+int async__failf(int code, const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
     async__error *error = make_error(code, format, arguments);
     va_end(arguments);
+    return async__fail_with(code, error);
+}
+
+int async_raise_at_list(const char *file, int line, const char *function, int code,
+                        const char *format, va_list arguments)
+{
+    if (code >= 0) code = -EINVAL;
+    async__error *error = make_error(code, format, arguments);
     if (error) {
         error->file = file;
         error->line = line;
         error->function = function;
     }
-    return set_error(code, error);
+    return async__fail_with(code, error);
 }
 
-void async__pend(int code)
+int async_raise_at(const char *file, int line, const char *function, int code, const char *format,
+                   ...)
 {
-    if (!async__current) return;
-    async__current->last_code = code;
-    async__current->pending = code;
+    va_list arguments;
+    va_start(arguments, format);
+    code = async_raise_at_list(file, line, function, code, format, arguments);
+    va_end(arguments);
+    return code;
 }
 
-int async_error_code(void)
-{
-    if (!async__current) return 0;
-    async__current->pending = 0;
-    return async__current->last_code;
-}
+/* ---- asking ---- */
 
-/* The record of the last error; NULL if that one has none. */
-static const async__error *last_error(void)
+int async_error_code(void) { return async__record()->code; }
+
+int async_block_error(void)
 {
-    async_task *self = async__current;
-    if (!self || !self->error || self->error->code != self->last_code) return NULL;
-    return self->error;
+    struct async__record *record = async__record();
+    int code = record->pending;
+
+    if (code == 0) return 0;
+    async__error *error = record->pending_error;
+    record->pending_error = NULL;
+    record->pending = 0;
+    return async__fail_with(code, error);
 }
 
 const char *async_error_message(void)
 {
-    async_task *self = async__current;
-    if (!self) return "";
-    self->pending = 0;
-    const async__error *error = last_error();
+    const struct async__record *record = async__record();
+    const async__error *error = detail(record);
+    const async_task *self = async__current;
+
     if (error) return error->message;
-    if (self->last_code == -ECANCELED && self->cancelled && self->why) return self->why;
-    return self->last_code < 0 ? async_strerror(self->last_code) : "";
+    if (self && record->code == -ECANCELED && self->cancelled && self->why) return self->why;
+    return record->code < 0 ? async_strerror(record->code) : "";
 }
 
 const char *async_error_where(void)
 {
     static __thread char where[256];
-    const async__error *error = last_error();
+    const async__error *error = detail(async__record());
+
     if (!error || !error->file) return "";
     snprintf(where, sizeof where, "%s:%d in %s", error->file, error->line, error->function);
     return where;
@@ -144,8 +241,10 @@ const char *async_error_chain(void)
 {
     static __thread char chain[1024];
     char label[96];
-    const async__error *error = last_error();
-    if (!async__current || async__current->last_code == 0) return "";
+    const struct async__record *record = async__record();
+    const async__error *error = detail(record);
+
+    if (!async__current || record->code == 0) return "";
     async__task_label(async__current, label, sizeof label);
     snprintf(chain, sizeof chain, "%s%s%s", error && error->chain ? error->chain : "",
              error && error->chain ? " <- " : "", label);
@@ -154,23 +253,30 @@ const char *async_error_chain(void)
 
 size_t async_error_causes(void)
 {
-    const async__error *error = last_error();
+    const struct async__record *record = async__record();
+    const async__error *error = detail(record);
+
     if (error && error->cause_count) return error->cause_count;
-    return async__current && async__current->last_code < 0;
+    return record->code < 0;
 }
 
 const char *async_error_cause(size_t index, int *code)
 {
-    const async__error *error = last_error();
+    const struct async__record *record = async__record();
+    async__error *error = detail(record);
 
     if (index >= async_error_causes()) return NULL;
     if (!error || !error->causes) {
-        if (code) *code = async__current->last_code;
+        if (code) *code = record->code;
         return async_error_message();
     }
-    const async__error *cause = error->causes;
-    while (index-- > 0)
-        cause = cause->next_cause;
-    if (code) *code = cause->code;
-    return cause->message;
+    /* Asked for one after another, as a rule: each goes on from the one before. */
+    if (!error->cursor || index < error->cursor_index) {
+        error->cursor = error->causes;
+        error->cursor_index = 0;
+    }
+    for (; error->cursor_index < index; error->cursor_index++)
+        error->cursor = error->cursor->next_cause;
+    if (code) *code = error->cursor->code;
+    return error->cursor->message;
 }

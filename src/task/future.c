@@ -3,6 +3,7 @@
 
 int async_future_set(async_future *future, int code, void *value)
 {
+    if (!future) return async__failf(-EBADF, "async_future_set: the future is NULL");
     if (future->done) return async__fail(-EALREADY);
     future->done = true;
     future->code = code;
@@ -13,6 +14,7 @@ int async_future_set(async_future *future, int code, void *value)
 
 int async_future_wait(async_future *future, void **value)
 {
+    if (!future) return async__failf(-EBADF, "async_future_wait: the future is NULL");
     int code = async__checkpoint();
     if (code < 0 && !(future->done && async__current)) return code;
     if (!future->done) {

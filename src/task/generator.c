@@ -1,9 +1,9 @@
 /* generator.c - an iterator written as a coroutine.
  *
- * The coroutine is a task of its own that runs only while somebody waits for its next value: both
- * sides hand over by two wait lists. Closing it cancels the task and waits until it has ended. Whoever
- * gives up waiting for a value cancels the generator too, since it may be in the middle of anything;
- * if a value comes all the same, it is delivered. */
+ * The coroutine is a task of its own that runs only while a consumer waits for its next value. Closing
+ * the generator cancels the task and waits until it has ended. A consumer that is cancelled while it
+ * waits cancels the generator too, since that may be in the middle of anything; if a value comes all
+ * the same, it is delivered. */
 #include "task.h"
 
 #include <casyncio/iterators.h>
@@ -16,11 +16,10 @@ struct async_generator {
     async_task *task; /* NULL before the first value is asked for, and once it has ended */
     int (*function)(async_generator *self, void *argument);
     void *argument;
-    size_t size;
     const char *coroutine;
     struct async__wait_list producer; /* the task, in async_yield, until it is asked for more */
     async__wait consumer;
-    bool awaited; /* somebody is parked on consumer */
+    bool awaited; /* a task is parked on consumer */
     bool yielded; /* the task has put a value into *value */
     bool ended, started;
     int result;
@@ -49,11 +48,11 @@ static void producer_done(async_task *task)
 
     self->ended = true;
     self->result = task->result;
-    self->error = task->error;
-    task->error = NULL;
+    self->error = task->record.error;
+    task->record.error = NULL;
     if (self->error) async__error_passed(self->error, task);
     self->task = NULL;
-    task->tasks->zombie = task;
+    async__bury(task);
     wake_consumer(self);
 }
 
@@ -63,11 +62,11 @@ int async_yield(async_generator *self, const void *value)
         return async__failf(-EPERM,
                             "async_yield: called from outside of the generator's coroutine");
     if (!self->value) {
-        /* Cancelled, and nobody asks: the value has no place to go to. */
+        /* Cancelled while no consumer waits: the value has no place to go to. */
         return async__current->interrupt ? async__interrupted(async__current)
                                          : async__fail(-ECANCELED);
     }
-    memcpy(self->value, value, self->size);
+    memcpy(self->value, value, self->iterator.size);
     self->value = NULL;
     self->yielded = true;
     wake_consumer(self);
@@ -94,7 +93,7 @@ static int start(async_generator *self)
 {
     self->task = async__task_new(self->tasks, produce, self,
                                  &(async_task_options){.coroutine = self->coroutine});
-    if (!self->task) return async__current->last_code;
+    if (!self->task) return async_error_code();
     self->task->done = producer_done;
     self->task->owner = self;
     self->started = true;
@@ -108,12 +107,9 @@ static int end_of(async_generator *self)
 
     if (result >= 0) return 0;
     if (result == -ECANCELED && consumer->interrupt) return async__interrupted(consumer);
-    if (self->error) {
-        async__error_free(consumer->error);
-        consumer->error = self->error;
-        self->error = NULL;
-    }
-    return async__fail(result);
+    async__error *error = self->error;
+    self->error = NULL;
+    return async__fail_with(result, error);
 }
 
 static int generator_next(async_iterator *iterator, void *value)
@@ -167,27 +163,33 @@ async_iterator *async_generate_with(int (*function)(async_generator *self, void 
                                     void *argument, size_t size, const char *coroutine)
 {
     async_task *self = async__current;
-    if (!self) return NULL;
+    if (!self) {
+        async__no_task();
+        return NULL;
+    }
+    if (!function || size == 0) {
+        async__failf(-EINVAL, "async_generate: %s",
+                     function ? "values of 0 bytes" : "the function is NULL");
+        return NULL;
+    }
     async_generator *generator = async__alloc_zeroed(sizeof *generator);
     if (!generator) {
         async__fail(-ENOMEM);
         return NULL;
     }
-    generator->iterator.next = generator_next;
-    generator->iterator.close = async_generator_close;
+    generator->iterator =
+        (async_iterator){.next = generator_next, .close = async_generator_close, .size = size};
     generator->tasks = self->tasks;
     generator->function = function;
     generator->argument = argument;
-    generator->size = size;
     generator->coroutine = coroutine;
     generator->next = self->tasks->generators;
     if (generator->next) generator->next->previous = generator;
     self->tasks->generators = generator;
-    async__succeed();
     return &generator->iterator;
 }
 
-/* At the end of the loop: those that nobody closed. Their tasks have ended. */
+/* At the end of the loop: those that were not closed. Their tasks have ended. */
 void async__generators_free(struct async__tasks *tasks)
 {
     while (tasks->generators)

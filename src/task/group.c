@@ -9,7 +9,10 @@
 async_group *async_group_enter(void)
 {
     async_task *self = async__current;
-    if (!self) return NULL;
+    if (!self) {
+        async__no_task();
+        return NULL;
+    }
     async_group *group = async__alloc_zeroed(sizeof *group);
     if (!group) {
         async__fail(-ENOMEM);
@@ -17,9 +20,9 @@ async_group *async_group_enter(void)
     }
     async__scope_enter(&group->scope);
     group->owner = self;
+    group->pending_before = self->record.pending != 0;
     group->outer = self->groups;
     self->groups = group;
-    async__succeed();
     return group;
 }
 
@@ -33,12 +36,62 @@ static void cancel_tasks(async_group *group)
 
 void async_group_cancel(async_group *group)
 {
-    if (group->cancelling) return;
+    if (!group || group->cancelling) return;
     cancel_tasks(group);
     async_scope_cancel(&group->scope);
 }
 
-size_t async_group_count(const async_group *group) { return group->count; }
+size_t async_group_count(const async_group *group) { return group ? group->count : 0; }
+
+/* ---- failures ---- */
+
+/* Takes the cause over. Without memory the code alone is left. */
+static void add_cause(async_group *group, async__error *cause)
+{
+    if (!cause) return;
+    if (!group->error) {
+        group->error = async__error_new(cause->code, "%s", cause->message);
+        if (!group->error) {
+            async__error_free(cause);
+            return;
+        }
+        group->error->file = cause->file;
+        group->error->line = cause->line;
+        group->error->function = cause->function;
+    }
+    if (group->error->last_cause)
+        group->error->last_cause->next_cause = cause;
+    else
+        group->error->causes = cause;
+    group->error->last_cause = cause;
+    group->error->cause_count++;
+}
+
+static void fail(async_group *group, int code, async__error *cause)
+{
+    if (!cause) cause = async__error_new(code, "%s", async_strerror(code));
+    if (!group->code) group->code = code;
+    add_cause(group, cause);
+    async_group_cancel(group);
+}
+
+int async_group_fail(async_group *group, int code)
+{
+    if (!group) return async__failf(-EBADF, "async_group_fail: the group is NULL");
+    if (code >= 0) code = async__failf(-EINVAL, "async_group_fail: %d is no error code", code);
+
+    /* A copy: the block may still look at its own. */
+    const async__error *last = async__record()->error;
+    bool same = last && last->code == code;
+    async__error *cause = async__error_new(code, "%s", same ? last->message : async_strerror(code));
+    if (cause && same) {
+        cause->file = last->file;
+        cause->line = last->line;
+        cause->function = last->function;
+    }
+    fail(group, code, cause);
+    return code;
+}
 
 /* ---- a task of the group ends ---- */
 
@@ -58,55 +111,26 @@ static bool is_failure(const async_task *task)
     return task->result < 0 && task->result != -ECANCELED;
 }
 
-static void add_cause(async_group *group, async_task *task)
-{
-    async__error *cause = task->error;
-    task->error = NULL;
-    if (!cause) cause = async__error_new(task->result, "%s", async_strerror(task->result));
-    if (!cause) return;
-    async__error_passed(cause, task);
-    if (!group->error) {
-        group->error = async__error_new(cause->code, "%s", cause->message);
-        if (!group->error) {
-            async__error_free(cause);
-            return;
-        }
-        group->error->file = cause->file;
-        group->error->line = cause->line;
-        group->error->function = cause->function;
-    }
-    async__error **end = &group->error->causes;
-    while (*end)
-        end = &(*end)->next_cause;
-    *end = cause;
-    group->error->cause_count++;
-}
-
 static void child_done(async_task *task)
 {
     async_group *group = task->owner;
 
     unlink_child(group, task);
     if (is_failure(task)) {
-        if (!group->code) group->code = task->result;
-        add_cause(group, task);
-        async_group_cancel(group);
+        async__error *cause = task->record.error;
+        task->record.error = NULL;
+        if (cause) async__error_passed(cause, task);
+        fail(group, task->result, cause);
     }
-    task->tasks->zombie = task;
+    async__bury(task);
     if (group->count == 0 && group->waiting) async__unpark(&group->wait);
 }
 
-async_task *async_group_create_task_with(async_group *group, async_coroutine coroutine,
-                                         void *argument, const async_task_options *options)
+/* ---- making one ---- */
+
+static async_task *new_child(async_group *group, async_coroutine coroutine, void *argument,
+                             const async_task_options *options)
 {
-    if (!group) {
-        async__failf(-EINVAL, "async_group_create_task: the group is NULL");
-        return NULL;
-    }
-    if (group->cancelling) {
-        async__failf(-ECANCELED, "the group is being cancelled: it takes no new task");
-        return NULL;
-    }
     if (!coroutine) {
         async__failf(-EINVAL, "async_group_create_task: the coroutine is NULL");
         return NULL;
@@ -123,6 +147,24 @@ async_task *async_group_create_task_with(async_group *group, async_coroutine cor
     return task;
 }
 
+/* A task that is missing must not go unnoticed, since few look at what this gives. */
+async_task *async__group_create_task(async_group *group, async_coroutine coroutine, void *argument,
+                                     const async_task_options *options, size_t options_size)
+{
+    (void)options_size;
+    if (!group) {
+        async__failf(-EBADF, "async_group_create_task: the group is NULL");
+        return NULL;
+    }
+    if (group->cancelling) {
+        async__failf(-ECANCELED, "the group is being cancelled: it takes no new task");
+        return NULL;
+    }
+    async_task *task = new_child(group, coroutine, argument, options);
+    if (!task) async_group_fail(group, async_error_code());
+    return task;
+}
+
 /* ---- waiting for all of them ---- */
 
 static void interrupt_wait(async__wait *wait)
@@ -132,9 +174,6 @@ static void interrupt_wait(async__wait *wait)
 
 static void wait_for_children(async_group *group)
 {
-    async_task *self = async__current;
-
-    if (self->interrupt && !group->cancelling) cancel_tasks(group);
     while (group->count > 0) {
         group->waiting = true;
         group->wait.what = "group";
@@ -145,36 +184,31 @@ static void wait_for_children(async_group *group)
     }
 }
 
-/* What the group gives: its failure; or what cancelled the owner from outside. The group's own scope has no say in it. */
+/* What the group gives: its failure; or what cancelled the owner from outside. That its own scope was
+ * cancelled, because a task failed, does not count. */
 static int take_outcome(async_group *group)
 {
     async_task *self = async__current;
     int code = group->code;
+    async__error *error = group->error;
 
-    if (!code && self->interrupt) return async__interrupted(self);
-    if (!code) {
-        async__succeed();
-        return 0;
-    }
-    if (group->error) {
-        async__error_free(self->error);
-        self->error = group->error;
-        group->error = NULL;
-    }
-    self->last_code = code;
+    if (!code) return self->interrupt ? async__interrupted(self) : 0;
     group->code = 0;
-    return code;
+    group->error = NULL;
+    return async__fail_with(code, error);
 }
 
 int async_group_wait(async_group *group)
 {
+    if (!group) return async__failf(-EBADF, "the group is NULL");
     if (group->owner != async__current)
         return async__failf(-EPERM, "a group is waited for by the task that opened it");
     wait_for_children(group);
     group->cancelling = false;
     if (group->scope.code) {
         /* A loop in the block that ended with this cancellation has not failed. */
-        if (group->owner->pending == group->scope.code) group->owner->pending = 0;
+        struct async__record *record = &group->owner->record;
+        if (!group->pending_before && record->pending == group->scope.code) async__unpend(record);
         group->scope.code = 0;
         async__scope_changed(group->owner);
     }
@@ -195,7 +229,7 @@ static void close_group(async_group *group)
 int async_group_leave(async_group *group)
 {
     int code = async_group_wait(group);
-    if (code == -EPERM && group->owner != async__current) return code;
+    if (!group || group->owner != async__current) return code;
     close_group(group);
     return code;
 }

@@ -10,8 +10,9 @@ struct async_group {
     async_group *outer; /* the next group that the owner has open */
     async_task *first;  /* tasks that have not ended */
     size_t count;
-    async__wait wait; /* the owner's, while it waits for them */
+    async__wait wait; /* the owner's, while it waits for the tasks */
     bool waiting, cancelling;
+    bool pending_before; /* the owner had an unreported block error when it entered the group */
     int code;            /* of the first failure */
     async__error *error; /* with a cause for each */
 };

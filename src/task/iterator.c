@@ -4,25 +4,59 @@
 
 #include <casyncio/iterators.h>
 
-async__for async__for_begin(async_iterator *iterator)
+async__for async__for_mark(void)
 {
-    if (!iterator)
-        async__pend(async__current && async__current->last_code < 0 ? async__current->last_code
-                                                                    : -EINVAL);
-    return (async__for){.iterator = iterator, .live = iterator != NULL};
+    return (async__for){.live = 2, .failures = async__record()->failures};
 }
 
-static void close_iterator(async__for *loop)
+static void close_iterator(async_iterator *iterator)
 {
-    async_iterator *iterator = loop->iterator;
-    if (!iterator) return;
-    loop->iterator = NULL;
-    if (!iterator->close) return;
-
+    if (!iterator || !iterator->close) return;
+    struct async__record before = async__record_save();
     async_scope shield = {0};
-    async_shield_enter(&shield);
+    async__exit_shield_enter(&shield);
     iterator->close(iterator);
     async_scope_leave(&shield);
+    async__record_restore(&before);
+}
+
+/* A value of another size would be written over what lies beside the loop's variable. */
+static int check_iterator(const async__for *loop, const async_iterator *iterator, size_t size)
+{
+    const struct async__record *record = async__record();
+
+    if (!iterator)
+        return record->failures != loop->failures && record->code < 0
+                   ? record->code
+                   : async__failf(-EINVAL, "async_for: the iterator is NULL");
+    if (!iterator->next) return async__failf(-EINVAL, "async_for: the iterator has no `next`");
+    if (iterator->size != size)
+        return async__failf(-EINVAL,
+                            "async_for: the iterator's values are %zu bytes, the variable has %zu",
+                            iterator->size, size);
+    return 0;
+}
+
+bool async__for_begin(async__for *loop, async_iterator *iterator, size_t size)
+{
+    int code = check_iterator(loop, iterator, size);
+
+    if (code < 0) {
+        async__pend(code);
+        close_iterator(iterator);
+        loop->live = 0;
+        return false;
+    }
+    loop->iterator = iterator;
+    loop->live = 1;
+    return true;
+}
+
+void async__for_leave(async__for *loop)
+{
+    async_iterator *iterator = loop->iterator;
+    loop->iterator = NULL;
+    close_iterator(iterator);
 }
 
 bool async__for_next(async__for *loop, void *value)
@@ -30,13 +64,8 @@ bool async__for_next(async__for *loop, void *value)
     int code = loop->iterator->next(loop->iterator, value);
     if (code > 0) return true;
 
-    close_iterator(loop);
+    if (code < 0) async__pend(code);
+    async__for_leave(loop);
     loop->live = 0;
-    if (code < 0)
-        async__pend(code);
-    else
-        async__succeed();
     return false;
 }
-
-void async__for_leave(async__for *loop) { close_iterator(loop); }

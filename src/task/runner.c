@@ -2,7 +2,7 @@
  *
  * The end: when the main task is done, all others are cancelled and the loop runs on until they have
  * ended; then generators, threads and the loop go. If nothing can ever happen any more while a task
- * still waits (-EDEADLK), who waits for what is noted for async_run_error_message, and everything is
+ * still waits (-EDEADLK), the call graph is noted for async_run_error_message, and everything is
  * cancelled, shields notwithstanding. */
 #include "task.h"
 
@@ -58,16 +58,11 @@ const char *async_run_error_message(void)
 
 /* ---- Ctrl-C ---- */
 
+/* The first one. A second one does not come here: see async__signal_add. */
 static void on_interrupt(async_callback *callback)
 {
     struct runner *runner = async__container(callback, struct runner, interrupt);
 
-    if (runner->interrupted) {
-        async__signal_remove(runner->loop, SIGINT, false);
-        runner->handles_interrupt = false;
-        raise(SIGINT);
-        return;
-    }
     runner->interrupted = true;
     async_cancel(runner->main, "interrupted (SIGINT)");
 }
@@ -142,7 +137,7 @@ static bool run_until_done(struct runner *runner, async_task *task)
     return true;
 }
 
-/* Whoever is last stops the loop: see finish in task.c. */
+/* The last task to end stops the loop: see finish in task.c. */
 static bool end_tasks(struct runner *runner)
 {
     struct async__tasks *tasks = runner->loop->client;
@@ -156,13 +151,11 @@ static bool end_tasks(struct runner *runner)
 
 static int outcome(struct runner *runner)
 {
-    async_task *main = runner->main;
-    int result = main->result;
+    const async__error *error = runner->main->record.error;
+    int result = runner->main->result;
 
     if (runner->failure) return runner->failure;
-    if (result < 0)
-        keep_message(main->error && main->error->code == result ? main->error->message
-                                                                : async_strerror(result));
+    if (result < 0) keep_message(error ? error->message : async_strerror(result));
     return result == -ECANCELED && runner->interrupted ? -EINTR : result;
 }
 
@@ -191,6 +184,39 @@ static int run_main(struct runner *runner, async_coroutine main, void *argument,
     return code;
 }
 
+/* ---- errors that no code could see ---- */
+
+static void report_lost(const async_loop *loop)
+{
+    if (loop->lost == 1)
+        fprintf(stderr, "casyncio: an error was never looked at: %s\n",
+                loop->first_lost ? loop->first_lost : "?");
+    else if (loop->lost > 1)
+        fprintf(stderr, "casyncio: %zu errors were never looked at; the first: %s\n", loop->lost,
+                loop->first_lost ? loop->first_lost : "?");
+}
+
+/* ---- the whole ---- */
+
+#define EXIT_TIMEOUT 10 /* seconds */
+
+static int run_in(struct runner *runner, async_coroutine main, void *argument,
+                  const async_run_options *options, const char *coroutine)
+{
+    async_loop *loop = runner->loop;
+    int64_t limit;
+
+    if (async__seconds_to_ns(options->exit_timeout ? options->exit_timeout : EXIT_TIMEOUT, &limit) <
+            0 ||
+        limit < 0)
+        return -EINVAL;
+    async_set_exception_handler(loop, options->exception_handler, options->exception_data);
+    int code = async__tasks_open(loop);
+    if (code < 0) return code;
+    ((struct async__tasks *)loop->client)->exit_timeout = limit;
+    return run_main(runner, main, argument, options, coroutine);
+}
+
 static int run_in_new_loop(async_coroutine main, void *argument, const async_run_options *options,
                            const char *coroutine)
 {
@@ -200,38 +226,33 @@ static int run_in_new_loop(async_coroutine main, void *argument, const async_run
 #endif
     struct runner runner = {.loop = async_loop_new(&loop)};
     if (!runner.loop) return -errno;
-    async_set_exception_handler(runner.loop, options->exception_handler, options->exception_data);
-    int code = async__tasks_open(runner.loop);
-    if (code == 0) code = run_main(&runner, main, argument, options, coroutine);
+    int code = run_in(&runner, main, argument, options, coroutine);
 #ifdef ASYNC_FAULTS
     async__fault_end = async_loop_time_ns(runner.loop);
 #endif
+    if (!options->no_report) report_lost(runner.loop);
     async_loop_close(runner.loop);
     return code;
 }
 
-static int run_with(async_coroutine main, void *argument, const async_run_options *options,
-                    const char *coroutine)
+int async__run(async_coroutine main, void *argument, const char *coroutine,
+               const async_run_options *given, size_t size)
 {
-    static const async_run_options none;
-    if (!options) options = &none;
+    async_run_options options;
     if (async__loop()) return async__failf(-EBUSY, "async_run: a loop runs in this thread already");
     keep_message(NULL);
-    run_code = main ? run_in_new_loop(main, argument, options, coroutine) : -EINVAL;
+    run_code = async__options(&options, sizeof options, given, size);
+    if (run_code == 0)
+        run_code = main ? run_in_new_loop(main, argument, &options, coroutine) : -EINVAL;
     return run_code;
-}
-
-int async_run_with(async_coroutine main, void *argument, const async_run_options *options)
-{
-    return run_with(main, argument, options, NULL);
 }
 
 int async_run_named(async_coroutine main, void *argument, const char *coroutine)
 {
-    return run_with(main, argument, NULL, coroutine);
+    return async__run(main, argument, coroutine, NULL, 0);
 }
 
 int(async_run)(async_coroutine main, void *argument)
 {
-    return run_with(main, argument, NULL, NULL);
+    return async__run(main, argument, NULL, NULL, 0);
 }

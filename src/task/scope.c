@@ -4,26 +4,60 @@
  * comparison. It is worked out anew whenever something changes: from the innermost scope outwards up
  * to a shield, the outermost code wins, since it is the one that ends the most; the task's own
  * cancellation stands outside all scopes. If the task is parked and there is a code now, its wait is
- * interrupted. */
+ * interrupted.
+ *
+ * The shield around a block's exit is limited: when something outside of it is due, a timer is set,
+ * and when that goes off the shield is one no more. */
 #include "task.h"
 
 #include <math.h>
 #include <string.h>
 
-static int code_now(const async_task *task)
+/* What is due to code that runs in `scope`; *shield is the shield that keeps out what is outside, if
+ * there is one. */
+static int due_in(const async_task *task, async_scope *scope, async_scope **shield)
 {
     int code = 0;
 
-    for (const async_scope *scope = task->scope; scope; scope = scope->parent) {
+    *shield = NULL;
+    for (; scope; scope = scope->parent) {
         if (scope->code) code = scope->code;
-        if (scope->shield && !task->forced) return code;
+        if (scope->shield && !task->forced) {
+            *shield = scope;
+            return code;
+        }
     }
     return task->cancelled ? -ECANCELED : code;
 }
 
+static void end_shield(async_callback *callback)
+{
+    async_scope *scope = async__container(callback, async_scope, timer.callback);
+
+    scope->shield = false;
+    async__scope_changed(scope->task);
+}
+
+/* Without memory for the timer the shield goes on to hold: better late than cut short. */
+static void limit_shield(async_task *task, async_scope *scope)
+{
+    async_loop *loop = async__loop_of(task);
+    int64_t limit = task->tasks->exit_timeout;
+    async_scope *outer;
+
+    if (scope->timer.slot || scope->timer.callback.next || limit == ASYNC__NEVER) return;
+    if (!due_in(task, scope->parent, &outer)) return;
+    scope->timer.callback.run = end_shield;
+    async_call_at_ns(loop, &scope->timer, async__deadline(async_loop_time_ns(loop), limit));
+}
+
 void async__scope_changed(async_task *task)
 {
-    task->interrupt = code_now(task);
+    async_scope *shield;
+
+    task->interrupt = due_in(task, task->scope, &shield);
+    task->refused = 0;
+    if (shield && shield->limited) limit_shield(task, shield);
     async__wait *wait = task->wait;
     if (!task->interrupt || !wait || wait->interrupted) return;
     wait->interrupted = true;
@@ -38,12 +72,13 @@ static void note_why(async_task *task, const char *why)
     size_t size = strlen(why) + 1;
     char *copy = async__alloc(size);
     if (copy)
-        task->why = memcpy(copy, why, size); /* without memory: cancelled, but without a word */
+        task->why = memcpy(copy, why, size); /* without memory: cancelled, without a message */
 }
 
 bool async_cancel(async_task *task, const char *why)
 {
-    if (!task || task->state >= ASYNC__DONE || task->cancelled) return false;
+    if (!task || async__stale(task, "async_cancel")) return false;
+    if (task->state >= ASYNC__DONE || task->cancelled) return false;
     task->cancelled = true;
     note_why(task, why);
     async__scope_changed(task);
@@ -52,7 +87,8 @@ bool async_cancel(async_task *task, const char *why)
 
 bool async_uncancel(async_task *task)
 {
-    if (!task || task->state >= ASYNC__DONE || !task->cancelled) return false;
+    if (!task || async__stale(task, "async_uncancel")) return false;
+    if (task->state >= ASYNC__DONE || !task->cancelled) return false;
     task->cancelled = false;
     async__free(task->why);
     task->why = NULL;
@@ -65,14 +101,15 @@ bool async_uncancel(async_task *task)
 int async__scope_enter(async_scope *scope)
 {
     async_task *self = async__current;
-    if (!self) return -EPERM;
+    if (!self) return async__no_task();
+    if (!scope) return async__failf(-EBADF, "the scope is NULL");
 
     scope->parent = self->scope;
     scope->task = self;
     scope->timer = (async_timer){0};
     scope->when = INFINITY;
     scope->code = 0;
-    scope->shield = scope->expired = false;
+    scope->shield = scope->expired = scope->limited = false;
     scope->entered = true;
     self->scope = scope;
     return 0;
@@ -105,7 +142,7 @@ static int set_deadline(async_scope *scope, double when)
         return 0;
     }
     scope->timer.callback.run = on_deadline;
-    return async_call_at(loop, &scope->timer, ns) < 0 ? async__fail(-ENOMEM) : 0;
+    return async_call_at_ns(loop, &scope->timer, ns) < 0 ? async__fail(-ENOMEM) : 0;
 }
 
 int async_timeout_enter_at(async_scope *scope, double when)
@@ -131,31 +168,40 @@ int async_shield_enter(async_scope *scope)
     return 0;
 }
 
+void async__exit_shield_enter(async_scope *scope)
+{
+    if (!async__current) return; /* a callback's or a thread's block: nothing to shield from */
+    async__scope_enter(scope);
+    scope->shield = scope->limited = true;
+    async__scope_changed(scope->task);
+}
+
 void async_scope_leave(async_scope *scope)
 {
-    if (!scope->entered) return;
+    if (!scope || !scope->entered) return;
     async_task *task = scope->task;
 
     scope->entered = false;
     async_timer_cancel(async__loop_of(task), &scope->timer);
     task->scope = scope->parent;
-    if (scope->code || scope->shield) async__scope_changed(task);
+    if (scope->code || scope->shield || scope->limited) async__scope_changed(task);
 }
 
 int async_scope_reschedule(async_scope *scope, double when)
 {
+    if (!scope) return async__failf(-EBADF, "async_scope_reschedule: the scope is NULL");
     if (!scope->entered) return async__failf(-EINVAL, "the timeout scope has been left");
     if (scope->expired) return async__failf(-EINVAL, "the timeout has expired already");
     return set_deadline(scope, when);
 }
 
-double async_scope_when(const async_scope *scope) { return scope->when; }
+double async_scope_when(const async_scope *scope) { return scope ? scope->when : 0; }
 
-bool async_scope_expired(const async_scope *scope) { return scope->expired; }
+bool async_scope_expired(const async_scope *scope) { return scope && scope->expired; }
 
 void async_scope_cancel(async_scope *scope)
 {
-    if (!scope->entered || scope->code) return;
+    if (!scope || !scope->entered || scope->code) return;
     scope->code = -ECANCELED;
     async__scope_changed(scope->task);
 }

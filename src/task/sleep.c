@@ -1,4 +1,4 @@
-/* sleep.c - waiting for nothing but time. The timer lies in the sleeper's frame. */
+/* sleep.c - waiting for a time. The timer lies in the sleeper's frame. */
 #include "task.h"
 
 #include <math.h>
@@ -27,7 +27,7 @@ static int sleep_until(async_task *self, int64_t when)
         .timer = {.callback = {.run = on_time}},
     };
 
-    if (async_call_at(async__loop_of(self), &sleeper.timer, when) < 0)
+    if (async_call_at_ns(async__loop_of(self), &sleeper.timer, when) < 0)
         return async__failf(-ENOMEM, "async_sleep: no memory for a timer");
     async__park(&sleeper.wait);
     return sleeper.wait.interrupted ? async__interrupted(self) : 0;
@@ -44,7 +44,7 @@ int async_sleep(double seconds)
     async_task *self = async__current;
     int64_t ns;
 
-    if (!self) return -EPERM;
+    if (!self) return async__no_task();
     if (async__unlikely(!(seconds >= 0)))
         return async__failf(-EINVAL, "async_sleep: cannot sleep for %g seconds", seconds);
     int code = async__checkpoint();
@@ -59,7 +59,7 @@ int async_sleep_until(double when)
     async_task *self = async__current;
     int64_t ns;
 
-    if (!self) return -EPERM;
+    if (!self) return async__no_task();
     if (async__seconds_to_ns(when, &ns) < 0)
         return async__failf(-EINVAL, "async_sleep_until: the time is not a number");
     int code = async__checkpoint();

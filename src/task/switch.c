@@ -1,11 +1,12 @@
-/* switch.c - from one task to the next.
+/* switch.c - the scheduler: from one task to the next.
  *
  * A task that parks takes the next ready task itself and switches straight to it; only when the next
  * callback is not a task's, or it is time to look at the world outside, does it switch to the loop. So
  * a switch between tasks is one switch, not two.
  *
- * Everybody that is switched to first puts away the stack of a task that has just left its own for
- * ever (the zombie): a task cannot give back the ground it stands on. */
+ * What is switched to has chores first, if there are any (`chores`): to free the stack of a task that
+ * has just ended (the zombie), since a task cannot free the stack it runs on; and, in a program with
+ * C++ in it, to put its own exceptions in the place of those of what ran before. */
 #include "task.h"
 
 /* Of the next task's last frames, which would be missed one after another. */
@@ -13,9 +14,28 @@
 
 __thread async_task *async__current;
 
-void async__reap(struct async__tasks *tasks)
+/* The C++ runtime keeps the exceptions that are being handled in a list of the thread's: a task that
+ * awaits inside of a catch block must find its own there again. Itanium C++ ABI, 2.2.2; libstdc++ and
+ * libc++abi both have it so. NULL in a program without C++. */
+extern struct async__cxx *__cxa_get_globals(void) __attribute__((weak));
+
+static void swap_exceptions(struct async__tasks *tasks)
+{
+    struct async__cxx *mine = async__current ? &async__current->cxx : &tasks->main_cxx;
+
+    if (mine == tasks->cxx_owner) return;
+    if (tasks->cxx_owner) *tasks->cxx_owner = *tasks->cxx;
+    *tasks->cxx = *mine;
+    tasks->cxx_owner = mine;
+}
+
+/* In this order: the owner of the exceptions may be the zombie. */
+void async__do_chores(struct async__tasks *tasks)
 {
     async_task *zombie = tasks->zombie;
+
+    tasks->chores = tasks->cxx != NULL;
+    if (tasks->cxx) swap_exceptions(tasks);
     if (!zombie) return;
     tasks->zombie = NULL;
     async__task_release(zombie);
@@ -24,7 +44,7 @@ void async__reap(struct async__tasks *tasks)
 static inline void arrived(struct async__tasks *tasks)
 {
     tasks->budget = ASYNC__BUDGET;
-    if (async__unlikely(tasks->zombie != NULL)) async__reap(tasks);
+    if (async__unlikely(tasks->chores)) async__do_chores(tasks);
 }
 
 void async__switch_arrived(struct async__tasks *tasks) { arrived(tasks); }
@@ -39,7 +59,7 @@ static void step(async_callback *callback)
     async__current = task;
     async__fiber_switch(&tasks->main, &task->fiber);
     async__current = NULL;
-    async__reap(tasks);
+    if (async__unlikely(tasks->chores)) async__do_chores(tasks);
 }
 
 static inline async_task *next_task(async_loop *loop)
@@ -94,11 +114,30 @@ static bool idle(async_loop *loop)
 
 void async__switch_open(async_loop *loop)
 {
+    struct async__tasks *tasks = loop->client;
+
     loop->shuffled = step;
     loop->idle = idle;
+    if (!__cxa_get_globals) return;
+    tasks->cxx = __cxa_get_globals();
+    tasks->cxx_owner = &tasks->main_cxx;
+    tasks->chores = true;
 }
 
 /* ---- parking ---- */
+
+#ifdef ASYNC_FAULTS
+/* The task has what it waited for, and is cancelled, or its time runs out, before it runs: its next
+ * wait has to notice. */
+void async__fault_at_wake(async_task *task)
+{
+    if (async__fault(ASYNC__FAULT_WAKE)) async_cancel(task, "fault");
+    if (!task->scope || !async__fault(ASYNC__FAULT_EXPIRE)) return;
+    task->scope->expired = true;
+    if (!task->scope->code) task->scope->code = -ETIMEDOUT;
+    async__scope_changed(task);
+}
+#endif
 
 void async__park(async__wait *wait)
 {
@@ -111,6 +150,9 @@ void async__park(async__wait *wait)
 #ifdef ASYNC_FAULTS
     if (async__fault(ASYNC__FAULT_WAIT)) async_cancel(self, "fault");
 #endif
+    /* The cancellation may have come after the call's checkpoint, between two of its waits. Looking
+     * here means that no call that waits twice can miss it. */
+    if (async__unlikely(self->interrupt != 0)) async__scope_changed(self);
     give_way(self);
 }
 
@@ -124,15 +166,21 @@ int async__interrupted(async_task *self)
 {
     /* The cancellation may have been taken back before the task could run: its wait has ended all the
      * same, without what it waited for. */
-    self->last_code = self->interrupt ? self->interrupt : -ECANCELED;
-    return self->last_code;
+    return async__fail(self->interrupt ? self->interrupt : -ECANCELED);
 }
 
 int async__checkpoint_slow(async_task *self)
 {
-    if (!self) return -EPERM;
-    if (!self->interrupt && self->tasks->budget <= 0) async__yield(self);
-    return self->interrupt ? async__interrupted(self) : 0;
+    if (!self) return async__no_task();
+    if (!self->interrupt) {
+        async__yield(self);
+        return self->interrupt ? async__interrupted(self) : 0;
+    }
+    /* A call that is refused counts as one that finishes at once: a task that ignores the codes in a
+     * loop must not keep the others, and signals, from running. */
+    if (++self->refused == ASYNC__REFUSALS) async__report_refusals(self);
+    if (--self->tasks->budget <= 0) async__yield(self);
+    return async__interrupted(self);
 }
 
 int async_checkpoint(void) { return async__checkpoint(); }

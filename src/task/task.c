@@ -72,10 +72,13 @@ void async__tasks_close(async_loop *loop)
     struct async__tasks *tasks = loop->client;
 
     async__visits_end(loop);
-    async__reap(tasks);
+    async__do_chores(tasks);
     if (tasks->watches_overflow) async__overflow_release();
-    while (tasks->unclaimed)
+    while (tasks->unclaimed) {
+        if (!tasks->unclaimed->is_main)
+            async__task_report(tasks->unclaimed, "failed and was never awaited");
         async__task_release(tasks->unclaimed);
+    }
     end_quarantine(tasks);
     async__stack_pool_free(tasks->stacks);
     async__fiber_destroy(&tasks->main);
@@ -110,8 +113,8 @@ static void unlink_task(struct async__tasks *tasks, async_task *task)
     tasks->count--;
 }
 
-/* A task that is done and that nobody has awaited yet waits here; at the end of the loop, for nobody. */
-static void await_claim(struct async__tasks *tasks, async_task *task)
+/* Tasks that are done and not claimed yet: what is left here when the loop ends was never awaited. */
+static void join_unclaimed(struct async__tasks *tasks, async_task *task)
 {
     task->previous = NULL;
     task->next = tasks->unclaimed;
@@ -120,7 +123,7 @@ static void await_claim(struct async__tasks *tasks, async_task *task)
     task->unclaimed = true;
 }
 
-static void end_claim(struct async__tasks *tasks, async_task *task)
+static void leave_unclaimed(struct async__tasks *tasks, async_task *task)
 {
     task->unclaimed = false;
     if (task->previous)
@@ -134,13 +137,27 @@ void async__task_report(async_task *task, const char *what)
 {
     if (task->result >= 0 || task->result == -ECANCELED) return;
     char label[96], message[512];
+    const async__error *error = task->record.error;
     snprintf(message, sizeof message, "%s %s: %s", async__task_label(task, label, sizeof label),
-             what, task->error ? task->error->message : async_strerror(task->result));
+             what, error ? error->message : async_strerror(task->result));
     async__report(async__loop_of(task), task->result, message);
 }
 
-/* In a debug build a handle that has been released stays recognisable for a while: its memory goes
- * back to the pool only when ASYNC__QUARANTINE others have been released after it. */
+#ifdef ASYNC_DEBUG
+bool async__stale(const async_task *task, const char *call)
+{
+    if (task->state != ASYNC__RELEASED) return false;
+    char message[128];
+    snprintf(message, sizeof message, "%s: the task has been awaited or detached before", call);
+    async__failf(-EINVAL, "%s", message);
+    if (async__loop()) async__report(async__loop(), -EINVAL, message);
+    return true;
+}
+#endif
+
+/* In a debug build a handle that has been released stays recognisable (async__stale) until
+ * ASYNC__QUARANTINE others have been released after it: only then does its memory go back to the
+ * pool, where another task may get it. */
 static void give_back(struct async__tasks *tasks, async_task *task)
 {
 #ifdef ASYNC_DEBUG
@@ -167,18 +184,14 @@ void async__task_release(async_task *task)
 {
     struct async__tasks *tasks = task->tasks;
 
-    if (task->unclaimed) {
-        end_claim(tasks, task);
-        if (tasks->closing && !task->is_main)
-            async__task_report(task, "failed and was never awaited");
-    }
+    if (task->unclaimed) leave_unclaimed(tasks, task);
     task->state = ASYNC__RELEASED;
-    if (async__unlikely(task->error || task->why || task->named)) {
-        async__error_free(task->error);
+    if (async__unlikely(task->record.error || task->why || task->named)) {
+        async__error_free(task->record.error);
         async__free(task->why);
         if (task->named) async__free((char *)task->name);
     }
-    task->error = NULL;
+    task->record.error = NULL;
     task->why = NULL;
     task->named = false;
     task->name = NULL;
@@ -186,33 +199,45 @@ void async__task_release(async_task *task)
     give_back(tasks, task);
 }
 
-/* The coroutine has returned: an error that nobody asked for becomes its result, and so does a group
- * or a scope that it forgot, since they lie in frames that are gone. */
+/* The result that the coroutine's return value makes, and its detail in record.error. */
+static int settle_result(async_task *task, int result)
+{
+    struct async__record *record = &task->record;
+
+    /* A block's error that nothing asked for: late, but not lost. */
+    if (result >= 0 && record->pending < 0) result = async_block_error();
+    async__unpend(record);
+    if (result == -ECANCELED && !record->error && task->why)
+        record->error = async__error_new(-ECANCELED, "%s", task->why);
+    if (record->error && record->error->code != result) {
+        async__error_free(record->error);
+        record->error = NULL;
+    }
+    return result;
+}
+
+/* The coroutine has returned. Groups that it has left open lie in frames that are gone: they are
+ * waited for first, since their tasks count as this one's work. */
 static void finish(async_task *task, int result)
 {
     struct async__tasks *tasks = task->tasks;
 
     if (async__unlikely(task->groups != NULL)) result = async__groups_abandoned(task, result);
-    if (result >= 0 && task->pending < 0) result = task->pending;
-    if (result == -ECANCELED && !task->error && task->why)
-        task->error = async__error_new(-ECANCELED, "%s", task->why);
-    if (task->error && task->error->code != result) {
-        async__error_free(task->error);
-        task->error = NULL;
-    }
+    if (async__unlikely(result < 0 || task->record.pending || task->record.error))
+        result = settle_result(task, result);
     task->result = result;
     task->state = ASYNC__DONE;
     unlink_task(tasks, task);
     if (task->done)
         task->done(task);
     else
-        await_claim(tasks, task);
+        join_unclaimed(tasks, task);
     if (tasks->closing && tasks->count == 0) async_loop_stop(tasks->loop);
 }
 
 /* Keeps the coroutine's frames clear of those that run_task's other calls will have: a scope that the
  * coroutine has forgotten must still be there to be taken out (async__scopes_abandoned). */
-__attribute__((noinline)) static int call_coroutine(async_task *task)
+ASYNC__ANY_FUNCTION __attribute__((noinline)) static int call_coroutine(async_task *task)
 {
     char clearance[ASYNC__CLEARANCE];
 
@@ -266,7 +291,7 @@ static async_task *new_task(struct async__tasks *tasks)
     task->tasks = tasks;
     task->number = ++tasks->numbers;
     if (async__unlikely(tasks->closing)) {
-        task->cancelled = true; /* the loop is at its end: whoever comes now is to go at once */
+        task->cancelled = true; /* the loop is at its end: a task that is made now ends at once */
         task->interrupt = -ECANCELED;
     }
     return task;
@@ -275,11 +300,11 @@ static async_task *new_task(struct async__tasks *tasks)
 async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutine, void *argument,
                             const async_task_options *options)
 {
-    if (options->copy && (options->size > ASYNC__ARGUMENT_MAX || options->align > 64)) {
+    if (options->copy && (options->size > ASYNC_ARGUMENT_MAX || options->align > 64)) {
         async__failf(-EINVAL,
                      "the arguments of %s are %zu bytes, aligned to %zu: at most %d and 64",
                      options->coroutine ? options->coroutine : "a task", options->size,
-                     options->align, ASYNC__ARGUMENT_MAX);
+                     options->align, ASYNC_ARGUMENT_MAX);
         return NULL;
     }
     async_task *task = new_task(tasks);
@@ -300,12 +325,17 @@ async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutin
     return task;
 }
 
-async_task *async_create_task_with(async_coroutine coroutine, void *argument,
-                                   const async_task_options *options)
+/* All members of the options are as old as the function: `options_size` is for those to come. */
+async_task *async__create_task(async_coroutine coroutine, void *argument,
+                               const async_task_options *options, size_t options_size)
 {
     async_loop *loop = async__loop();
+    (void)options_size;
 
-    if (!loop || !loop->client) return NULL;
+    if (!loop || !loop->client) {
+        async__failf(-EPERM, "async_create_task: async_run does not run in this thread");
+        return NULL;
+    }
     if (!coroutine) {
         async__failf(-EINVAL, "async_create_task: the coroutine is NULL");
         return NULL;
@@ -316,7 +346,7 @@ async_task *async_create_task_with(async_coroutine coroutine, void *argument,
         return async_group_create_task_with(options->group, coroutine, argument, options);
     struct async__tasks *tasks = loop->client;
     async_task *task = async__task_new(tasks, coroutine, argument, options);
-    if (!task && async__current) tasks->create_failed = async__current->last_code;
+    if (async__unlikely(!task)) tasks->create_failed = async_error_code();
     return task;
 }
 
@@ -325,7 +355,7 @@ async_task *(async_create_task)(async_coroutine coroutine, void *argument)
     return async_create_task_with(coroutine, argument, NULL);
 }
 
-/* ---- who there is ---- */
+/* ---- asking about tasks ---- */
 
 async_task *async_current_task(void) { return async__current; }
 
@@ -341,21 +371,27 @@ size_t async_all_tasks(async_task **list, size_t capacity)
     return count;
 }
 
-bool async_task_done(const async_task *task) { return task->state >= ASYNC__DONE; }
+bool async_task_done(const async_task *task)
+{
+    return !task || async__stale(task, "async_task_done") || task->state == ASYNC__DONE;
+}
 
 bool async_task_cancelled(const async_task *task)
 {
+    if (!task || async__stale(task, "async_task_cancelled")) return false;
     return task->state == ASYNC__DONE && task->cancelled && task->result == -ECANCELED;
 }
 
 bool async_task_cancelling(const async_task *task)
 {
+    if (!task || async__stale(task, "async_task_cancelling")) return false;
     return task->cancelled && task->state < ASYNC__DONE;
 }
 
-/* A name that nobody gave is made when somebody asks for it, and kept. */
+/* The default name is made when it is first asked for, and kept. */
 const char *async_task_name(const async_task *task)
 {
+    if (!task || async__stale(task, "async_task_name")) return "";
     if (!task->name) {
         char name[32];
         snprintf(name, sizeof name, "Task-%llu", (unsigned long long)task->number);
@@ -366,6 +402,9 @@ const char *async_task_name(const async_task *task)
 
 int async_task_set_name(async_task *task, const char *name)
 {
+    if (!task) return async__failf(-EBADF, "async_task_set_name: the task is NULL");
+    if (!name) return async__failf(-EINVAL, "async_task_set_name: the name is NULL");
+    if (async__stale(task, "async_task_set_name")) return -EINVAL;
     size_t size = strlen(name) + 1;
     char *copy = async__alloc(size);
     if (!copy) return async__fail(-ENOMEM);
@@ -379,6 +418,7 @@ int async_task_set_name(async_task *task, const char *name)
 
 const char *async_task_coroutine(const async_task *task)
 {
+    if (!task || async__stale(task, "async_task_coroutine")) return "";
     return task->coroutine_name ? task->coroutine_name : "";
 }
 

@@ -21,25 +21,47 @@
 #include <casyncio/tasks.h>
 #include <stdarg.h>
 
-#define ASYNC__BUDGET 128 /* calls that finish at once before a task has to give way */
-#define ASYNC__ARGUMENT_MAX 2048
-#define ASYNC__QUARANTINE 64
-#define ASYNC__CLEARANCE 192 /* bytes, between a coroutine's frames and its task's own */
+#define ASYNC__BUDGET 128      /* calls that finish at once before a task has to give way */
+#define ASYNC__QUARANTINE 1024 /* debug builds: released handles that are recognised */
+#define ASYNC__REFUSALS 1000   /* refused calls in a row after which the loop is told */
+#define ASYNC__CLEARANCE 192   /* bytes, between a coroutine's frames and its task's own */
+
+/* A coroutine is called as int (*)(void *), whatever it takes: nothing, or a pointer to a struct of the
+ * user's. Every ABI that the library knows has these alike; clang's -fsanitize=function and its
+ * control-flow integrity have to be told. */
+#ifdef __clang__
+#define ASYNC__ANY_FUNCTION __attribute__((no_sanitize("function", "cfi-icall")))
+#else
+#define ASYNC__ANY_FUNCTION
+#endif
 
 /* ---- errors (error.c) ---- */
 
 typedef struct async__error {
+    unsigned references;
     int code, line;
     const char *file, *function;
-    struct async__error *causes, *next_cause; /* of a group */
+    struct async__error *causes, *last_cause, *next_cause; /* of a group */
     size_t cause_count;
+    struct async__error *cursor; /* the cause that was asked for last */
+    size_t cursor_index;
     char *chain; /* "Task-3 (fetch) <- Task-1 (main)", or NULL */
     char message[];
 } async__error;
 
 async__error *async__error_new(int code, const char *format, ...) ASYNC_PRINTF(2, 3);
-void async__error_free(async__error *error);
+void async__error_free(async__error *error); /* gives up a reference; NULL is fine */
 void async__error_passed(async__error *error, const async_task *task); /* adds it to the chain */
+
+/* What failed last, and the first block error that nothing has asked for yet: of a task, or of a
+ * thread for what runs outside of tasks. */
+struct async__record {
+    int code;            /* of the last call that failed: async_error_code() */
+    int pending;         /* of a block that could not report it, or 0: async_block_error() */
+    unsigned failures;   /* how many there have been: tells whether something has failed since */
+    async__error *error; /* the detail, good if its code is `code` */
+    async__error *pending_error;
+};
 
 /* ---- tasks ---- */
 
@@ -51,6 +73,12 @@ struct async__wait {
     async_task *awaited; /* for the call graph: whose end it waits for, or NULL */
     int fd;              /* for the call graph: the descriptor, or -1 */
     bool interrupted;
+};
+
+/* The exceptions that are being handled, as the C++ runtime has them: __cxa_eh_globals. */
+struct async__cxx {
+    void *caught;
+    unsigned uncaught;
 };
 
 enum async__state {
@@ -68,21 +96,21 @@ struct async_task {
     async__fiber fiber;
     async__wait *wait; /* what it is parked on */
     int interrupt; /* what blocking calls give: recomputed whenever a scope or a cancellation changes */
-    int last_code; /* of the last call that failed */
-    int pending;   /* an error that a block macro could not report and nobody has asked for */
     int result;
     unsigned char state;
     bool cancelled, forced; /* forced: shields do not hold any more, the loop is at its end */
     bool named;             /* name is the task's own memory */
-    bool unclaimed;         /* done, and in the list of those that nobody has awaited yet */
+    bool unclaimed;         /* done, and in the list of those that are not awaited yet */
     bool is_main;
+    unsigned char shown; /* for the call graph */
+    int refused;         /* calls in a row that gave a code of cancellation at once */
     struct async__tasks *tasks;
     async_coroutine coroutine;
     void *argument;
     async_scope *scope;
     async_group *groups; /* those it has open, innermost first */
-    async__error *error;
-    void (*done)(async_task *);  /* called once, when it has ended; NULL: nobody awaits it yet */
+    struct async__record record;
+    void (*done)(async_task *);  /* called once, when it has ended; NULL: no task awaits it yet */
     void *owner;                 /* of done */
     async_task *next, *previous; /* all tasks that are not done */
     async_task *next_sibling, *previous_sibling; /* in a group */
@@ -90,6 +118,7 @@ struct async_task {
     const char *coroutine_name;
     uint64_t number;
     char *why; /* of a cancellation */
+    struct async__cxx cxx;
 };
 
 /* The task layer's part of a loop: loop->client. */
@@ -103,11 +132,15 @@ struct async__tasks {
     async_task *zombie;    /* has left its stack, which can go back to the pool */
     uint64_t numbers;
     int budget;
-    int create_failed; /* the code of the last task that could not be made, for who awaits NULL */
+    bool chores;                        /* there is something to do on arrival: see switch.c */
+    struct async__cxx *cxx, *cxx_owner; /* the thread's exceptions, and the place to save them in */
+    struct async__cxx main_cxx;
+    int create_failed; /* the code of the last task that could not be made: await of NULL gives it */
 #ifdef ASYNC_DEBUG
     async_task *quarantine[ASYNC__QUARANTINE]; /* released, and not yet to be used again */
     uint64_t released;
 #endif
+    int64_t exit_timeout; /* ns; of the shields around exits */
     bool watches_overflow;
     bool closing;                       /* the main task is done: what is left is being cancelled */
     struct async_generator *generators; /* all there are, to be freed at the end */
@@ -134,8 +167,16 @@ async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutin
                             const async_task_options *options);
 /* Gives the task's memory back; it must be done. */
 void async__task_release(async_task *task);
-/* Tells the loop's exception handler of a task whose failure nobody will learn of otherwise. */
+/* Tells the loop's exception handler of a task's failure that no await will give. */
 void async__task_report(async_task *task, const char *what);
+
+/* In a debug build: whether the handle was released before. That is an error then, and reported to
+ * the loop too, since few look at what these calls give. */
+#ifdef ASYNC_DEBUG
+bool async__stale(const async_task *task, const char *call);
+#else
+#define async__stale(task, call) false
+#endif
 
 /* ---- switching (switch.c) ---- */
 
@@ -143,35 +184,68 @@ void async__switch_open(async_loop *loop);
 void async__switch_start(async_task *task);             /* makes a new task ready */
 void async__switch_arrived(struct async__tasks *tasks); /* the first thing a fiber does */
 void async__switch_leave(async_task *self) __attribute__((noreturn)); /* the last */
-void async__reap(struct async__tasks *tasks);
+void async__do_chores(struct async__tasks *tasks);
+
+/* For a task that has ended and that nothing awaits: its memory is freed once it has left its stack. */
+static inline void async__bury(async_task *task)
+{
+    task->tasks->zombie = task;
+    task->tasks->chores = true;
+}
 
 /* The description for messages and graphs: "Task-3 (fetch)". */
 const char *async__task_label(const async_task *task, char *buffer, size_t size);
 
 /* ---- failing ---- */
 
-/* Notes the code as the current task's last error (no message of its own) and gives it back. */
+/* The record of what runs here: the current task's, or the thread's outside of tasks. */
+struct async__record *async__thread_record(void);
+static inline struct async__record *async__record(void)
+{
+    return async__current ? &async__current->record : async__thread_record();
+}
+
+/* Notes the code as the last error (no message of its own) and gives it back. */
 static inline int async__fail(int code)
 {
-    if (async__current) async__current->last_code = code;
+    struct async__record *record = async__record();
+    record->code = code;
+    record->failures++;
     return code;
 }
+
+/* Makes `error` (whose reference passes; may be NULL) the detail of the last error, `code`. */
+int async__fail_with(int code, async__error *error);
 
 /* The same with a message, which should name what was wrong and with what: "connect to localhost port 1: Connection refused". */
 int async__failf(int code, const char *format, ...) ASYNC_PRINTF(2, 3);
 
-/* An error that the construct it happened in cannot return: it becomes the task's result unless somebody asks. */
-void async__pend(int code);
+#define async__succeed() ((void)0)
 
-/* For a constructor that succeeded, or a block that ended well: async_error_code() is 0. */
-static inline void async__succeed(void)
-{
-    if (async__current) async__current->last_code = 0;
-}
+/* The last error is one that the construct it happened in cannot return: unless async_block_error()
+ * asks for it, it becomes the task's result. Of several the first is kept. */
+void async__pend(int code);
+/* Drops what async__pend has kept. */
+void async__unpend(struct async__record *record);
+/* Frees the errors of a record that is about to go. */
+void async__record_clear(struct async__record *record);
+
+/* What made a handle NULL has failed a moment ago, as a rule, and then its error says more than
+ * -EBADF and `what`: that one is failed with again. */
+int async__fail_null(const char *what);
+
+/* An exit runs between these two: the last error that the program may still look at is then that of
+ * before. What the exit pends stays. */
+struct async__record async__record_save(void);
+void async__record_restore(const struct async__record *saved);
+
+/* -EPERM, for a call that needs a task and was made outside of one. */
+int async__no_task(void);
 
 /* ---- parking ---- */
 
-/* Suspends the current task until async__unpark. */
+/* Suspends the current task until async__unpark. If it is cancelled already, wait->interrupt is
+ * called at once. */
 void async__park(async__wait *wait);
 
 static inline void async__make_ready(async_task *task)
@@ -180,13 +254,25 @@ static inline void async__make_ready(async_task *task)
     async__ready_push(task->tasks->loop, &task->step);
 }
 
-static inline void async__unpark(async__wait *wait)
-{
-    async_task *task = wait->task;
+#ifdef ASYNC_FAULTS
+void async__fault_at_wake(async_task *task);
+#endif
 
-    if (async__unlikely(task->wait != wait)) return;
+/* Waking transfers ownership: from here on the task owns the item, lock or turn that it waited for,
+ * even if it is cancelled before it is scheduled. */
+static inline void async__resume(async_task *task)
+{
     task->wait = NULL;
     async__make_ready(task);
+#ifdef ASYNC_FAULTS
+    async__fault_at_wake(task);
+#endif
+}
+
+/* Does nothing if the task has been woken from this wait already. */
+static inline void async__unpark(async__wait *wait)
+{
+    if (async__likely(wait->task->wait == wait)) async__resume(wait->task);
 }
 
 /* Gives way: the others run first. */
@@ -194,9 +280,10 @@ void async__yield(async_task *self);
 
 int async__interrupted(async_task *self); /* notes and gives self->interrupt, with its message */
 int async__checkpoint_slow(async_task *self);
+void async__report_refusals(async_task *self); /* refusals.c */
 
-/* The beginning of every blocking call: the code of a cancellation that is due, -EPERM outside a task, else 0, and now and then
- * a turn for the others. */
+/* The beginning of every blocking call: the code of a cancellation that is due, -EPERM outside a task,
+ * else 0. Now and then it lets other tasks run. */
 static inline int async__checkpoint(void)
 {
     async_task *self = async__current;
@@ -208,8 +295,10 @@ static inline int async__checkpoint(void)
     return 0;
 }
 
-/* Enters a scope with no rules of its own yet. -EPERM outside a task. */
+/* Enters a scope with no rules of its own yet. -EPERM outside a task, -EBADF for NULL. */
 int async__scope_enter(async_scope *scope);
+/* A shield that holds only so long once something outside is due: see async_run_options. */
+void async__exit_shield_enter(async_scope *scope);
 /* The coroutine has returned inside of scopes: forgets them. Gives the result that the task then has. */
 int async__scopes_abandoned(async_task *task, int result);
 
@@ -248,7 +337,7 @@ static inline async__waiter *async__wake_first(struct async__wait_list *list)
         first->next->previous = NULL;
     else
         list->last = NULL;
-    async__unpark(&first->wait);
+    async__resume(first->wait.task); /* it is in the list, so it is parked on this wait */
     return first;
 }
 void async__wake_all(struct async__wait_list *list);

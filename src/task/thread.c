@@ -77,7 +77,7 @@ static void visit_end(struct visit *visit, int result)
 
 static void visit_done(async_task *task)
 {
-    task->tasks->zombie = task;
+    async__bury(task);
     visit_end(task->owner, task->result);
 }
 

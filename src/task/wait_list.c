@@ -24,13 +24,15 @@ static void interrupt(async__wait *wait)
 
 int async__wait_in(struct async__wait_list *list, const char *what, void *item)
 {
-    async__waiter waiter = {
-        .wait = {.interrupt = interrupt, .what = what, .fd = -1},
-        .list = list,
-        .previous = list->last,
-        .item = item,
-    };
-
+    async__waiter waiter; /* what async__park sets need not be set here */
+    waiter.wait.interrupt = interrupt;
+    waiter.wait.what = what;
+    waiter.wait.awaited = NULL;
+    waiter.wait.fd = -1;
+    waiter.list = list;
+    waiter.next = NULL;
+    waiter.previous = list->last;
+    waiter.item = item;
     if (list->last)
         list->last->next = &waiter;
     else

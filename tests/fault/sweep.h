@@ -115,7 +115,8 @@ static bool run_with_fault(async_coroutine scenario, enum async__fault_kind kind
 static void sweep_kind(async_coroutine scenario, enum async__fault_kind kind, bool worker, bool on,
                        int flags)
 {
-    static const char *const names[] = {"allocation", "system_call", "transfer", "await", "wait"};
+    static const char *const names[] = {"allocation", "system_call", "transfer", "await",
+                                        "wait",       "wake",        "expire"};
     static const int errors[] = {EMFILE, ECONNRESET, EINTR, EIO, ENOMEM};
     size_t count = kind == ASYNC__FAULT_SYSTEM_CALL ? COUNT(errors) : 1;
     long most = 0, runs = 0;

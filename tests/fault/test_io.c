@@ -65,22 +65,22 @@ static int check_contents(async_file *file)
 
 static int cut_and_append(void)
 {
-    int lines = 0;
-    async_with (async_file *, file, async_open(scratch, "r+"), async_file_close)
+    int lines = 0, code;
+    async_with (async_file *, file, async_file_open(scratch, "r+"), async_file_close)
         if (async_file_truncate(file, 0) < 0) return failed();
-    if (async_error_code() < 0) return failed();
+    if ((code = async_block_error()) < 0) return code;
     for (int i = 0; i < 2; i++) {
-        async_with (async_file *, file, async_open(scratch, "a"), async_file_close)
+        async_with (async_file *, file, async_file_open(scratch, "a"), async_file_close)
             if (async_file_printf(file, "more %d\n", i) < 0) return failed();
-        if (async_error_code() < 0) return failed();
+        if ((code = async_block_error()) < 0) return code;
     }
-    async_with (async_file *, file, async_open(scratch, "r"), async_file_close)
+    async_with (async_file *, file, async_file_open(scratch, "r"), async_file_close)
         async_for (char *, line, async_file_lines(file)) {
             char expected[16];
             snprintf(expected, sizeof expected, "more %d", lines++);
             assert_string_equal(line, expected);
         }
-    if (async_error_code() < 0) return failed();
+    if ((code = async_block_error()) < 0) return code;
     assert_int_equal(lines, 2);
     return 0;
 }
@@ -88,7 +88,7 @@ static int cut_and_append(void)
 static int files(void *unused)
 {
     (void)unused;
-    async_file *file = async_open(scratch, "w+");
+    async_file *file = async_file_open(scratch, "w+");
     if (!file) return failed();
     int code = fill(file);
     if (code == 0) code = check_contents(file);
@@ -96,7 +96,7 @@ static int files(void *unused)
     if (code == 0) code = closed;
     if (code == 0) code = cut_and_append();
     if (code < 0) return code;
-    file = async_open("/nowhere/at/all", "r");
+    file = async_file_open("/nowhere/at/all", "r");
     assert_null(file);
     code = async_error_code();
     return code == -ENOENT ? 0 : code;
@@ -136,7 +136,6 @@ static int serve(struct serve *self)
         async_stream_abort(self->stream);
     else
         async_stream_close(self->stream);
-    async_error_code();
     return 0;
 }
 
@@ -187,7 +186,7 @@ static int run_client(async_stream *stream)
     int code = 0;
     async_timeout (100.0)
         code = converse(stream);
-    if (code == 0) code = async_error_code();
+    if (code == 0) code = async_block_error();
     int closed = async_stream_close(stream);
     return code < 0 ? code : closed;
 }
@@ -309,7 +308,7 @@ static int sockets(void *unused)
     if (task)
         async_timeout (10.0) /* who is not accepted waits */
             code = connect_to(listener);
-    if (code == 0) code = async_error_code();
+    if (code == 0) code = async_block_error();
     if (code < 0) async_cancel(task, NULL);
     int accepted = 0;
     if (task)
@@ -342,7 +341,7 @@ static int read_pipe(async_stream *stream)
         assert_int_equal(strspn(line, "y"), strlen(line));
         count += strlen(line) == 2999; /* the last may have been cut */
     }
-    int code = async_error_code();
+    int code = async_block_error();
     async_stream_abort(stream);
     if (code == 0 && count < 40) return ASYNC_EINCOMPLETE; /* the writer says why */
     return code;

@@ -81,9 +81,18 @@ static const struct program programs[] = {
 };
 
 /* With a plus: and every later one too. */
-static const char *const kinds[] = {
-    "allocation", "allocation+", "system_call",        "transfer",        "transfer+",
-    "await",      "wait",        "worker_system_call", "worker_transfer", "worker_transfer+"};
+static const char *const kinds[] = {"allocation",
+                                    "allocation+",
+                                    "system_call",
+                                    "transfer",
+                                    "transfer+",
+                                    "await",
+                                    "wait",
+                                    "wake",
+                                    "expire",
+                                    "worker_system_call",
+                                    "worker_transfer",
+                                    "worker_transfer+"};
 enum { KINDS = COUNT(kinds) };
 static const int errors[] = {EMFILE, ECONNRESET, EINTR, EIO, ENOMEM};
 

@@ -38,7 +38,7 @@ static int sum_group(void)
     async_with_group (group)
         for (int i = 0; i < 12; i++)
             if (!async_group_spawn(group, nap, .seconds = i % 3)) return async_error_code();
-    return async_error_code();
+    return async_block_error();
 }
 
 static int groups(void *unused)
@@ -104,7 +104,7 @@ static int evens(async_generator *self, void *unused)
         int code = async_yield(self, &i);
         if (code < 0) return code;
     }
-    return async_error_code();
+    return async_block_error();
 }
 
 static int generators(void *unused)
@@ -115,12 +115,13 @@ static int generators(void *unused)
         sum += i;
         if (i == 3) break;
     }
-    if (async_error_code() < 0) return async_error_code();
+    int code = async_block_error();
+    if (code < 0) return code;
     assert_int_equal(sum, 6);
     async_for (int, i, async_generate(evens, NULL, sizeof(int)))
         sum += i;
-    if (async_error_code() != -ENOENT)
-        return async_error_code() < 0 ? async_error_code() : -ECANCELED;
+    code = async_block_error();
+    if (code != -ENOENT) return code < 0 ? code : -ECANCELED;
     assert_int_equal(sum, 6 + 12);
     return 0;
 }
@@ -140,7 +141,7 @@ static int worker(struct worker *self)
         async_queue_task_done(self->queue);
         if (code < 0) return code;
     }
-    return async_error_code();
+    return async_block_error();
 }
 
 static int use_queue(async_queue *queue)
@@ -158,7 +159,8 @@ static int use_queue(async_queue *queue)
                 code = async_queue_join(queue);
         async_queue_shutdown(queue, code < 0);
     }
-    if (async_error_code() < 0) code = async_error_code(); /* why the group was cancelled */
+    int failure = async_block_error();
+    if (failure < 0) code = failure; /* why the group was cancelled */
     if (code == 0) assert_int_equal(sum, 55);
     return code == -ETIMEDOUT ? -ECANCELED : code;
 }
@@ -204,7 +206,9 @@ static int timeouts(void *unused)
         if (code == 0) code = async_sleep(0);
     }
     if (code == -ETIMEDOUT) return 0;
-    return code < 0 ? code : async_error_code() < 0 ? async_error_code() : -ECANCELED;
+    if (code < 0) return code;
+    code = async_block_error();
+    return code < 0 ? code : -ECANCELED;
 }
 
 /* ---- futures, events, locks ---- */
@@ -250,7 +254,8 @@ static int primitives(void *unused)
         if (code == 0) code = async_sleep(10);
         async_future_set(&future, -ENOENT, NULL);
     }
-    if (async_error_code() < 0) code = async_error_code();
+    int failure = async_block_error();
+    if (failure < 0) code = failure;
     if (code == 0 && order < 3) code = -ECANCELED; /* one of them was */
     assert_false(async_lock_locked(&lock));
     return code;

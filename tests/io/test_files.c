@@ -38,7 +38,7 @@ static int write_and_read(void *unused)
     (void)unused;
     char buffer[64];
     int before = open_fds();
-    async_file *file = async_open(path_of("a"), "w");
+    async_file *file = async_file_open(path_of("a"), "w");
     assert_non_null(file);
     assert_int_equal(async_error_code(), 0);
     assert_int_equal(async_file_write(file, "hello\n", 6), 0);
@@ -50,7 +50,7 @@ static int write_and_read(void *unused)
     assert_int_equal(async_file_close(file), 0);
     assert_string_equal(text_of("a"), "hello\nworld 42\n");
 
-    file = async_open(path_of("a"), "rb");
+    file = async_file_open(path_of("a"), "rb");
     assert_int_equal(async_file_read(file, buffer, 0), 0);
     assert_int_equal(async_file_read(file, buffer, 3), 3);
     assert_int_equal(async_file_readline(file, buffer, sizeof buffer), 3);
@@ -74,33 +74,33 @@ static int modes(void *unused)
     char buffer[64] = "";
     static const char *const wrong[] = {"", "q", "rw", "r++", "+", "rbb", "wa", "r "};
     for (size_t i = 0; i < COUNT(wrong); i++) {
-        assert_null(async_open(path_of("a"), wrong[i]));
+        assert_null(async_file_open(path_of("a"), wrong[i]));
         assert_int_equal(async_error_code(), -EINVAL);
         assert_message("the mode");
     }
-    assert_null(async_open(path_of("a"), NULL));
-    assert_null(async_open(NULL, "r"));
+    assert_null(async_file_open(path_of("a"), NULL));
+    assert_null(async_file_open(NULL, "r"));
     assert_int_equal(async_error_code(), -EINVAL);
-    assert_null(async_open(path_of("missing"), "r"));
+    assert_null(async_file_open(path_of("missing"), "r"));
     assert_int_equal(async_error_code(), -ENOENT);
     assert_message("/missing: No such file or directory");
-    assert_null(async_open(path_of("missing"), "r+"));
-    assert_null(async_open("", "r"));
+    assert_null(async_file_open(path_of("missing"), "r+"));
+    assert_null(async_file_open("", "r"));
     assert_int_equal(async_error_code(), -ENOENT);
-    assert_null(async_open(directory, "r"));
+    assert_null(async_file_open(directory, "r"));
     assert_int_equal(async_error_code(), -EISDIR);
     assert_message(directory);
-    assert_null(async_open(directory, "w"));
+    assert_null(async_file_open(directory, "w"));
     assert_int_equal(async_error_code(), -EISDIR);
 
     make_file("m", "12345");
-    assert_null(async_open(path_of("m"), "x"));
+    assert_null(async_file_open(path_of("m"), "x"));
     assert_int_equal(async_error_code(), -EEXIST);
-    async_file *file = async_open(path_of("x"), "x+");
+    async_file *file = async_file_open(path_of("x"), "x+");
     assert_non_null(file);
     assert_int_equal(async_file_close(file), 0);
 
-    file = async_open(path_of("m"), "r+b");
+    file = async_file_open(path_of("m"), "r+b");
     assert_int_equal(async_file_readline(file, buffer, sizeof buffer), 5);
     assert_int_equal(async_file_seek(file, 1, SEEK_SET), 1);
     assert_int_equal(async_file_read(file, buffer, 1), 1);
@@ -110,7 +110,7 @@ static int modes(void *unused)
     assert_int_equal(async_file_close(file), 0);
     assert_string_equal(text_of("m"), "12xy5");
 
-    file = async_open(path_of("m"), "a+");
+    file = async_file_open(path_of("m"), "a+");
     assert_int_equal(async_file_read(file, buffer, 2), 2);
     assert_int_equal(async_file_write(file, "end", 3), 0);
     assert_int_equal(async_file_seek(file, 0, SEEK_CUR), 8);
@@ -120,7 +120,7 @@ static int modes(void *unused)
     assert_int_equal(async_file_close(file), 0);
     assert_string_equal(text_of("m"), "12xy5end!");
 
-    file = async_open(path_of("m"), "w+");
+    file = async_file_open(path_of("m"), "w+");
     assert_int_equal(async_file_write(file, "new", 3), 0);
     assert_int_equal(async_file_seek(file, -2, SEEK_END), 1);
     assert_int_equal(async_file_read(file, buffer, 8), 2);
@@ -149,9 +149,9 @@ static int no_file(void *unused)
     assert_int_equal(async_file_seek(NULL, 0, SEEK_SET), -EBADF);
     assert_int_equal(async_file_sync(NULL), -EBADF);
     assert_int_equal(async_file_fd(NULL), -EBADF);
-    async_for (char *, line, async_file_lines(async_open("/nonexistent", "r")))
+    async_for (char *, line, async_file_lines(async_file_open("/nonexistent", "r")))
         note("%s", line);
-    assert_int_equal(async_error_code(), -ENOENT);
+    assert_int_equal(async_block_error(), -ENOENT);
     return 0;
 }
 TEST(no_file)
@@ -163,7 +163,7 @@ static int lines(void *unused)
     (void)unused;
     char line[16];
     make_file("lines", "a\nbb\r\n\n\nlast");
-    async_file *file = async_open(path_of("lines"), "r");
+    async_file *file = async_file_open(path_of("lines"), "r");
     async_for (char *, text, async_file_lines(file))
         note("<%s>", text);
     assert_notes("<a> <bb> <> <> <last> ");
@@ -186,14 +186,14 @@ static int lines(void *unused)
     async_file_close(file);
 
     /* Of all lengths, across the blocks that are read. */
-    file = async_open(path_of("long"), "w");
+    file = async_file_open(path_of("long"), "w");
     static char filler[200001];
     memset(filler, 'x', sizeof filler - 1);
     size_t expected = 0, count = 0;
     for (int length = 0; length < 200000; length = length * 3 + 1, expected++)
         assert_int_equal(async_file_printf(file, "%.*s\n", length, filler), 0);
     async_file_close(file);
-    file = async_open(path_of("long"), "r");
+    file = async_file_open(path_of("long"), "r");
     size_t length = 0;
     async_for (char *, text, async_file_lines(file)) {
         assert_int_equal(strlen(text), length);
@@ -201,7 +201,7 @@ static int lines(void *unused)
         count++;
     }
     assert_int_equal(count, expected);
-    assert_int_equal(async_error_code(), 0);
+    assert_int_equal(async_block_error(), 0);
 
     /* The body may close the file. */
     async_file_seek(file, 0, SEEK_SET);
@@ -209,7 +209,7 @@ static int lines(void *unused)
         note("%zu", strlen(text));
         async_file_close(file);
     }
-    assert_int_equal(async_error_code(), -EBADF);
+    assert_int_equal(async_block_error(), -EBADF);
     return 0;
 }
 TEST(lines)
@@ -220,7 +220,7 @@ static int large(void *unused)
     size_t size = 3000000, got = 0;
     unsigned char *data = malloc(size), *back = calloc(1, size);
     fill(data, size, 0);
-    async_file *file = async_open(path_of("large"), "w+");
+    async_file *file = async_file_open(path_of("large"), "w+");
     assert_int_equal(async_file_write(file, data, size), 0);
     assert_int_equal(async_file_seek(file, 0, SEEK_SET), 0);
     while (got < size) {
@@ -259,7 +259,7 @@ static int special(void *unused)
 {
     (void)unused;
     char buffer[256];
-    async_file *file = async_open("/proc/self/status", "r");
+    async_file *file = async_file_open("/proc/self/status", "r");
     assert_non_null(file);
     assert_true(async_file_readline(file, buffer, sizeof buffer) > 0);
     assert_int_equal(strncmp(buffer, "Name:", 5), 0);
@@ -269,14 +269,14 @@ static int special(void *unused)
     assert_true(count > 10);
     async_file_close(file);
 
-    file = async_open("/dev/zero", "r");
+    file = async_file_open("/dev/zero", "r");
     assert_int_equal(async_file_read(file, buffer, sizeof buffer), sizeof buffer);
     async_file_close(file);
-    file = async_open("/dev/null", "r+");
+    file = async_file_open("/dev/null", "r+");
     assert_int_equal(async_file_read(file, buffer, sizeof buffer), 0);
     assert_int_equal(async_file_write(file, buffer, sizeof buffer), 0);
     async_file_close(file);
-    file = async_open("/dev/full", "w");
+    file = async_file_open("/dev/full", "w");
     assert_int_equal(async_file_write(file, buffer, sizeof buffer), -ENOSPC);
     async_file_close(file);
     return 0;
@@ -289,7 +289,7 @@ struct open_file {
 };
 static int open_file(struct open_file *self)
 {
-    *self->file = async_open(self->path, self->mode);
+    *self->file = async_file_open(self->path, self->mode);
     return *self->file ? 0 : async_error_code();
 }
 
@@ -324,12 +324,12 @@ static int fifo(void *unused)
 
     /* Nobody reads: the open waits, and can be cancelled. */
     async_timeout (2)
-        writer = async_open(path, "w");
+        writer = async_file_open(path, "w");
     assert_null(writer);
     assert_int_equal(async_error_code(), -ETIMEDOUT);
     async_task *opener = async_spawn(open_file, .path = path, .mode = "w", .file = &writer);
     async_sleep(1);
-    reader = async_open(path, "r");
+    reader = async_file_open(path, "r");
     assert_non_null(reader);
 
     /* Nobody writes yet: that is not the end. */
@@ -356,7 +356,7 @@ static int fifo(void *unused)
     assert_int_equal(async_file_close(reader), 0);
 
     /* Closed under a reader. */
-    reader = async_open(path, "r");
+    reader = async_file_open(path, "r");
     task = async_spawn(line_of, .file = reader, .buffer = buffer, .size = 16);
     async_task *second = async_spawn(read_file, .file = reader, .buffer = buffer, .size = 16);
     settle();
@@ -366,8 +366,8 @@ static int fifo(void *unused)
     assert_int_equal(async_await(second), -EBADF);
 
     /* Nobody reads any more: no SIGPIPE. */
-    reader = async_open(path, "r");
-    writer = async_open(path, "w");
+    reader = async_file_open(path, "r");
+    writer = async_file_open(path, "w");
     async_file_close(reader);
     assert_int_equal(async_file_write(writer, "x", 1), -EPIPE);
     async_file_close(writer);
@@ -392,7 +392,7 @@ static int cancelled(void *unused)
     (void)unused;
     char buffer[32] = "";
     int code = 0;
-    async_file *file = async_open(path_of("c"), "w+");
+    async_file *file = async_file_open(path_of("c"), "w+");
     static unsigned char data[1000000], back[1000000];
     fill(data, sizeof data, 0);
 
@@ -443,7 +443,7 @@ static int cancelled(void *unused)
 
     /* Close while a cancelled write is under way. */
     for (int i = 0; i < 10; i++) {
-        file = async_open(path_of("c"), "w");
+        file = async_file_open(path_of("c"), "w");
         fd = async_file_fd(file);
         async_task *task = async_spawn(write_file, .file = file, .data = data, .size = sizeof data);
         for (int j = 0; j < i; j++)
@@ -485,7 +485,7 @@ static int in_order(void *unused)
 {
     (void)unused;
     async_task *tasks[20];
-    async_file *file = async_open(path_of("order"), "w");
+    async_file *file = async_file_open(path_of("order"), "w");
     for (int i = 0; i < 20; i++)
         tasks[i] = async_spawn(append, .file = file, .number = i);
     async_cancel(tasks[7], NULL);
@@ -495,7 +495,7 @@ static int in_order(void *unused)
     assert_string_equal(text_of("order"), "0 1 2 3 4 5 6 8 9 10 11 12 13 14 15 16 17 18 19 ");
 
     /* And those who wait while it is closed hear of it. */
-    file = async_open(path_of("order"), "w");
+    file = async_file_open(path_of("order"), "w");
     for (int i = 0; i < 20; i++)
         tasks[i] = async_spawn(append, .file = file, .number = i);
     async_sleep(0);
@@ -515,7 +515,7 @@ static int full_disk(void *unused)
     signal(SIGXFSZ, SIG_IGN);
     getrlimit(RLIMIT_FSIZE, &before);
     setrlimit(RLIMIT_FSIZE, &(struct rlimit){50000, before.rlim_max});
-    async_file *file = async_open(path_of("full"), "w");
+    async_file *file = async_file_open(path_of("full"), "w");
     assert_int_equal(async_file_write(file, data, sizeof data), -EFBIG);
     assert_message("write to ");
     assert_int_equal(async_file_seek(file, 0, SEEK_CUR), 50000);

@@ -124,7 +124,7 @@ static int left_loop_closes(void *unused)
     /* A server that could not be started: its error is the loop's. */
     async_for (async_stream *, client, async_server_clients(async_start_server("", -1, NULL)))
         async_stream_close(client);
-    assert_int_equal(async_error_code(), -EINVAL);
+    assert_int_equal(async_block_error(), -EINVAL);
     return 0;
 }
 TEST(left_loop_closes)

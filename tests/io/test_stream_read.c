@@ -110,7 +110,7 @@ static int no_stream(void *unused)
     assert_int_equal(async_stream_peername(NULL, buffer, 4), -EBADF);
     assert_int_equal(async_stream_close(NULL), 0);
     async_stream_abort(NULL);
-    async_stream_set_limit(NULL, 1);
+    async_stream_set_high_water(NULL, 1);
     assert_int_equal(async_stream_unsent(NULL), 0);
     assert_true(async_stream_at_eof(NULL));
     assert_null(async_stream_lines(NULL));
@@ -396,7 +396,7 @@ static int long_lines(void *unused)
         count++;
     }
     assert_int_equal(count, 1);
-    assert_int_equal(async_error_code(), ASYNC_ELIMIT);
+    assert_int_equal(async_block_error(), ASYNC_ELIMIT);
     async_stream_close(stream);
     assert_int_equal(async_await(task), -EPIPE);
     free(data);
@@ -414,7 +414,7 @@ static int iterate_lines(void *unused)
     async_close(fd);
     async_for (char *, text, async_stream_lines(stream))
         note("<%s>", text);
-    assert_int_equal(async_error_code(), 0);
+    assert_int_equal(async_block_error(), 0);
     assert_notes("<a> <bb> <> <> <last\r> ");
     async_for (char *, text, async_stream_lines(stream))
         note("<%s>", text);
@@ -435,7 +435,7 @@ static int iterate_lines(void *unused)
         note("%s", text);
         async_stream_close(stream);
     }
-    assert_int_equal(async_error_code(), -EBADF);
+    assert_int_equal(async_block_error(), -EBADF);
     assert_notes("a b d ");
     async_close(fd);
     return 0;

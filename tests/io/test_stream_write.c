@@ -144,20 +144,20 @@ static int limits(void *unused)
     static unsigned char data[100000];
     async_stream *stream = narrow(&fd);
     fill(data, sizeof data, 0);
-    async_stream_set_limit(stream, 1000000);
+    async_stream_set_high_water(stream, 1000000);
     assert_int_equal(async_stream_write(stream, data, sizeof data), 0);
     async_task *task = async_spawn(drain, .stream = stream);
     assert_int_equal(async_await(task), 0); /* 250000 is the low mark */
-    async_stream_set_limit(stream, 4000);
+    async_stream_set_high_water(stream, 4000);
     task = async_spawn(drain, .stream = stream);
     settle();
     assert_false(async_task_done(task));
-    async_stream_set_limit(stream, 1000000);
+    async_stream_set_high_water(stream, 1000000);
     assert_int_equal(async_await(task), 0);
     expect_pattern(fd, sizeof data, 0);
 
     /* 0: nothing is ever kept. */
-    async_stream_set_limit(stream, 0);
+    async_stream_set_high_water(stream, 0);
     async_timeout (1)
         code = async_stream_write(stream, data, sizeof data);
     assert_int_equal(code, -ETIMEDOUT);
@@ -476,10 +476,10 @@ static int peer_gone(void *unused)
     static unsigned char data[10000000];
     make_tcp_pair(fds);
     stream = async_stream_from_fd(fds[0]);
-    async_stream_set_limit(stream, sizeof data);
+    async_stream_set_high_water(stream, sizeof data);
     assert_int_equal(async_stream_write(stream, data, sizeof data), 0);
     assert_true(async_stream_unsent(stream) > 0);
-    async_stream_set_limit(stream, 1000);
+    async_stream_set_high_water(stream, 1000);
     async_task *drainer = async_spawn(drain, .stream = stream);
     async_task *writer = async_spawn(write_text, .stream = stream, .data = data, .size = 5000);
     settle();
@@ -497,7 +497,7 @@ static int peer_gone(void *unused)
     /* While close waits. */
     make_tcp_pair(fds);
     stream = async_stream_from_fd(fds[0]);
-    async_stream_set_limit(stream, sizeof data);
+    async_stream_set_high_water(stream, sizeof data);
     assert_int_equal(async_stream_write(stream, data, sizeof data), 0);
     async_task *closer = async_spawn(close_stream, .stream = stream);
     settle();

@@ -14,7 +14,7 @@ static int holder(struct holder *self)
         note("%d@%d", self->number, tenths());
         return async_sleep(self->seconds);
     }
-    note("%d:%s", self->number, async_error_name(async_error_code()));
+    note("%d:%s", self->number, async_error_name(async_block_error()));
     return 0;
 }
 
@@ -39,7 +39,6 @@ static int locks(void *argument)
     assert_int_equal(async_await(third), 0);
     assert_notes("2:ECANCELED 3@30 ");
     assert_int_equal(async_lock_release(&lock), -EPERM);
-    async_error_code();
     return 0;
 }
 
@@ -102,7 +101,6 @@ static int futures(void *argument)
     assert_int_equal(async_future_set(&future, 0, "y"), -EALREADY);
     assert_int_equal(async_gather(a, b), 0);
     assert_notes("0:x 0:x ");
-    async_error_code();
     return 0;
 }
 
@@ -140,7 +138,6 @@ static int queues(void *argument)
     assert_int_equal(async_queue_task_done(queue), -EINVAL);
     assert_int_equal(async_queue_join(queue), 0);
     async_queue_free(queue);
-    async_error_code();
     return 0;
 }
 
@@ -175,7 +172,6 @@ static int loses_nothing(void *argument)
     assert_int_equal(next, 100);
     assert_int_equal(async_queue_get(queue, &item), ASYNC_ESHUTDOWN);
     async_queue_free(queue);
-    async_error_code();
     return 0;
 }
 
@@ -195,7 +191,6 @@ static int shuts_down(void *argument)
     assert_int_equal(async_await(putter), ASYNC_ESHUTDOWN);
     assert_int_equal(async_queue_join(queue), 0);
     async_queue_free(queue);
-    async_error_code();
     return 0;
 }
 

@@ -23,7 +23,7 @@ static int waits_for_all(void *argument)
         async_group_spawn(group, child, .seconds = 2);
         assert_int_equal(async_group_count(group), 2);
     }
-    assert_int_equal(async_error_code(), 0);
+    assert_int_equal(async_block_error(), 0);
     assert_notes("0@10 0@20 ");
     return 0;
 }
@@ -39,7 +39,7 @@ static int fails(void *argument)
         assert_null(async_group_spawn(group, child, .seconds = 1));
     }
     assert_int_equal(in_block, -ECANCELED);
-    assert_int_equal(async_error_code(), -EIO);
+    assert_int_equal(async_block_error(), -EIO);
     assert_string_equal(async_error_message(), "child after 1");
     assert_int_equal(async_error_causes(), 1);
     assert_notes("0@10 ECANCELED@10 ");
@@ -59,7 +59,6 @@ static int two_fail(void *argument)
     assert_string_equal(async_error_cause(1, &code), "child after 1");
     assert_int_equal(code, -EPROTO);
     assert_null(async_error_cause(2, &code));
-    async_error_code();
     return 0;
 }
 
@@ -99,7 +98,6 @@ static int is_cancelled_from_outside(void *argument)
     async_cancel(owner, NULL);
     assert_int_equal(async_await(owner), -ECANCELED);
     assert_notes("ECANCELED@10 ");
-    async_error_code();
     return 0;
 }
 
@@ -122,7 +120,7 @@ static int returns_from_inside(void *argument)
         async_group_cancel(group);
         break;
     }
-    assert_int_equal(async_error_code(), 0);
+    assert_int_equal(async_block_error(), 0);
     assert_notes("ECANCELED@10 ");
     return 0;
 }
@@ -144,7 +142,6 @@ static int is_left_open(void *argument)
         assert_non_null(strstr(async_error_message(), "leaves_open returned"));
     }
     assert_notes("ECANCELED@0 ECANCELED@0 ");
-    async_error_code();
     return async_sleep(3);
 }
 
@@ -196,7 +193,6 @@ static int issue_95289(void *argument)
     assert_int_equal(async_group_leave(group), -EIO);
     assert_false(async_task_cancelling(async_current_task()));
     assert_int_equal(async_sleep(1), 0);
-    async_error_code();
     return 0;
 }
 
@@ -212,7 +208,6 @@ static int issue_116720(void *argument)
     assert_int_equal(async_sleep(1), -ECANCELED);
     assert_int_equal(async_group_leave(outer), -EIO);
     assert_int_equal(async_sleep(1), 0);
-    async_error_code();
     return 0;
 }
 
@@ -230,7 +225,6 @@ static int issue_128588(void *argument)
     async_group_create_task(group, fails_at_once, NULL);
     assert_int_equal(async_group_leave(group), -EIO);
     assert_int_equal(async_sleep(1), 0);
-    async_error_code();
     return 0;
 }
 
@@ -251,7 +245,6 @@ static int issue_133747(void *argument)
     assert_int_equal(async_wait_for(async_create_task(delays_the_error, NULL), 0.1), -ETIMEDOUT);
     assert_int_equal(tenths(), 1);
     assert_false(async_task_cancelling(async_current_task()));
-    async_error_code();
     return 0;
 }
 
@@ -300,7 +293,6 @@ static int issue_155433(void *argument)
     }
     assert_int_equal(code, -ETIMEDOUT);
     assert_int_equal(async_sleep(1), 0);
-    async_error_code();
     return 0;
 }
 

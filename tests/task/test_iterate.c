@@ -18,7 +18,7 @@ static int generates(void *argument)
     (void)argument;
     async_for (int, value, async_generate(numbers, NULL, sizeof(int)))
         note("%d@%d", value, tenths());
-    assert_int_equal(async_error_code(), 0);
+    assert_int_equal(async_block_error(), 0);
     assert_notes("0@10 1@20 2@30 3@40 4@50 end:0 ");
     async_for (int, value, async_generate(numbers, NULL, sizeof(int))) {
         if (value == 0) continue;
@@ -66,11 +66,11 @@ static int meets_an_error(void *argument)
     async_for (int, value, async_generate(breaks_off, NULL, sizeof(int)))
         seen += value;
     assert_int_equal(seen, 1);
-    assert_int_equal(async_error_code(), -EIO);
+    assert_int_equal(async_block_error(), -EIO);
     assert_string_equal(async_error_message(), "no more paper");
     async_for (int, value, (async_iterator *)NULL)
         fail_msg("%d", value);
-    assert_int_equal(async_error_code(), -EIO);
+    assert_int_equal(async_block_error(), -EINVAL);
     return 0;
 }
 
@@ -95,7 +95,7 @@ static int times_out(void *argument)
     async_timeout (2.5)
         async_for (int, value, async_generate(numbers, NULL, sizeof(int)))
             note("%d", value);
-    assert_int_equal(async_error_code(), -ETIMEDOUT);
+    assert_int_equal(async_block_error(), -ETIMEDOUT);
     return 0;
 }
 
@@ -107,7 +107,6 @@ static int yields_from_outside(void *argument)
     assert_int_equal(iterator->next(iterator, &value), 1);
     assert_int_equal(async_yield((async_generator *)iterator, &value), -EPERM);
     async_generator_close(iterator);
-    async_error_code();
     return 0;
 }
 
@@ -154,7 +153,7 @@ out:
     assert_notes("in out:0 in out:0 ");
     async_with (struct door *, door, no_door(), door_exit)
         fail_msg("%d", door->open);
-    assert_int_equal(async_error_code(), -ENOENT);
+    assert_int_equal(async_block_error(), -ENOENT);
     return 0;
 }
 
@@ -166,19 +165,19 @@ static int forgets_what_was_before(void *argument)
     async_sleep(-1);
     async_with_lock (&lock)
         ;
-    assert_int_equal(async_error_code(), 0);
+    assert_int_equal(async_block_error(), 0);
     async_sleep(-1);
     async_timeout (1)
         ;
-    assert_int_equal(async_error_code(), 0);
+    assert_int_equal(async_block_error(), 0);
     async_sleep(-1);
     async_shield ()
         ;
-    assert_int_equal(async_error_code(), 0);
+    assert_int_equal(async_block_error(), 0);
     async_sleep(-1);
     async_with (struct door, door, (struct door){.open = true}, door_exit)
         assert_true(door.open);
-    assert_int_equal(async_error_code(), 0);
+    assert_int_equal(async_block_error(), 0);
     return 0;
 }
 

@@ -146,7 +146,7 @@ static void test_lost_errors_are_heard_of(void **state)
                                     &(async_run_options){.loop = {.virtual_clock = true},
                                                          .exception_handler = hear}),
                      0);
-    assert_notes("EPROTO[Task-2 (raises) failed and nobody awaits it: no bread today] "
+    assert_notes("EPROTO[Task-2 (raises) was detached, and failed: no bread today] "
                  "EPROTO[Task-3 (raises) failed and was never awaited: no bread today] ");
 }
 

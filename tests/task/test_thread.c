@@ -74,6 +74,7 @@ static int is_visited(void *argument)
     (void)argument;
     struct visitor visitor = {.loop = async_get_running_loop()};
     pthread_t thread;
+    async_loop_share(visitor.loop);
     assert_int_equal(async_run_coroutine_threadsafe(visitor.loop, visits, &visitor), -EDEADLK);
     pthread_create(&thread, NULL, visitor_thread, &visitor);
     assert_int_equal(async_event_wait(&visitor.event), 0);
