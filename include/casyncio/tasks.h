@@ -14,7 +14,12 @@
  * about before it learns of the cancellation, it gives that, and the next one the code.
  *
  * A task belongs to the thread of its loop, and so do all functions here: other threads come in
- * through threads.h and loop.h. */
+ * through threads.h and loop.h.
+ *
+ * A task's stack is 256 KiB of address space by default (async_loop_options.stack_size), of which it
+ * uses what it touches; the lowest quarter, at least 16 KiB and at most 64, is a guard. A task that
+ * runs into it ends the program with a report that names it. A frame that is larger than the guard
+ * might step over it: compile with -fstack-clash-protection, as pkg-config and CMake say. */
 #ifndef CASYNCIO_TASKS_H
 #define CASYNCIO_TASKS_H
 

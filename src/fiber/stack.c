@@ -59,8 +59,9 @@
 enum {
     STACK_SIZE = 256 * 1024,
     STACK_LEAST = 32 * 1024,
-    GUARD_SIZE = 16 * 1024,
-    FIRST_SLAB = 8, /* stacks; each slab is twice as large as the one before */
+    GUARD_LEAST = 16 * 1024,
+    GUARD_MOST = 64 * 1024, /* a quarter of the stack, within these */
+    FIRST_SLAB = 8,         /* stacks; each slab is twice as large as the one before */
     LAST_SLAB = 4096,
     SLAB_MOST = 5 << 28, /* bytes, if that is more than one stack */
     BATCH_LEAST = 8,     /* stacks made ready at once */
@@ -367,11 +368,22 @@ bool async__stack_trim(async__stack_pool *head)
 
 /* ---- the pool ---- */
 
+/* The larger the guard, the larger the frame that cannot step over it where code has been compiled
+ * without -fstack-clash-protection. It is address space alone: 64 KiB and 16 KiB cost a task the same
+ * memory and, within the noise, the same time. */
+static size_t guard_size(size_t stack_size, size_t page)
+{
+    size_t guard = stack_size / 4 / page * page;
+
+    if (guard > GUARD_MOST) guard = GUARD_MOST;
+    if (guard < GUARD_LEAST) guard = GUARD_LEAST;
+    return guard < page ? page : guard;
+}
+
 async__stack_pool *async__stack_pool_new(size_t stack_size)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t guard = GUARD_SIZE > page ? GUARD_SIZE : page;
-    size_t least = guard + (STACK_LEAST - GUARD_SIZE > page ? STACK_LEAST - GUARD_SIZE : page);
+    size_t least = STACK_LEAST > 2 * page ? STACK_LEAST : 2 * page;
 
     if (stack_size == 0) stack_size = STACK_SIZE;
     if (stack_size < least) stack_size = least;
@@ -387,10 +399,10 @@ async__stack_pool *async__stack_pool_new(size_t stack_size)
         return NULL;
     }
     pool->page = page;
-    pool->guard = guard;
+    pool->guard = guard_size(stack_size, page);
     pool->size = ((stack_size + page - 1) / page | 1) * page;
     pool->head.page_mask = page - 1;
-    pool->head.usable = pool->size - guard;
+    pool->head.usable = pool->size - pool->guard;
 
     /* CASYNCIO_GUARD: "mprotect" and "madvise" choose one of the steps down; for tests, and for a
      * sandbox that kills whoever tries process_madvise. Valgrind 3.19 complains aloud of that

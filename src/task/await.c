@@ -69,24 +69,26 @@ static void interrupt_gathering(async__wait *wait)
     cancel_all(async__container(wait, struct gathering, wait));
 }
 
-/* Claims the tasks, of which check_handle has allowed each, and waits for the last of them. Nothing
- * runs between the check and the claim: a checkpoint comes before both. */
-static void gather(struct gathering *gathering)
+/* Takes the tasks, of which check_handle has allowed each: no other await gets them from now on. */
+static void claim(struct gathering *gathering)
 {
     for (size_t i = 0; i < gathering->count; i++) {
         async_task *task = gathering->tasks[i];
         if (!task) continue;
         task->owner = gathering;
         task->done = task_done;
-        if (task->state == ASYNC__DONE) {
-            if (task->result < 0 && !gathering->code) {
-                gathering->code = task->result;
-                gathering->first = task;
-            }
-            continue;
+        if (task->state != ASYNC__DONE) {
+            gathering->left++;
+        } else if (task->result < 0 && !gathering->code) {
+            gathering->code = task->result;
+            gathering->first = task;
         }
-        gathering->left++;
     }
+}
+
+/* Waits for the last of them. */
+static void gather(struct gathering *gathering)
+{
     if (gathering->left == 0) return;
     if (gathering->code && gathering->fail_fast) cancel_all(gathering);
     gathering->wait.what = gathering->count == 1 ? "task" : "gather";
@@ -104,15 +106,13 @@ int async_await(async_task *task)
 {
     async_task *self = async__current;
     if (async__unlikely(!self)) return async__no_task();
-    /* For the others' turn. A cancellation goes to the task that is awaited, and ends the wait. */
-    async__checkpoint();
     int code = check_handle(task, "async_await");
     if (async__unlikely(code < 0)) return code;
 
-    if (task->state != ASYNC__DONE) {
-        struct gathering gathering = {.tasks = &task, .count = 1};
-        gather(&gathering);
-    }
+    struct gathering gathering = {.tasks = &task, .count = 1};
+    claim(&gathering);   /* before the others get their turn: they may have the handle too */
+    async__checkpoint(); /* a cancellation goes to the task that is awaited, and ends the wait */
+    gather(&gathering);
     code = take_result(task);
     async__task_release(task);
     return code == -ECANCELED && self->interrupt ? async__interrupted(self) : code;
@@ -159,12 +159,13 @@ int async_gather_array(async_task *const *tasks, size_t count)
 {
     async_task *self = async__current;
     if (!self) return async__no_task();
-    int code = async__checkpoint(), missing;
-    int misuse = check_handles(tasks, count, &missing);
+    int missing, misuse = check_handles(tasks, count, &missing);
     if (misuse < 0) return misuse;
 
     struct gathering gathering = {
         .tasks = tasks, .count = count, .fail_fast = true, .code = missing};
+    claim(&gathering);
+    int code = async__checkpoint();
     gather(&gathering);
     if (gathering.first) take_result(gathering.first);
     release_all(tasks, count);
@@ -177,11 +178,12 @@ int async_gather_results(async_task *const *tasks, size_t count, int *codes)
 {
     async_task *self = async__current;
     if (!self) return async__no_task();
-    int code = async__checkpoint(), missing;
-    int misuse = check_handles(tasks, count, &missing);
+    int missing, misuse = check_handles(tasks, count, &missing);
     if (misuse < 0) return misuse;
 
     struct gathering gathering = {.tasks = tasks, .count = count};
+    claim(&gathering);
+    int code = async__checkpoint();
     gather(&gathering);
     for (size_t i = 0; i < count; i++)
         codes[i] = tasks[i] ? tasks[i]->result : missing;

@@ -132,10 +132,12 @@ void async__switch_open(async_loop *loop)
 void async__fault_at_wake(async_task *task)
 {
     if (async__fault(ASYNC__FAULT_WAKE)) async_cancel(task, "fault");
-    if (!task->scope || !async__fault(ASYNC__FAULT_EXPIRE)) return;
-    task->scope->expired = true;
-    if (!task->scope->code) task->scope->code = -ETIMEDOUT;
-    async__scope_changed(task);
+    async_scope *scope = task->scope;
+    while (scope && !scope->timer.slot)
+        scope = scope->parent;
+    if (!scope || !async__fault(ASYNC__FAULT_EXPIRE)) return;
+    async_timer_cancel(async__loop_of(task), &scope->timer);
+    scope->timer.callback.run(&scope->timer.callback);
 }
 #endif
 

@@ -78,6 +78,7 @@ static bool fits(int code, enum async__fault_kind kind, int flags)
     if (code == -EDEADLK || code > 0) return false;
     if (kind == ASYNC__FAULT_SYSTEM_CALL || flags & PEERS) return true;
     if (kind == ASYNC__FAULT_ALLOCATION) return code == -ENOMEM || code == -EAGAIN; /* no thread */
+    if (kind == ASYNC__FAULT_EXPIRE && code == -ETIMEDOUT) return true;
     return kind != ASYNC__FAULT_TRANSFER && code == -ECANCELED;
 }
 

@@ -200,7 +200,8 @@ static int timeouts(void *unused)
     code = 0;
     async_timeout_scope (scope, 2.0) {
         code = async_sleep(1);
-        if (code == 0) code = async_scope_reschedule(&scope, async_now() + 5);
+        if (code == 0 && !async_scope_expired(&scope))
+            code = async_scope_reschedule(&scope, async_now() + 5);
         async_shield ()
             if (code == 0) code = async_sleep(10);
         if (code == 0) code = async_sleep(0);

@@ -82,8 +82,8 @@ static void test_layout(void **state)
         assert_int_equal(top % 64, 0);
         assert_int_equal(base % page, 0);
         assert_true(top % page != 0 && page - top % page <= 2048);
-        assert_in_range(top - base, 256 * 1024 - page - 16 * 1024 - 2048, 256 * 1024 + page);
-        assert_true(base >= end + 16 * 1024 - page); /* a guard between, less what is above a top */
+        assert_in_range(top - base, 192 * 1024 - page - 2048, 192 * 1024 + page);
+        assert_true(base >= end + 64 * 1024 - page); /* a guard between, less what is above a top */
         if (i > 0) alike += top % page == (uintptr_t)tops[i - 1] % page;
         end = top;
     }
@@ -101,13 +101,16 @@ static void test_usable_to_the_end(void **state)
         async__stack_pool *other = async__stack_pool_new(sizes[i]);
         void *top = async__stack_get(other), *base = async__stack_base(other, top), *in;
         size_t size = (size_t)((char *)top - (char *)base);
-        assert_true(size + 16 * 1024 + 2048 >= sizes[i] && size >= 14 * 1024);
+        /* a quarter of it is guard, at least 16 KiB and at most 64 */
+        size_t quarter = sizes[i] ? sizes[i] / 4 : 64 * 1024;
+        size_t guard = quarter < 16 * 1024 ? 16 * 1024 : quarter > 64 * 1024 ? 64 * 1024 : quarter;
+        assert_true(size + guard + 2048 >= sizes[i] && size >= 14 * 1024);
         memset(base, 0x5a, size);
         assert_false(async__stack_guards(other, base, &in));
         assert_false(async__stack_guards(other, (char *)top - 1, &in));
         assert_true(async__stack_guards(other, (char *)base - 1, &in));
         assert_ptr_equal(in, base);
-        assert_true(async__stack_guards(other, (char *)base - 16 * 1024, &in));
+        assert_true(async__stack_guards(other, (char *)base - guard / 4096 * 4096, &in));
         async__stack_put(other, top);
         async__stack_pool_free(other);
     }

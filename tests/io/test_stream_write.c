@@ -561,6 +561,43 @@ static int many_writers(void *unused)
 }
 TEST(many_writers)
 
+/* A writer that gets its turn and is cancelled, or timed out, before it runs: its second wait, for room,
+ * hears of that. */
+static int second_writer(void *stream)
+{
+    static const char block[200 * 1000];
+    return async_stream_write(stream, block, sizeof block);
+}
+
+static int first_writer(void *stream)
+{
+    static const char block[4 << 20];
+    return async_stream_write(stream, block, sizeof block);
+}
+
+static int cancelled_between(void *unused)
+{
+    char sink[65536];
+    (void)unused;
+    int fd;
+    async_stream *stream = stream_and_fd(&fd);
+    async_task *first = async_create_task(first_writer, stream);
+    async_task *second = async_create_task(second_writer, stream);
+    settle();
+    while (!async_task_done(first)) {
+        while (read(fd, sink, sizeof sink) > 0)
+            continue;
+        async_sleep(0);
+    }
+    async_cancel(second, NULL);
+    assert_int_equal(async_await(first), 0);
+    assert_int_equal(async_await(second), -ECANCELED);
+    async_stream_abort(stream);
+    close(fd);
+    return 0;
+}
+TEST(cancelled_between)
+
 static void test_seeds(void **state)
 {
     (void)state;
@@ -589,6 +626,7 @@ int main(void)
         cmocka_unit_test(test_close_twice),
         cmocka_unit_test(test_peer_gone),
         cmocka_unit_test(test_many_writers),
+        cmocka_unit_test(test_cancelled_between),
         cmocka_unit_test(test_seeds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,7 +39,7 @@ http=no
 
 if command -v pkg-config >/dev/null; then
     export PKG_CONFIG_PATH=$libdir/pkgconfig
-    pkg-config --exact-version=0.1.0 casyncio
+    pkg-config --exact-version=0.2.0 casyncio
     $CC -Wall -Werror hello.c -o hello $(pkg-config --cflags --libs casyncio)
     run "pkg-config, shared" env LD_LIBRARY_PATH="$libdir" ./hello
     $CC -Wall -Werror hello.c -o hello $(pkg-config --cflags casyncio) -L"$libdir" -l:libcasyncio.a -pthread

@@ -57,6 +57,10 @@ static int awaits(void *argument)
     return 0;
 }
 
+static int numbers_of[100];
+
+static int returns_number(void *number) { return *(int *)number; }
+
 static int gathers(void *argument)
 {
     (void)argument;
@@ -82,9 +86,13 @@ static int gathers(void *argument)
     assert_int_equal(codes[1], 5);
     notes[0] = 0;
 
-    async_task *twice = async_spawn(worker, .name = "a");
+    async_task *twice = async_spawn(worker, .name = "a"), *list[100];
     assert_int_equal(async_gather(twice, twice), -EINVAL);
-    assert_int_equal(async_await(twice), 0);
+    for (int i = 0; i < 100; i++) /* however many there are, and nothing has happened then */
+        list[i] = i == 70 || i == 99 ? twice : async_create_task(returns_number, &numbers_of[i]);
+    assert_int_equal(async_gather_array(list, 100), -EINVAL);
+    assert_non_null(strstr(async_error_message(), "task 99 is there twice"));
+    assert_int_equal(async_gather_array(list, 99), 0);
     assert_int_equal(async_gather_array(NULL, 0), 0);
     notes[0] = 0;
     return 0;
@@ -239,6 +247,114 @@ static int counts(void *argument)
     return 0;
 }
 
+/* ---- a handle belongs to the first that awaits it, also if the task has ended already ---- */
+
+static async_task *held[2];
+
+static int gathers_both(void *unused)
+{
+    (void)unused;
+    return async_gather(held[0], held[1]);
+}
+
+static int claims(void *unused)
+{
+    (void)unused;
+    for (int round = 0; round < 2; round++) {
+        held[0] = async_spawn(worker, .name = "quick", .result = 7);
+        held[1] = async_spawn(worker, .name = "slow", .seconds = 1);
+        async_sleep(0.1);
+        assert_true(async_task_done(held[0]));
+        async_task *gatherer = async_create_task(gathers_both, NULL);
+        async_sleep(0.1);
+        assert_int_equal(async_await(held[0]), -EBUSY);
+        assert_int_equal(async_gather(held[0]), -EBUSY);
+        assert_int_equal(async_wait_for(held[0], 1), -EBUSY);
+        async_detach(held[0]); /* it is not this task's to release */
+        assert_int_equal(async_await(gatherer), 0);
+    }
+    async_task *list[80]; /* no two of them on one stack */
+    for (int i = 0; i < 80; i++) {
+        list[i] = async_spawn(worker, .name = "x");
+        for (int j = 0; j < i; j++)
+            assert_ptr_not_equal(list[i], list[j]);
+    }
+    assert_int_equal(async_gather_array(list, 80), 0);
+    notes[0] = 0;
+    return 0;
+}
+
+/* Two tasks await one that has ended, where the checkpoint of await lets the other one run. */
+static int uses_up_its_turn(void *task)
+{
+    for (int i = 0; i < 127; i++)
+        async_checkpoint();
+    int code = async_await(task);
+    note("%s", async_error_name(code));
+    return 0;
+}
+
+static int awaits_in_two_tasks(void *unused)
+{
+    (void)unused;
+    async_task *task = async_create_task(returns_number, &numbers_of[0]);
+    async_sleep(0);
+    assert_int_equal(async_gather(async_create_task(uses_up_its_turn, task),
+                                  async_create_task(uses_up_its_turn, task)),
+                     0);
+    assert_notes("EBUSY 0 ");
+    return 0;
+}
+
+/* ---- handles that have been released ---- */
+
+#ifdef ASYNC_DEBUG
+static int uses_stale_handles(void *unused)
+{
+    (void)unused;
+    async_task *stale = async_spawn(worker, .name = "a");
+    assert_int_equal(async_await(stale), 0);
+    for (int i = 0; i < 200; i++) {
+        async_task *other = async_spawn(worker, .name = "b", .seconds = 1);
+        assert_ptr_not_equal(other, stale);
+        assert_false(async_cancel(stale, "a stale handle"));
+        assert_non_null(strstr(async_error_message(), "async_cancel: the task has been awaited"));
+        assert_int_equal(async_await(other), 0);
+    }
+    assert_int_equal(async_await(stale), -EINVAL);
+    assert_int_equal(async_gather(stale), -EINVAL);
+    assert_false(async_uncancel(stale));
+    assert_true(async_task_done(stale));
+    assert_string_equal(async_task_name(stale), "");
+    assert_int_equal(async_task_set_name(stale, "x"), -EINVAL);
+    async_detach(stale);
+    notes[0] = 0;
+    return 0;
+}
+
+static void hear(async_loop *loop, int code, const char *message, void *count)
+{
+    (void)loop;
+    assert_int_equal(code, -EINVAL);
+    assert_non_null(strstr(message, "has been awaited or detached before"));
+    ++*(int *)count;
+}
+#endif
+
+static void test_stale_handles(void **state)
+{
+    (void)state;
+#ifdef ASYNC_DEBUG
+    int count = 0;
+    async_run_options options = {
+        .loop = {.virtual_clock = true}, .exception_handler = hear, .exception_data = &count};
+    assert_int_equal(async_run_with(uses_stale_handles, NULL, &options), 0);
+    assert_int_equal(count, 207);
+#else
+    skip();
+#endif
+}
+
 static int is_fair(void *argument)
 {
     return async_gather(async_create_task(checkpoints, argument),
@@ -258,6 +374,8 @@ TEST(gathers)
 TEST(cancels_a_gather)
 TEST(gathers_many)
 TEST(awaits_wrongly)
+TEST(claims)
+TEST(awaits_in_two_tasks)
 TEST(too_big)
 TEST(spawns_aligned)
 TEST(takes_literals)
@@ -265,17 +383,13 @@ TEST(takes_literals)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sleeps),
-        cmocka_unit_test(test_awaits),
-        cmocka_unit_test(test_gathers),
-        cmocka_unit_test(test_cancels_a_gather),
-        cmocka_unit_test(test_gathers_many),
-        cmocka_unit_test(test_awaits_wrongly),
-        cmocka_unit_test(test_too_big),
-        cmocka_unit_test(test_spawns_aligned),
-        cmocka_unit_test(test_takes_literals),
-        cmocka_unit_test(test_turns_and_seeds),
-        cmocka_unit_test(test_checkpoints_give_way),
+        cmocka_unit_test(test_sleeps),          cmocka_unit_test(test_awaits),
+        cmocka_unit_test(test_gathers),         cmocka_unit_test(test_cancels_a_gather),
+        cmocka_unit_test(test_gathers_many),    cmocka_unit_test(test_awaits_wrongly),
+        cmocka_unit_test(test_claims),          cmocka_unit_test(test_awaits_in_two_tasks),
+        cmocka_unit_test(test_stale_handles),   cmocka_unit_test(test_too_big),
+        cmocka_unit_test(test_spawns_aligned),  cmocka_unit_test(test_takes_literals),
+        cmocka_unit_test(test_turns_and_seeds), cmocka_unit_test(test_checkpoints_give_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
