@@ -3,7 +3,7 @@
 #include <err.h>
 #include <stdio.h>
 
-static int say_hello(void *unused)
+static int say_hello(void)
 {
     puts("Hello");
     async_sleep(1.0); /* seconds, as in asyncio */
@@ -13,5 +13,5 @@ static int say_hello(void *unused)
 
 int main(void)
 {
-    if (async_run(say_hello, NULL) < 0) errx(1, "%s", async_run_error_message());
+    if (async_run(say_hello) < 0) errx(1, "%s", async_run_error_message());
 }

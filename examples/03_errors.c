@@ -3,19 +3,19 @@
 #include <err.h>
 #include <stdio.h>
 
-static int may_raise_error(void *unused)
+static int may_raise_error(void)
 {
     async_sleep(1.0);
     return async_raise(-EINVAL, "An error occurred!");
 }
 
-static int main_task(void *unused)
+static int main_task(void)
 {
-    if (may_raise_error(NULL) < 0) printf("Caught an exception: %s\n", async_error_message());
+    if (may_raise_error() < 0) printf("Caught an exception: %s\n", async_error_message());
     return 0;
 }
 
 int main(void)
 {
-    if (async_run(main_task, NULL) < 0) errx(1, "%s", async_run_error_message());
+    if (async_run(main_task) < 0) errx(1, "%s", async_run_error_message());
 }

@@ -5,11 +5,12 @@
 
 static async_lock lock; /* all zeros: it is free */
 
-static int use_lock(void *unused)
+static int use_lock(void)
 {
     async_with_lock (&lock) {
         puts("Lock acquired");
-        if (async_sleep(1.0) < 0) return async_error_code(); /* this, too, releases the lock */
+        int code = async_sleep(1.0);
+        if (code < 0) return code; /* this, too, releases the lock */
     }
     int code = async_block_error();
     if (code < 0) return code; /* it never got the lock */
@@ -17,12 +18,12 @@ static int use_lock(void *unused)
     return 0;
 }
 
-static int main_task(void *unused)
+static int main_task(void)
 {
-    return async_gather(async_create_task(use_lock, NULL), async_create_task(use_lock, NULL));
+    return async_gather(async_create_task(use_lock), async_create_task(use_lock));
 }
 
 int main(void)
 {
-    if (async_run(main_task, NULL) < 0) errx(1, "%s", async_run_error_message());
+    if (async_run(main_task) < 0) errx(1, "%s", async_run_error_message());
 }

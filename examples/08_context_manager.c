@@ -29,9 +29,9 @@ static int main_task(void *option)
             return async_raise(-EIO, "the block of %s failed", context.name);
         if (strcmp(option, "--cancel") == 0)
             async_cancel(async_current_task(), "the block was cancelled");
-        if (async_sleep(0.1) < 0) return async_error_code();
+        return async_sleep(0.1);
     }
-    return 0;
+    return async_block_error();
 }
 
 int main(int argc, char **argv)

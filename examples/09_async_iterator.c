@@ -12,20 +12,21 @@ static int counter_next(async_iterator *iterator, void *value)
 {
     struct counter *self = (struct counter *)iterator;
     if (self->value == self->last) return 0; /* there is no more: StopAsyncIteration */
-    if (async_sleep(1.0) < 0) return async_error_code();
+    int code = async_sleep(1.0);
+    if (code < 0) return code;
     *(int *)value = ++self->value;
     return 1; /* there is a value */
 }
 
-static int main_task(void *unused)
+static int main_task(void)
 {
-    struct counter counter = {.iterator.next = counter_next, .last = 3};
+    struct counter counter = {.iterator = {.next = counter_next, .size = sizeof(int)}, .last = 3};
     async_for (int, value, &counter.iterator)
         printf("%d\n", value);
-    return 0;
+    return async_block_error();
 }
 
 int main(void)
 {
-    if (async_run(main_task, NULL) < 0) errx(1, "%s", async_run_error_message());
+    if (async_run(main_task) < 0) errx(1, "%s", async_run_error_message());
 }

@@ -7,25 +7,25 @@
 
 static int write_lines(const char *path, int count)
 {
-    async_with (async_file *, file, async_file_open(path, "w"), async_file_close)
-        for (int i = 1; i <= count; i++)
-            if (async_file_printf(file, "This is line %d\n", i) < 0) return async_error_code();
-    return async_block_error(); /* 0, or why it could not be opened */
+    int code = 0;
+    async_with_file(file, async_file_open(path, "w")) for (int i = 1; i <= count && code == 0; i++)
+        code = async_file_printf(file, "This is line %d\n", i);
+    return code < 0 ? code : async_block_error(); /* 0, or why it could not be opened or closed */
 }
 
 static int count_lines(const char *path)
 {
     int count = 0;
-    async_with (async_file *, file, async_file_open(path, "r"), async_file_close)
-        async_for (char *, line, async_file_lines(file))
-            printf("%d: %s\n", ++count, line);
+    async_with_file(file, async_file_open(path, "r"))
+        async_for (char *, line, async_file_lines(file)) printf("%d: %s\n", ++count, line);
     int code = async_block_error();
     return code < 0 ? code : count;
 }
 
 static int main_task(void *path)
 {
-    if (write_lines(path, 5) < 0) return async_error_code();
+    int code = write_lines(path, 5);
+    if (code < 0) return code;
     int count = count_lines(path);
     if (count >= 0) printf("%d lines\n", count);
     return count;

@@ -12,7 +12,8 @@ static int main_task(void *argument)
     if (!url) return async_error_code();
     async_with_http_session (session, NULL)
         async_with_http_get (response, session, url) {
-            if (async_http_raise_for_status(response) < 0) return async_error_code();
+            int code = async_http_raise_for_status(response);
+            if (code < 0) return code;
             async_for (async_http_chunk, chunk, async_http_chunks(response)) {
                 fwrite(chunk.data, 1, chunk.size, stdout);
                 fflush(stdout);

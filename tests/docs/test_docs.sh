@@ -46,7 +46,7 @@ awk -v work="$work" '
         printf "#line %d \"%s\"\n%s", first, FILENAME, text > file
         if (words ~ /statements/) printf "    return 0;\n}\n" > file
         if (program && !has_main)
-            printf "int main(void)\n{\n    return async_run(main_task, NULL) < 0;\n}\n" > file
+            printf "int main(void)\n{\n    return async_run(main_task) < 0;\n}\n" > file
         close(file)
         kind = program ? "program" : "definitions"
         gsub(/ /, "_", words)
