@@ -21,7 +21,7 @@ static const char *const names[ASYNC__FAULT_KINDS] = {
     "allocation", "system_call", "transfer", "await", "wait", "wake", "expire"};
 static int report_fd = -1;
 
-/* Workers run at the same time: their counters are counted as one number, whoever counts. */
+/* Atomic, since the threads of the pools share one set of counters. */
 bool async__fault(enum async__fault_kind kind)
 {
     struct async__fault_counter *counter =
@@ -39,11 +39,11 @@ size_t async__fault_size(size_t size)
 
 int async__fault_close(int fd)
 {
-    int result = close(fd);
+    int result = close(fd); /* a close that fails has released the descriptor all the same */
     return ASYNC__CALL(result);
 }
 
-/* ---- for a program that knows nothing of this ---- */
+/* ---- control by the environment, for a program that does not set counters itself ---- */
 
 static void choose(const char *text)
 {
@@ -81,7 +81,7 @@ __attribute__((constructor)) static void read_environment(void)
 
 static int open_descriptors(void)
 {
-    int count = -1; /* its own */
+    int count = -1; /* opendir's own is not counted */
     DIR *directory = opendir("/proc/self/fd");
     if (!directory) return 0;
     for (struct dirent *entry; (entry = readdir(directory));)

@@ -3,22 +3,25 @@
  * Without ASYNC_FAULTS it is nothing. With it, a test sets async__faults[kind].at to n, runs a
  * scenario, and learns from .count how many there were, and so when to stop.
  *
- * The counters of a thread are its own: what fails in a test must not depend on what other threads do
- * meanwhile. The threads of a loop's pools, which do the loop's work on files and names, share a second
- * set (async__worker_faults): so "the third system call of the loop" and "the third of its pool" each
- * mean the same call in every run.
+ * The counters of a thread are its own: what fails in a test must not depend on what other threads
+ * do meanwhile. The threads of a loop's pools, which do the loop's work on files and names, share a
+ * second set (async__worker_faults): so "the third system call of the loop" and "the third of its
+ * pool" each mean the same call in every run.
  *
- * A program that knows nothing of this is told by its environment, read once as it starts:
+ * A program that does not set counters itself is controlled by its environment, which is read once
+ * at its start:
  *
- *     CASYNCIO_FAULT=KIND:N[:ERRNO]   the N-th fails; KIND: allocation, system_call, transfer, await,
- *                                     wait, wake, expire, or worker_system_call, worker_transfer; ERRNO: a number;
- *                                     KIND+ instead of KIND: and every later one too
- *     CASYNCIO_FAULT_CLOCK=virtual    async_run has a virtual clock, whatever its caller says
- *     CASYNCIO_FAULT_CLOCK=virtual:N  the same, and each look at the world outside takes N ns of it, so
- *                                     that who is busy for ever comes to the end of his time as well
- *     CASYNCIO_FAULT_CLOCK=20         or the real one, made 20 times as fast
- *     CASYNCIO_FAULT_REPORT=FD        writes the counts to FD as it exits, where the clock stood, and how
- *                                     many descriptors are open then
+ *     CASYNCIO_FAULT=KIND:N[:ERRNO]   the N-th fails; KIND: allocation, system_call, transfer,
+ *                                     await, wait, wake, expire, or worker_system_call,
+ *                                     worker_transfer; ERRNO: a number; KIND+ instead of KIND:
+ *                                     every later one too
+ *     CASYNCIO_FAULT_CLOCK=virtual    async_run has a virtual clock, whatever its options say
+ *     CASYNCIO_FAULT_CLOCK=virtual:N  the same, and each look at descriptors and timers advances it
+ *                                     by N ns, so that a program that is never idle reaches its
+ *                                     timeouts
+ *     CASYNCIO_FAULT_CLOCK=20         the real clock, made 20 times as fast
+ *     CASYNCIO_FAULT_REPORT=FD        at its exit the program writes to FD the counts, the time of
+ *                                     the clock, and the number of open descriptors
  *     CASYNCIO_FAULT_CURL=1           libcurl's allocations count too */
 #ifndef CASYNCIO_FAULTS_H
 #define CASYNCIO_FAULTS_H
@@ -51,7 +54,7 @@ extern struct async__fault_counter async__worker_faults[ASYNC__FAULT_KINDS];
 extern __thread bool async__fault_worker; /* this is a thread of a pool */
 extern int async__fault_errno;
 
-/* What CASYNCIO_FAULT_CLOCK says. */
+/* The values of CASYNCIO_FAULT_CLOCK. */
 extern bool async__fault_virtual_clock;
 extern int async__fault_speed;
 extern int64_t async__fault_tick;
@@ -61,9 +64,10 @@ bool async__fault(enum async__fault_kind kind);
 size_t async__fault_size(size_t size);
 int async__fault_close(int fd);
 
-/* A system call by way of the hook: ASYNC__CALL(recv(fd, b, n, 0)) is -1 with errno set when its turn
- * to fail has come; ASYNC__MAP is for mmap, and ASYNC__CLOSE closes and then says that it failed. The
- * size that a read or a write is given is ASYNC__SIZE(n). */
+/* A system call by way of the hook: ASYNC__CALL(recv(fd, b, n, 0)) is -1 with errno set, without
+ * the call, when its turn to fail has come. ASYNC__MAP is for mmap. ASYNC__CLOSE closes in any
+ * case, and then may report a failure. The size that is passed to a read or a write is
+ * ASYNC__SIZE(n). */
 #define ASYNC__CALL(call)                                                                          \
     (async__fault(ASYNC__FAULT_SYSTEM_CALL) ? (errno = async__fault_errno, -1) : (call))
 #define ASYNC__MAP(call)                                                                           \

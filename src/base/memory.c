@@ -1,5 +1,5 @@
-/* memory.c - malloc, behind one door, so that the fault tests can make any call of it fail: see
- * faults.h. */
+/* memory.c - malloc, by way of one set of functions, so that the fault tests can make any
+ * allocation fail: see faults.h. */
 #include "memory.h"
 #include "faults.h"
 

@@ -1,5 +1,5 @@
-/* memory.h - where all of the library's memory comes from: malloc, or, in a build for the fault tests,
- * a malloc whose n-th call fails. */
+/* memory.h - where all of the library's memory comes from: malloc, or, in a build for the fault
+ * tests, a malloc whose n-th call fails. */
 #ifndef CASYNCIO_MEMORY_H
 #define CASYNCIO_MEMORY_H
 

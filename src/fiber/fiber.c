@@ -22,7 +22,7 @@
 
 void async__fiber_start(void) __attribute__((visibility("hidden")));
 
-static bool on_valgrind; /* a request to valgrind is 2 ns when it is not there */
+static bool on_valgrind; /* kept, since each request costs 2 ns also where valgrind is not there */
 
 /* What async__switch loads, lowest address first. */
 #if defined(__x86_64__) && !defined(__ILP32__)
@@ -52,8 +52,8 @@ _Static_assert(sizeof(struct frame) == 160, "as switch_aarch64.S has it");
 #if defined(ASYNC__ASAN) || defined(ASYNC__TSAN)
 
 #ifdef ASYNC__ASAN
-/* The fiber that is being switched from: the one that arrives learns its stack (a thread's own is
- * known in no other way). NULL if it has left for ever. */
+/* The fiber that is being switched from; NULL if it has left for ever. Its stack is noted on
+ * arrival in the next fiber: that of a thread is known in no other way. */
 static __thread async__fiber *departed;
 
 static void announce(async__fiber *from, async__fiber *to, bool leaving)
@@ -98,7 +98,7 @@ __attribute__((no_sanitize("thread"))) void async__fiber_switch_annotated(async_
     announce(from, to, false);
     tell_tsan(to);
     async__switch(&from->sp, to->sp);
-    arrive(from->fake);
+    arrive(from->fake); /* `from` has been switched to again */
 }
 
 /* By way of async__switch, since a call to a noreturn function would have AddressSanitizer clean up
@@ -119,7 +119,7 @@ void async__fiber_init(async__fiber *fiber, void *base, void *top, void (*entry)
 {
     struct frame *frame = (struct frame *)top - 1;
 
-    /* memcheck takes for gone what the last fiber here popped off. */
+    /* memcheck has marked what the last fiber on this stack popped as not accessible. */
     if (on_valgrind) VALGRIND_MAKE_MEM_UNDEFINED(frame, sizeof *frame);
 #if defined(ASYNC__ASAN) || defined(ASYNC__TSAN)
     fiber->entry = entry;

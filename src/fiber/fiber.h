@@ -29,8 +29,8 @@
  * aligned to 64 and coloured: the tops of neighbours start at different cache sets. */
 typedef struct async__stack_pool async__stack_pool;
 
-/* The part of a pool that the inline functions need: the tops of the stacks that are free, last in,
- * first out, and how far down they can be taken without further thought. */
+/* The part of a pool that the inline functions need: the tops of the free stacks, last in, first
+ * out, and the floor down to which async__stack_get takes them without the slow path. */
 struct async__stack_pool {
     void **tops;
     size_t idle;   /* how many of them there are */
@@ -39,17 +39,18 @@ struct async__stack_pool {
     size_t page_mask;
 };
 
-/* NULL: errno is ENOMEM, or EINVAL for a size that no address space holds. `stack_size` is rounded
- * up to an odd number of pages, its guard included; 0 is 256 KiB, and the least is 32 KiB. */
+/* A pool for the calling thread; NULL: errno is ENOMEM, or EINVAL for a size that is too large for
+ * any address space. `stack_size`, in bytes with the guard, is rounded up to an odd number of
+ * pages; 0 is 256 KiB, and the least is 32 KiB. */
 async__stack_pool *async__stack_pool_new(size_t stack_size);
 void async__stack_pool_free(async__stack_pool *pool); /* every stack must be back */
 
 void *async__stack_get_slow(async__stack_pool *pool);
-void async__stack_lend(const async__stack_pool *pool, void *top); /* tells AddressSanitizer */
+void async__stack_lend(const async__stack_pool *pool, void *top); /* tell AddressSanitizer */
 void async__stack_return(const async__stack_pool *pool, void *top);
 
-/* A stack; the result is its top, NULL if there is no memory or no more mappings (errno ENOMEM;
- * async__stack_error says which in words). */
+/* Takes a stack from the pool. The result is its top; NULL if there is no memory or no more
+ * mappings (errno ENOMEM; async__stack_error says which in words). */
 static inline void *async__stack_get(async__stack_pool *pool)
 {
     if (__builtin_expect(pool->idle == pool->floor, 0)) return async__stack_get_slow(pool);
@@ -60,7 +61,7 @@ static inline void *async__stack_get(async__stack_pool *pool)
     return top;
 }
 
-/* Gives a stack back, which nobody runs on any more. The 512 bytes below its top keep their
+/* Gives a stack back; no fiber may run on it any more. The 512 bytes below its top keep their
  * contents, and can be read, until the stack is handed out again or trimmed (they read as 0 from
  * then on). */
 static inline void async__stack_put(async__stack_pool *pool, void *top)
@@ -80,12 +81,12 @@ static inline void *async__stack_base(const async__stack_pool *pool, const void 
     return (void *)((((uintptr_t)top - 1) | pool->page_mask) + 1 - pool->usable);
 }
 
-/* Whether the address lies in the guard of one of the pool's stacks, and then the base of that
- * stack. Can be called in a signal handler. */
+/* Whether the address lies in the guard of one of the pool's stacks; *base is then the base of that
+ * stack. Async-signal-safe. */
 bool async__stack_guards(const async__stack_pool *pool, const void *address, void **base);
 
-/* Gives the memory of stacks that lie idle back to the kernel, a bounded number a call; called when
- * the loop is about to sleep. Only what nobody has needed for a tenth of a second goes, so that
+/* Gives the memory of idle stacks back to the kernel, a bounded number a call; called when the loop
+ * is about to sleep. Only stacks that were not needed for a tenth of a second are trimmed, so that
  * load that comes in waves keeps its memory. True if it is worth calling again. */
 bool async__stack_trim(async__stack_pool *pool);
 
@@ -123,7 +124,7 @@ void async__fiber_destroy(async__fiber *fiber);
 
 /* The bare switch, in assembly: saves the callee-saved registers on this stack, its pointer in
  * *from, and goes on where `to` left off. The floating-point environment belongs to the thread, not
- * to the fiber. async__jump does so without saving anything. */
+ * to the fiber. async__jump is the same without saving anything. */
 void async__switch(void **from, void *to) __attribute__((visibility("hidden")));
 void async__jump(void *to) __attribute__((visibility("hidden"), noreturn));
 
@@ -153,15 +154,15 @@ async__fiber_leave(async__fiber *from, async__fiber *to)
 
 /* ---- stack overflow (overflow.c) ---- */
 
-/* Has SIGSEGV and SIGBUS handled on an alternate stack of this thread's. If the address that was
- * touched lies in a guard of this thread's pool, `name` is asked for a description of the fiber
- * that overflowed (it must be async-signal-safe and returns a string); one line is written to
- * standard error: "casyncio: stack overflow in <name>: ..."; then, for every fault, the handler of
- * before is chained to. A second call in a thread replaces pool and name. 0, -ENOMEM, or another
- * negated errno.
+/* Installs handlers of SIGSEGV and SIGBUS that run on an alternate stack of this thread's. If the
+ * address that faulted lies in a guard of this thread's pool, `name` is called for a description of
+ * the fiber that overflowed (it must be async-signal-safe, and returns a string); one line is
+ * written to standard error: "casyncio: stack overflow in <name>: ..."; then, for every fault, the
+ * previous handler is called. A second call in a thread replaces pool and name. 0, -ENOMEM, or
+ * another negated errno.
  *
- * Undone at async__overflow_release, to be called before the pool is freed, in the same thread and
- * not on a fiber. A handler that somebody installed meanwhile is left alone. */
+ * async__overflow_release undoes it; to be called before the pool is freed, in the same thread and
+ * not on a fiber. A handler that was installed later is left alone. */
 int async__overflow_install(async__stack_pool *pool, const char *(*name)(void));
 void async__overflow_release(void);
 

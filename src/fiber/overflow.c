@@ -46,7 +46,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned users;
 static struct hook {
     int signal;
-    bool installed; /* may be behind a handler that somebody installed later, and that knows ours */
+    bool installed; /* perhaps behind a handler that was installed later and chains to ours */
     struct sigaction previous;
 } hooks[] = {{.signal = SIGSEGV}, {.signal = SIGBUS}};
 #define HOOKS (sizeof hooks / sizeof hooks[0])
@@ -71,8 +71,9 @@ static uintptr_t stack_pointer(const void *context)
 #endif
 }
 
-/* A guard is also hit from the other side, by one who writes past the end of the stack below it: he
- * comes upon its first bytes, while his stack pointer is not in this stack. */
+/* Whether the fault is an overflow of the stack above the guard. A guard is also hit from the other
+ * side: a write past the end of the stack below it touches the guard's first bytes, and the stack
+ * pointer is then not in the stack above. */
 static bool overflows(const async__stack_pool *pool, const char *address, uintptr_t sp, void **base)
 {
     void *below;
@@ -81,6 +82,7 @@ static bool overflows(const async__stack_pool *pool, const char *address, uintpt
     uintptr_t end = (uintptr_t)*base + pool->usable;
     if (sp < end && sp >= (uintptr_t)*base) return true;
     if (async__stack_guards(pool, (void *)sp, &below) && below == *base) return true;
+    /* A frame larger than the guard has moved the pointer below it. */
     bool first_bytes = !async__stack_guards(pool, address - 64, &below) || below != *base;
     return sp < (uintptr_t)address && (uintptr_t)address - sp < FAR_FRAME && !first_bytes;
 }
@@ -126,8 +128,8 @@ static void chain(struct hook *hook, siginfo_t *info, void *context)
     bool plain = !(previous.sa_flags & SA_SIGINFO);
 
     if (plain && (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN)) {
-        /* A fault happens again on return, and then kills: the kernel does not let it be ignored.
-         * What another process sent must be sent again, unless it was to be ignored. */
+        /* A fault recurs on return, and then kills: the kernel does not let it be ignored. A signal
+         * that a process sent does not recur: it is raised again, unless it was to be ignored. */
         bool sent = info->si_code <= 0;
         if (sent && previous.sa_handler == SIG_IGN) return;
         struct sigaction fatal = {.sa_handler = SIG_DFL};
@@ -135,7 +137,7 @@ static void chain(struct hook *hook, siginfo_t *info, void *context)
         if (sent) raise(hook->signal);
         return;
     }
-    if (previous.sa_flags & SA_RESETHAND) {
+    if (previous.sa_flags & SA_RESETHAND) { /* as the kernel does, before the handler runs */
         hook->previous.sa_flags = 0;
         hook->previous.sa_handler = SIG_DFL;
     }
@@ -150,6 +152,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
     int saved = errno;
     const struct watch *watch = find(pthread_self());
 
+    /* Of the kernel's own signals only (si_code > 0): one that was sent has no address. */
     if (watch && info->si_code > 0) report(watch, info, context);
     errno = saved;
     chain(&hooks[signal == SIGBUS], info, context);
@@ -167,7 +170,8 @@ static int hook_signal(struct hook *hook)
 {
     struct sigaction action;
 
-    /* Left behind by an unhook: whoever is in front of ours chains to it, or has chosen not to. */
+    /* unhook_signal left it behind a later handler, which chains to ours, or chooses not to. To
+     * install it again would make a ring of the two. */
     if (hook->installed) return 0;
     if (sigaction(hook->signal, NULL, &hook->previous) != 0) return -errno;
     action = hook->previous;
@@ -182,6 +186,7 @@ static void unhook_signal(struct hook *hook)
 {
     struct sigaction now;
 
+    /* A later handler may call ours: then ours stays, and remains marked as installed. */
     if (!hook->installed || sigaction(hook->signal, NULL, &now) != 0 || !is_ours(&now)) return;
     if (sigaction(hook->signal, &hook->previous, NULL) == 0) hook->installed = false;
 }
@@ -276,6 +281,7 @@ int async__overflow_install(async__stack_pool *pool, const char *(*name)(void))
         if (code != 0) take_stack(watch);
     }
     if (code == 0) {
+        /* The pool last: the handler skips a record without one. */
         watch->name = name;
         atomic_store(&watch->thread, pthread_self());
         atomic_store(&watch->pool, pool);
@@ -293,7 +299,7 @@ void async__overflow_release(void)
     if (--users == 0)
         for (size_t i = 0; i < HOOKS; i++)
             unhook_signal(&hooks[i]);
-    take_stack(watch);
+    take_stack(watch); /* after the handlers, which run on it */
     atomic_store(&watch->pool, NULL);
     pthread_mutex_unlock(&lock);
 }

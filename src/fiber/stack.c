@@ -18,13 +18,13 @@
  * lies idle is touched, and the array's two ends are the hottest stack and the one that has been
  * idle longest. It has three parts:
  *
- *     tops[0 .. cold)         have been trimmed: a guard, but no memory
- *     tops[cold .. floor)     warm, and not needed since the mark that `floor` is was set
+ *     tops[0 .. cold)         trimmed: a guard, but no memory
+ *     tops[cold .. floor)     warm, and not needed since the floor was last raised
  *     tops[floor .. idle)     warm; async__stack_get takes from here without another look
  *
- * When a get comes down to the floor it takes the slow path, which sinks the floor by a step. So
- * the floor is the low-water mark of the last while, at no cost to the fast path, and what lies
- * below it can be given back without anybody missing it. */
+ * When a get comes down to the floor it takes the slow path, which lowers the floor by a step. So
+ * the floor is the low-water mark of the current period, at no cost to the fast path, and what has
+ * lain below it for a whole period can be given back to the kernel. */
 #include "../base/faults.h"
 #include "../base/memory.h"
 #include "fiber.h"
@@ -68,7 +68,7 @@ enum {
     BATCH_MOST = 512,
     COLOURS = 32,
     COLOUR_SIZE = 64,
-    MAPPINGS_SPARED = 32, /* for the rest of the process, when mappings run out */
+    MAPPINGS_SPARED = 32, /* the reserve below vm.max_map_count: see guard_by_mprotect */
     TRIM_BATCH = 64,
     TRIM_RESERVE = 64, /* warm stacks that trimming leaves alone */
     TRIM_PERIOD = 100, /* ms */
@@ -120,8 +120,8 @@ static ssize_t advise_vector(const struct iovec *ranges, size_t count, int advic
     while (bytes < 0 && errno == EINTR);
     if (bytes >= 0 || errno != EBADF) return bytes;
 
-    /* Linux 6.13. The descriptor is not kept: it would have to be told from a parent's after
-     * fork. */
+    /* EBADF: a kernel before 6.14 takes only a real descriptor. It is not kept open, since after
+     * fork it would name the parent. */
     int self = (int)ASYNC__CALL(syscall(CALL_PIDFD_OPEN, getpid(), 0));
     if (self < 0) return -1;
     do
@@ -159,8 +159,8 @@ static size_t advise(struct pool *pool, size_t count, int advice)
 
 /* ---- making stacks ---- */
 
-/* Guards that are really there: qemu-user takes any advice for a hint, and answers that all is
- * well. */
+/* Checks once that the guards are there: qemu-user ignores advice that it does not know, and
+ * reports success. */
 static bool prove_guard(struct pool *pool, void *guard)
 {
     if (!pool->guard_proved)
@@ -169,8 +169,8 @@ static bool prove_guard(struct pool *pool, void *guard)
     return pool->guard_proved;
 }
 
-/* When mappings run out some are left to others, who would not know what hit them: malloc, and the
- * creation of threads. */
+/* Gives how many have got a guard. At vm.max_map_count the last guards are taken off again: a
+ * reserve of mappings for malloc() and pthread_create(). */
 static size_t guard_by_mprotect(struct pool *pool, char *first, size_t count)
 {
     size_t done = 0;
@@ -198,17 +198,17 @@ static size_t install_guards(struct pool *pool, char *first, size_t count)
     for (size_t i = 0; i < count; i++)
         pool->ranges[i] = (struct iovec){first + i * pool->size, pool->guard};
     size_t done = advise(pool, count, ADVICE_GUARD_INSTALL);
-    bool memory = done < count && (errno == ENOMEM || errno == EAGAIN);
+    bool memory = done < count && (errno == ENOMEM || errno == EAGAIN); /* before errno changes */
     if (done > 0 && prove_guard(pool, first)) return done;
     if (memory) {
         why = "the kernel has no memory for page tables";
         return 0;
     }
-    pool->guard_by_madvise = false;
+    pool->guard_by_madvise = false; /* the kernel or the emulator does not have it */
     return guard_by_mprotect(pool, first, count);
 }
 
-/* Has the kernel put a page under each range. Where it does not, the first touch will. */
+/* Populates the ranges. A failure is ignored: the first touch then faults the page in. */
 static void populate(struct pool *pool, size_t count)
 {
     advise(pool, count, ADVICE_POPULATE_WRITE);
@@ -233,6 +233,7 @@ static struct slab *map_slab(struct pool *pool, size_t count)
         async__free(slab);
         return NULL;
     }
+    /* A huge page would commit 2 MiB, several stacks, at the first touch of one. */
     madvise(slab->memory, slab->count * pool->size, MADV_NOHUGEPAGE);
     return slab;
 }
@@ -260,7 +261,7 @@ static bool grow(struct pool *pool)
     }
     pool->head.tops = tops;
     slab->next = pool->slabs;
-    /* The handler of overflow.c walks this list. */
+    /* The handler of overflow.c walks this list: the slab is complete before it is linked. */
     __atomic_store_n(&pool->slabs, slab, __ATOMIC_RELEASE);
     return true;
 }
@@ -278,7 +279,7 @@ static bool make(struct pool *pool, size_t count)
         pool->ranges[i] = (struct iovec){first + (i + 1) * pool->size - pool->page, pool->page};
     populate(pool, count);
 
-    for (size_t i = count; i-- > 0;) {
+    for (size_t i = count; i-- > 0;) { /* backwards: the lowest is handed out first */
         size_t number = slab->ready + i;
         char *end = first + (i + 1) * pool->size;
         pool->head.tops[pool->head.idle++] = end - COLOUR_SIZE * (1 + number % COLOURS);
@@ -290,7 +291,7 @@ static bool make(struct pool *pool, size_t count)
     return count > 0;
 }
 
-/* Gives memory back to up to `count` stacks that were trimmed. */
+/* Populates up to `count` stacks that were trimmed. */
 static void warm_up(struct pool *pool, size_t count)
 {
     if (count > pool->cold) count = pool->cold;
@@ -306,7 +307,7 @@ void *async__stack_get_slow(async__stack_pool *head)
 {
     struct pool *pool = pool_of(head);
 
-    if (head->idle > pool->cold) {
+    if (head->idle > pool->cold) { /* warm ones are left: lower the floor */
         size_t step = BATCH_LEAST + (head->idle - pool->cold) / 8;
         head->floor = head->idle - pool->cold > step ? head->idle - step : pool->cold;
     } else {
@@ -321,7 +322,7 @@ void *async__stack_get_slow(async__stack_pool *head)
         }
         head->floor = pool->cold;
     }
-    if (pool->quiet > head->floor) pool->quiet = head->floor;
+    if (pool->quiet > head->floor) pool->quiet = head->floor; /* what is above is needed again */
 
     void *top = head->tops[--head->idle];
 #ifdef ASYNC__ASAN
@@ -348,7 +349,7 @@ bool async__stack_trim(async__stack_pool *head)
     if (warm <= reserve) return false;
 
     int64_t now = milliseconds();
-    if (now - pool->period_began >= TRIM_PERIOD) {
+    if (now - pool->period_began >= TRIM_PERIOD) { /* what is below the floor was not needed */
         pool->period_began = now;
         pool->quiet = head->floor;
         head->floor = head->idle;
@@ -361,7 +362,7 @@ bool async__stack_trim(async__stack_pool *head)
     for (size_t i = 0; i < count; i++)
         pool->ranges[i] =
             (struct iovec){async__stack_base(head, head->tops[pool->cold + i]), head->usable};
-    advise(pool, count, MADV_DONTNEED);
+    advise(pool, count, MADV_DONTNEED); /* if it fails a cold stack keeps its memory: no harm */
     pool->cold += count;
     return warm - count > reserve;
 }
@@ -369,8 +370,8 @@ bool async__stack_trim(async__stack_pool *head)
 /* ---- the pool ---- */
 
 /* The larger the guard, the larger the frame that cannot step over it where code has been compiled
- * without -fstack-clash-protection. It is address space alone: 64 KiB and 16 KiB cost a task the same
- * memory and, within the noise, the same time. */
+ * without -fstack-clash-protection. It is address space alone: 64 KiB and 16 KiB cost a task the
+ * same memory and, within the noise, the same time. */
 static size_t guard_size(size_t stack_size, size_t page)
 {
     size_t guard = stack_size / 4 / page * page;
@@ -404,9 +405,9 @@ async__stack_pool *async__stack_pool_new(size_t stack_size)
     pool->head.page_mask = page - 1;
     pool->head.usable = pool->size - pool->guard;
 
-    /* CASYNCIO_GUARD: "mprotect" and "madvise" choose one of the steps down; for tests, and for a
-     * sandbox that kills whoever tries process_madvise. Valgrind 3.19 complains aloud of that
-     * call. */
+    /* CASYNCIO_GUARD: "mprotect" and "madvise" force one of the fall-backs; for tests, and for a
+     * sandbox that kills a process that calls process_madvise. Valgrind 3.19 prints a warning at
+     * that call. */
     const char *choice = getenv("CASYNCIO_GUARD");
     pool->guard_by_madvise = !choice || strcmp(choice, "mprotect") != 0;
     pool->vectored = pool->guard_by_madvise && !RUNNING_ON_VALGRIND &&
@@ -424,7 +425,7 @@ void async__stack_pool_free(async__stack_pool *head)
         for (size_t i = 0; slab->valgrind && i < slab->ready; i++)
             VALGRIND_STACK_DEREGISTER(slab->valgrind[i]);
 #ifdef ASYNC__ASAN
-        /* munmap leaves the shadow as it is, for whoever is given the address next. */
+        /* munmap leaves the shadow poisoned, and the addresses may be mapped again. */
         for (size_t i = 0; i < slab->ready; i++)
             async__stack_lend(head, slab->memory + (i + 1) * pool->size);
 #endif
@@ -455,8 +456,8 @@ bool async__stack_guards(const async__stack_pool *head, const void *address, voi
 /* ---- AddressSanitizer ---- */
 
 #ifdef ASYNC__ASAN
-/* Only as much shadow memory is written as is read anyway, or was: that of all of a stack would be
- * 30 KiB. */
+/* Writes shadow memory only where something in the stack is poisoned: the shadow of a whole stack
+ * is some 30 KiB. */
 void async__stack_lend(const async__stack_pool *head, void *top)
 {
     char *base = async__stack_base(head, top);
@@ -466,7 +467,7 @@ void async__stack_lend(const async__stack_pool *head, void *top)
 
 void async__stack_return(const async__stack_pool *head, void *top)
 {
-    async__stack_lend(head, top); /* redzones of frames that never returned */
+    async__stack_lend(head, top); /* clears the redzones of frames that never returned */
 
     char *base = async__stack_base(head, top), *end = (char *)top - KEPT;
     char *start = end - base > POISONED ? end - POISONED : base;

@@ -41,7 +41,7 @@
 #define SANITIZED 0
 #endif
 
-/* qemu-user answers any advice with success. What it says of memory is its own. */
+/* qemu-user answers any advice with success, and its memory figures are those of the emulator. */
 UNUSED static bool is_emulated(void) { return madvise(NULL, 4096, 9999) == 0; }
 
 UNUSED static bool has_guard_advice(void)

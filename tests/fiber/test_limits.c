@@ -1,4 +1,4 @@
-/* test_limits.c - very many stacks, and the end of what there is: address space, mappings.
+/* test_limits.c - very many stacks, and what happens when address space or mappings run out.
  * ctest: labels=slow timeout=120 */
 #include "fiber_test.h"
 
@@ -8,7 +8,7 @@
 
 static void **tops;
 
-/* As many as there are, at most MANY; they are put back again. */
+/* Takes as many stacks as there are, at most MANY, and puts them back; gives their number. */
 static size_t get_many(async__stack_pool *pool)
 {
     size_t n = 0;
@@ -73,7 +73,7 @@ static void test_mappings_run_out(void **state)
     for (int i = 0; i < 20; i++)
         assert_null(async__stack_get(pool));
 
-    /* Others can still live. */
+    /* The reserve: others can still map memory. */
     void *mapped[8];
     for (size_t i = 0; i < COUNT(mapped); i++) {
         mapped[i] =
@@ -84,12 +84,12 @@ static void test_mappings_run_out(void **state)
         munmap(mapped[i], 8192);
 
     put_many(pool, n);
-    assert_int_equal(get_many(pool), n); /* those that there are can be used again */
+    assert_int_equal(get_many(pool), n); /* the stacks that were made can be used again */
     put_many(pool, n);
     async__stack_pool_free(pool);
 }
 
-/* 20 MiB more than now, and 260 KiB a stack. */
+/* The limit is 20 MiB more than is in use, and a stack takes 260 KiB. */
 static void use_up_address_space(void)
 {
     struct rlimit limit;

@@ -1,5 +1,5 @@
-/* test_overflow.c - a fiber that runs into its guard is named, and then happens what would have
- * happened anyway. */
+/* test_overflow.c - a fiber that runs into its guard is named in one line, and then the previous
+ * handler, or the default action, follows. */
 #include "fiber_test.h"
 
 #include <pthread.h>
@@ -41,7 +41,7 @@ static void install(void)
     if (!pool || async__overflow_install(pool, tell_name) != 0) _exit(90);
 }
 
-/* ---- what is said ---- */
+/* ---- the line on standard error ---- */
 
 static void overflowing(void)
 {
@@ -56,11 +56,11 @@ static void test_named(void **state)
     assert_non_null(strstr(output, "casyncio: stack overflow in Task-7 (recurse): all 196 KiB"));
     char *said = strstr(output, "casyncio:"), *end = strchr(said, '\n');
     assert_non_null(end);
-    assert_null(strstr(end, "casyncio:")); /* once */
+    assert_null(strstr(end, "casyncio:")); /* only one line */
 }
 
-/* A frame that is larger than the guard, and touched at its far end only. With what pkg-config and CMake
- * give to users the compiler touches each page of it, and so the guard. */
+/* A frame that is larger than the guard, and touched at its far end only. With what pkg-config and
+ * CMake give to users the compiler touches each page of it, and so the guard. */
 static size_t frame_size;
 
 static __attribute__((noinline)) void large_frame(void *argument)
@@ -172,7 +172,7 @@ static void test_other_faults_are_not_named(void **state)
     assert_null(strstr(output, "casyncio:"));
 }
 
-/* ---- who else is told ---- */
+/* ---- handlers that were there before ---- */
 
 static void full_handler(int signal, siginfo_t *info, void *context)
 {
@@ -219,7 +219,8 @@ UNUSED static void jump(int signal)
     siglongjmp(again, 1);
 }
 
-/* Whoever mends matters in the handler gets there each time: the signal is not left blocked. */
+/* A handler that leaves by a jump is called at the next fault too: the signal is not left
+ * blocked. */
 UNUSED static void after_jumper(void)
 {
     set_handler(SA_NODEFER, NULL, jump);
@@ -296,7 +297,7 @@ static void coming_and_going(void)
         install();
         sigaltstack(NULL, &between);
         if (between.ss_flags & SS_DISABLE) _exit(1);
-        if (async__overflow_install(pool, tell_name) != 0) _exit(2); /* once more is nothing */
+        if (async__overflow_install(pool, tell_name) != 0) _exit(2); /* a second call is allowed */
         if (handler_is(SIG_DFL)) _exit(3);
         async__overflow_release();
         async__overflow_release();
@@ -315,7 +316,7 @@ static void later_handler(void)
     async__stack_pool_free(pool);
     if (!handler_is(plain_handler)) _exit(1);
     install();
-    if (!handler_is(plain_handler)) _exit(2); /* it is in front still */
+    if (!handler_is(plain_handler)) _exit(2); /* the later handler is still installed */
     async__overflow_release();
     async__stack_pool_free(pool);
     if (!handler_is(plain_handler)) _exit(3);
@@ -328,7 +329,7 @@ static void polite_handler(int signal, siginfo_t *info, void *context)
     theirs.sa_sigaction(signal, info, context);
 }
 
-/* Somebody put a handler in front that chains to ours: no ring may come of it. */
+/* A handler was installed later that chains to ours: the two must not call each other for ever. */
 static void later_chainer(void)
 {
     install();

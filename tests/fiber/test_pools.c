@@ -86,7 +86,8 @@ static void test_threads(void **state)
     }
 }
 
-/* A fiber that never returns leaves its stack as it is: the next one there must not mind. */
+/* A fiber that never returns leaves its frames on its stack: the next fiber there is not
+ * affected. */
 static async__fiber main_fiber, abandoned;
 
 static void never_returns(void *argument)

@@ -134,7 +134,7 @@ static void test_kept(void **state)
 static char *forbidden;
 static void touch(void) { *(volatile char *)forbidden = 1; }
 
-/* Each of many stacks, from its first day: both ends of the guard. */
+/* Both ends of the guard of each of many stacks, as they are made. */
 static void test_guards(void **state)
 {
     (void)state;
@@ -207,13 +207,13 @@ static void test_trim(void **state)
     get_all();
     for (int i = 0; i < STACKS; i++) {
         char *base = async__stack_base(pool, tops[i]);
-        if (i % 10 == 0) memset(base, 1, 65536); /* it went deep */
+        if (i % 10 == 0) memset(base, 1, 65536); /* as a fiber with deep calls does */
         *((char *)tops[i] - 1) = 1;
     }
     put_all();
     assert_int_equal(resident(tops, STACKS), STACKS);
 
-    /* Nothing goes at once, then a bounded number a call, and a reserve stays. */
+    /* Nothing is trimmed at once, then a bounded number a call, and a reserve stays. */
     int calls = 0, left = STACKS;
     assert_true(async__stack_trim(pool));
     assert_int_equal(resident(tops, STACKS), STACKS);
@@ -236,7 +236,7 @@ static void test_trim(void **state)
             assert_int_equal(run_child(touch), -SIGSEGV);
         }
 
-    /* All can be had again, the hot ones first. */
+    /* All of them can be taken again, the warm ones first. */
     void *hot = async__stack_get(pool);
     assert_ptr_equal(hot, tops[0]);
     async__stack_put(pool, hot);

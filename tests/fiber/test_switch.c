@@ -92,7 +92,7 @@ static uint64_t damage(void)
         "bl round_trip\n"
         "fmov x0, d8; fmov x1, d9; fmov x2, d10; fmov x3, d11; fmov x4, d12; fmov x5, d13\n"
         "fmov x6, d14; fmov x7, d15\n"
-        "eor x0, x0, x19\n" /* d8 is what x19 is, and so on */
+        "eor x0, x0, x19\n" /* d8 was set to x19, and so on */
         "eor x1, x1, x20; eor x2, x2, x21; eor x3, x3, x22; eor x4, x4, x23; eor x5, x5, x24\n"
         "eor x6, x6, x25; eor x7, x7, x26\n"
         "orr x0, x0, x1; orr x0, x0, x2; orr x0, x0, x3; orr x0, x0, x4; orr x0, x0, x5\n"
