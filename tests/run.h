@@ -54,7 +54,8 @@ __attribute__((unused, format(printf, 1, 2))) static void note(const char *forma
         assert_int_equal(run(coroutine, NULL), 0);                                                 \
     }
 
-/* Times of the virtual clock, in the tenth of a second, since floating point is not for equality. */
+/* Times of the virtual clock, in the tenth of a second, since floating point is not for
+ * equality. */
 __attribute__((unused)) static int tenths(void) { return (int)(async_now() * 10 + 0.5); }
 
 #endif

@@ -61,9 +61,11 @@ static void task_done(async_task *task)
         gathering->first = task;
         if (gathering->fail_fast && gathering->left > 1) cancel_all(gathering);
     }
+    /* Not parked: the waiter is still in the checkpoint between its claim and its wait. */
     if (--gathering->left == 0 && gathering->parked) async__unpark(&gathering->wait);
 }
 
+/* Does not unpark: the wait goes on until task_done ends it. */
 static void interrupt_gathering(async__wait *wait)
 {
     cancel_all(async__container(wait, struct gathering, wait));
@@ -110,7 +112,7 @@ int async_await(async_task *task)
     if (async__unlikely(code < 0)) return code;
 
     struct gathering gathering = {.tasks = &task, .count = 1};
-    claim(&gathering);   /* before the others get their turn: they may have the handle too */
+    claim(&gathering);   /* before other tasks run: they may have the handle too */
     async__checkpoint(); /* a cancellation goes to the task that is awaited, and ends the wait */
     gather(&gathering);
     code = take_result(task);
@@ -126,7 +128,8 @@ static void unclaim(async_task *const *tasks, size_t count)
 
 /* A misused handle is reported before anything is done: none is released then. One that is NULL, a
  * task that could not be made, counts as a task that failed: *missing is its code. Each handle is
- * claimed as it is checked, so that one that is there twice is found. */
+ * claimed as it is checked, with `missing` as its owner until claim(), so that one that is there
+ * twice is found. */
 static int check_handles(async_task *const *tasks, size_t count, int *missing)
 {
     *missing = 0;

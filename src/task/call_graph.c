@@ -1,8 +1,8 @@
 /* call_graph.c - what waits for what, as a tree: a task that another one awaits stands below it.
  *
- * Three passes over the tasks, however many: one marks those that are awaited, one prints the others
- * with what they await below them, and the last prints what has not been reached, since it waits in a
- * circle. */
+ * Three passes over the tasks, however many: one marks those that are awaited, one prints the
+ * others with what they await below them, and the last prints what has not been reached, since it
+ * waits in a circle. */
 #include "group.h"
 #include "task.h"
 

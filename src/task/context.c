@@ -1,8 +1,9 @@
 /* context.c - what the block macros of contexts.h call.
  *
- * A block's exit runs by the compiler's cleanup attribute. A block cannot return a code to the function
- * that it stands in, so one that fails leaves its error with the task (async__pend). Whatever the exit
- * does, the last error is afterwards what it was before, since the program may yet look at it. */
+ * A block's exit runs by the compiler's cleanup attribute. A block cannot return a code to the
+ * function that it stands in, so one that fails leaves its error with the task (async__pend).
+ * Whatever the exit does, the last error is afterwards what it was before, since the program may
+ * yet look at it. */
 #include "task.h"
 
 #include <casyncio/contexts.h>
@@ -64,7 +65,7 @@ void async__guard_leave(async__guard *guard)
     } else {
         call_exit(guard);
     }
-    /* An error of the exit's own is the last one then. */
+    /* An error that the exit has pended remains the last error. */
     if (async__record()->pending == pending)
         async__record_restore(&before);
     else
@@ -93,7 +94,7 @@ static void leave_group(void *group)
 
 bool async__group_enter(async__guard *guard, async_group *group)
 {
-    if (guard->leave) return false;
+    if (guard->leave) return false; /* the block has run */
     if (!group) {
         async__pend(async_error_code());
         return false;
@@ -111,7 +112,7 @@ static bool entered(int code)
 
 bool async__timeout_once(async_scope *scope, double delay)
 {
-    if (scope->task) return false;
+    if (scope->task) return false; /* the block has run */
     return entered(async_timeout_enter(scope, delay));
 }
 

@@ -83,7 +83,7 @@ static void make_key(void) { has_key = pthread_key_create(&key, free_record) == 
 
 __attribute__((destructor)) static void delete_key(void)
 {
-    if (has_key) pthread_key_delete(key); /* the code of free_record may be about to go */
+    if (has_key) pthread_key_delete(key); /* free_record is unloaded with the library */
     has_key = false;
 }
 

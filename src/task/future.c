@@ -16,6 +16,7 @@ int async_future_wait(async_future *future, void **value)
 {
     if (!future) return async__failf(-EBADF, "async_future_wait: the future is NULL");
     int code = async__checkpoint();
+    /* A result that is there is given although a cancellation is due: the next call gives that. */
     if (code < 0 && !(future->done && async__current)) return code;
     if (!future->done) {
         code = async__wait_in(&future->waiters, "future", NULL);

@@ -1,9 +1,9 @@
 /* generator.c - an iterator written as a coroutine.
  *
- * The coroutine is a task of its own that runs only while a consumer waits for its next value. Closing
- * the generator cancels the task and waits until it has ended. A consumer that is cancelled while it
- * waits cancels the generator too, since that may be in the middle of anything; if a value comes all
- * the same, it is delivered. */
+ * The coroutine is a task of its own that runs only while a consumer waits for its next value.
+ * Closing the generator cancels the task and waits until it has ended. A consumer that is cancelled
+ * while it waits cancels the generator too, since that may be in the middle of anything; if a value
+ * comes all the same, it is delivered. */
 #include "task.h"
 
 #include <casyncio/iterators.h>
@@ -76,6 +76,7 @@ int async_yield(async_generator *self, const void *value)
 
 /* ---- the consumer's side ---- */
 
+/* Does not unpark: the wait goes on until the producer has yielded or ended. */
 static void interrupt_consumer(async__wait *wait)
 {
     async_cancel(async__container(wait, async_generator, consumer)->task, "the consumer has gone");
@@ -148,7 +149,7 @@ void async_generator_close(async_iterator *iterator)
     if (!iterator) return;
     async_generator *self = async__container(iterator, async_generator, iterator);
 
-    if (self->awaited) { /* by another task, which has it then; freed at the end of the loop */
+    if (self->awaited) { /* another task still uses it: it is freed at the end of the loop */
         async_cancel(self->task, "the generator was closed");
         return;
     }

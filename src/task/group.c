@@ -1,8 +1,8 @@
 /* group.c - task groups.
  *
  * A group is a scope of its owner plus the tasks it owns. A task that fails leaves its error record
- * here as a cause, and the group is cancelled: its tasks, and the block. To leave a group is to wait
- * until the last task has ended; that wait cannot be given up, only hastened: if the owner is
+ * here as a cause, and the group is cancelled: its tasks, and the block. To leave a group is to
+ * wait until the last task has ended; that wait cannot be given up, only hastened: if the owner is
  * cancelled, or its time runs out, the group is cancelled and waited for all the same. */
 #include "group.h"
 
@@ -147,7 +147,7 @@ static async_task *new_child(async_group *group, async_coroutine coroutine, void
     return task;
 }
 
-/* A task that is missing must not go unnoticed, since few look at what this gives. */
+/* A task that cannot be made is a failure of the group, since few callers check the handle. */
 async_task *async__group_create_task(async_group *group, async_coroutine coroutine, void *argument,
                                      const async_task_options *options, size_t options_size)
 {
@@ -167,11 +167,13 @@ async_task *async__group_create_task(async_group *group, async_coroutine corouti
 
 /* ---- waiting for all of them ---- */
 
+/* Does not unpark: the wait goes on until child_done ends it. */
 static void interrupt_wait(async__wait *wait)
 {
     cancel_tasks(async__container(wait, async_group, wait));
 }
 
+/* In a loop: another task may add a child between the wake-up and the owner's run. */
 static void wait_for_children(async_group *group)
 {
     while (group->count > 0) {
@@ -184,8 +186,8 @@ static void wait_for_children(async_group *group)
     }
 }
 
-/* What the group gives: its failure; or what cancelled the owner from outside. That its own scope was
- * cancelled, because a task failed, does not count. */
+/* What the group gives: its failure; or what cancelled the owner from outside. That its own scope
+ * was cancelled, because a task failed, does not count. */
 static int take_outcome(async_group *group)
 {
     async_task *self = async__current;
@@ -238,7 +240,7 @@ int async__groups_abandoned(async_task *task, int result)
 {
     while (task->groups) {
         async_group *group = task->groups;
-        group->scope.entered = false;
+        group->scope.entered = false; /* async__scopes_abandoned has forgotten it */
         cancel_tasks(group);
         wait_for_children(group);
         task->groups = group->outer;

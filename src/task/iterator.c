@@ -1,5 +1,5 @@
-/* iterator.c - what async_for expands to. The loop's guard closes the iterator however it is left; an
- * iteration that ends with an error leaves that with the task (async__pend). */
+/* iterator.c - what async_for expands to. The loop's guard closes the iterator however it is left;
+ * an iteration that ends with an error leaves that with the task (async__pend). */
 #include "task.h"
 
 #include <casyncio/iterators.h>
@@ -55,7 +55,7 @@ bool async__for_begin(async__for *loop, async_iterator *iterator, size_t size)
 void async__for_leave(async__for *loop)
 {
     async_iterator *iterator = loop->iterator;
-    loop->iterator = NULL;
+    loop->iterator = NULL; /* the guard calls this once more */
     close_iterator(iterator);
 }
 

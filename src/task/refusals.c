@@ -2,7 +2,7 @@
  *
  * Once a task is cancelled, or its time has run out, its blocking calls return the code at once. A
  * loop that ignores the code then runs without ever waiting. It gives way to the others (switch.c),
- * but it takes a whole processor, and whoever wrote it has to learn where it is. */
+ * but it takes a whole processor, and its author has to learn where it is. */
 #include "task.h"
 
 #include <stdio.h>
@@ -14,7 +14,7 @@
 
 enum { FRAMES = 8, SKIPPED = 1 /* place() */ };
 
-/* "program(+0x1234) <- program(+0x1300)": what addr2line takes. */
+/* Puts "program(+0x1234) <- program(+0x1300)" into text, for addr2line. */
 static void place(char *text, size_t size)
 {
     void *frames[FRAMES];

@@ -1,9 +1,9 @@
 /* runner.c - async_run: a loop, the main task in it, and an orderly end.
  *
- * The end: when the main task is done, all others are cancelled and the loop runs on until they have
- * ended; then generators, threads and the loop go. If nothing can ever happen any more while a task
- * still waits (-EDEADLK), the call graph is noted for async_run_error_message, and everything is
- * cancelled, shields notwithstanding. */
+ * The end: when the main task is done, all others are cancelled and the loop runs on until they
+ * have ended; then generators, threads and the loop go. If nothing can ever happen any more while a
+ * task still waits (-EDEADLK), the call graph is noted for async_run_error_message, and everything
+ * is cancelled, shields notwithstanding. */
 #include "task.h"
 
 #include <casyncio/runners.h>
@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The last async_run's. */
-static __thread char *run_message; /* NULL: no more to say than the code does */
+/* Of this thread's last async_run. */
+static __thread char *run_message; /* NULL: there is only the code */
 static __thread int run_code;
 
 struct runner {
@@ -35,7 +35,7 @@ static void make_key(void) { has_key = pthread_key_create(&key, async__free) == 
 
 __attribute__((destructor)) static void delete_key(void)
 {
-    if (has_key) pthread_key_delete(key); /* the code of async__free may be about to go */
+    if (has_key) pthread_key_delete(key); /* async__free is unloaded with the library */
     has_key = false;
 }
 
@@ -58,7 +58,8 @@ const char *async_run_error_message(void)
 
 /* ---- Ctrl-C ---- */
 
-/* The first one. A second one does not come here: see async__signal_add. */
+/* The first Ctrl-C. The second one ends the program in the signal handler: see
+ * async__signal_add. */
 static void on_interrupt(async_callback *callback)
 {
     struct runner *runner = async__container(callback, struct runner, interrupt);
@@ -67,6 +68,7 @@ static void on_interrupt(async_callback *callback)
     async_cancel(runner->main, "interrupted (SIGINT)");
 }
 
+/* A program that handles or ignores SIGINT itself is left alone. */
 static void handle_interrupt(struct runner *runner)
 {
     struct sigaction now;
@@ -89,7 +91,7 @@ static void cancel_everything(struct async__tasks *tasks, bool force)
     for (async_task *task = tasks->first; task; task = task->next) {
         task->forced = force;
         async_cancel(task, NULL);
-        async__scope_changed(task);
+        async__scope_changed(task); /* also of a task that was cancelled before: `forced` is new */
     }
 }
 
@@ -177,14 +179,14 @@ static int run_main(struct runner *runner, async_coroutine main, void *argument,
     if (!options->no_signals) handle_interrupt(runner);
     bool ended = run_until_done(runner, runner->main) && end_tasks(runner);
     if (runner->handles_interrupt) async__signal_remove(runner->loop, SIGINT, false);
-    if (!ended) return runner->failure;
+    if (!ended) return runner->failure; /* the tasks that are left keep their stacks: they leak */
     int code = outcome(runner);
     async__task_release(runner->main);
     async__tasks_close(runner->loop);
     return code;
 }
 
-/* ---- errors that no code could see ---- */
+/* ---- errors that no call has returned ---- */
 
 static void report_lost(const async_loop *loop)
 {

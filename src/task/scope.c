@@ -1,10 +1,10 @@
 /* scope.c - cancellation, timeouts and shields.
  *
  * What a task's blocking calls give is one int, task->interrupt, so that a checkpoint is one
- * comparison. It is worked out anew whenever something changes: from the innermost scope outwards up
- * to a shield, the outermost code wins, since it is the one that ends the most; the task's own
- * cancellation stands outside all scopes. If the task is parked and there is a code now, its wait is
- * interrupted.
+ * comparison. It is worked out anew whenever something changes: from the innermost scope outwards
+ * up to a shield, the outermost code wins, since it is the one that ends the most; the task's own
+ * cancellation stands outside all scopes. If the task is parked and there is a code now, its wait
+ * is interrupted.
  *
  * The shield around a block's exit is limited: when something outside of it is due, a timer is set,
  * and when that goes off the shield is one no more. */
@@ -13,8 +13,8 @@
 #include <math.h>
 #include <string.h>
 
-/* What is due to code that runs in `scope`; *shield is the shield that keeps out what is outside, if
- * there is one. */
+/* What is due to code that runs in `scope`; *shield is the shield that keeps out what is outside,
+ * if there is one. */
 static int due_in(const async_task *task, async_scope *scope, async_scope **shield)
 {
     int code = 0;
@@ -56,11 +56,11 @@ void async__scope_changed(async_task *task)
     async_scope *shield;
 
     task->interrupt = due_in(task, task->scope, &shield);
-    task->refused = 0;
+    task->refused = 0; /* each new cancellation that is ignored is reported once */
     if (shield && shield->limited) limit_shield(task, shield);
     async__wait *wait = task->wait;
     if (!task->interrupt || !wait || wait->interrupted) return;
-    wait->interrupted = true;
+    wait->interrupted = true; /* before the call, which may end the wait */
     wait->interrupt(wait);
 }
 
@@ -216,9 +216,9 @@ void async_scope_cancel(async_scope *scope)
 #define ASYNC__DEFINED(memory, size) (void)0
 #endif
 
-/* The scopes lie in frames that are gone, but are still as they were: this is called first of all, its
- * own frame lies in the clearance that task.c has left for it, and what it calls is kept off them by
- * a clearance of its own. */
+/* The scopes lie in frames that are gone, but that nothing has overwritten yet: this is the first
+ * call after the coroutine's return, its own frame lies in the clearance that call_coroutine has
+ * left, and the frames of what it calls are kept clear of the scopes by `clearance`. */
 __attribute__((noinline, no_sanitize("address"))) int async__scopes_abandoned(async_task *task,
                                                                               int result)
 {
@@ -233,6 +233,8 @@ __attribute__((noinline, no_sanitize("address"))) int async__scopes_abandoned(as
         parent = scope->parent;
         uint32_t slot = scope->timer.slot;
         async_callback *callback = &scope->timer.callback;
+        /* Checked against the loop's own tables, in case the frame has been damaged all the
+         * same. */
         if (slot && slot <= timers->slots_used && timers->slots[slot] == &scope->timer)
             async__timers_remove(timers, slot);
         else if (!slot && callback->next && callback->next->prev == callback)

@@ -1,22 +1,23 @@
 /* switch.c - the scheduler: from one task to the next.
  *
- * A task that parks takes the next ready task itself and switches straight to it; only when the next
- * callback is not a task's, or it is time to look at the world outside, does it switch to the loop. So
- * a switch between tasks is one switch, not two.
+ * A task that parks takes the next ready task itself and switches straight to it; only when the
+ * next callback is not a task's, or it is time to look at the world outside, does it switch to the
+ * loop. So a switch between tasks is one switch, not two.
  *
- * What is switched to has chores first, if there are any (`chores`): to free the stack of a task that
- * has just ended (the zombie), since a task cannot free the stack it runs on; and, in a program with
- * C++ in it, to put its own exceptions in the place of those of what ran before. */
+ * What is switched to has chores first, if there are any (`chores`): to free the stack of a task
+ * that has just ended (the zombie), since a task cannot free the stack it runs on; and, in a
+ * program with C++ in it, to put its own exceptions in the place of those of what ran before. */
 #include "task.h"
 
-/* Of the next task's last frames, which would be missed one after another. */
+/* Cache lines of a ready task, its struct and its last frames, that are prefetched: else they would
+ * be missed one after another. */
 #define PREFETCH_LINES 4
 
 __thread async_task *async__current;
 
-/* The C++ runtime keeps the exceptions that are being handled in a list of the thread's: a task that
- * awaits inside of a catch block must find its own there again. Itanium C++ ABI, 2.2.2; libstdc++ and
- * libc++abi both have it so. NULL in a program without C++. */
+/* The C++ runtime keeps the exceptions that are being handled in a list of the thread's: a task
+ * that awaits inside of a catch block must find its own there again. Itanium C++ ABI, 2.2.2;
+ * libstdc++ and libc++abi both have it so. NULL in a program without C++. */
 extern struct async__cxx *__cxa_get_globals(void) __attribute__((weak));
 
 static void swap_exceptions(struct async__tasks *tasks)
@@ -68,7 +69,7 @@ static inline async_task *next_task(async_loop *loop)
     if (!callback) return NULL;
 
     async_task *task = async__container(callback, async_task, step);
-    async_callback *after = loop->ready.next;
+    async_callback *after = loop->ready.next; /* runs after the next: its lines have time to come */
     if (after != &loop->ready)
         for (int line = 0; line < PREFETCH_LINES; line++)
             __builtin_prefetch((char *)after - line * 64);
@@ -166,8 +167,8 @@ void async__yield(async_task *self)
 
 int async__interrupted(async_task *self)
 {
-    /* The cancellation may have been taken back before the task could run: its wait has ended all the
-     * same, without what it waited for. */
+    /* The cancellation may have been taken back before the task could run: its wait has ended all
+     * the same, without what it waited for. */
     return async__fail(self->interrupt ? self->interrupt : -ECANCELED);
 }
 
@@ -178,8 +179,8 @@ int async__checkpoint_slow(async_task *self)
         async__yield(self);
         return self->interrupt ? async__interrupted(self) : 0;
     }
-    /* A call that is refused counts as one that finishes at once: a task that ignores the codes in a
-     * loop must not keep the others, and signals, from running. */
+    /* A call that is refused counts as one that finishes at once: a task that ignores the codes in
+     * a loop must not keep the others, and signals, from running. */
     if (++self->refused == ASYNC__REFUSALS) async__report_refusals(self);
     if (--self->tasks->budget <= 0) async__yield(self);
     return async__interrupted(self);

@@ -1,12 +1,12 @@
 /* task.c - tasks: fibers on the loop.
  *
- * A task lies at the top of its own stack, above the argument that was copied for it and the frames of
- * its coroutine, so that making one is to take a stack from the pool and fill in one struct, and an
- * idle one costs a page.
+ * A task lies at the top of its own stack, above the argument that was copied for it and the frames
+ * of its coroutine, so that making one is to take a stack from the pool and fill in one struct, and
+ * an idle one costs a page.
  *
- * A task runs until it parks (switch.c); when its coroutine has returned it tells who awaits it
- * (task->done), and its memory goes back to the pool when the handle is released, at the latest when
- * the loop ends. */
+ * A task runs until it parks (switch.c). When its coroutine has returned it calls task->done, the
+ * hook of the task that awaits it; its memory goes back to the pool when the handle is released, at
+ * the latest when the loop ends. */
 #include "group.h"
 #include "task.h"
 
@@ -17,7 +17,7 @@
 
 static void end_quarantine(struct async__tasks *tasks);
 
-/* For the message of a stack overflow: in a signal handler, so that only plain code will do. */
+/* For the message of a stack overflow. Runs in a signal handler: calls nothing of the C library. */
 static const char *overflowing_task(void)
 {
     static __thread char label[96];
@@ -79,7 +79,7 @@ void async__tasks_close(async_loop *loop)
             async__task_report(tasks->unclaimed, "failed and was never awaited");
         async__task_release(tasks->unclaimed);
     }
-    end_quarantine(tasks);
+    end_quarantine(tasks); /* the pool wants every stack back */
     async__stack_pool_free(tasks->stacks);
     async__fiber_destroy(&tasks->main);
     async__free(tasks);
@@ -113,7 +113,8 @@ static void unlink_task(struct async__tasks *tasks, async_task *task)
     tasks->count--;
 }
 
-/* Tasks that are done and not claimed yet: what is left here when the loop ends was never awaited. */
+/* Tasks that are done and not claimed yet: what is left here when the loop ends was never
+ * awaited. */
 static void join_unclaimed(struct async__tasks *tasks, async_task *task)
 {
     task->previous = NULL;
@@ -209,7 +210,7 @@ static int settle_result(async_task *task, int result)
     async__unpend(record);
     if (result == -ECANCELED && !record->error && task->why)
         record->error = async__error_new(-ECANCELED, "%s", task->why);
-    if (record->error && record->error->code != result) {
+    if (record->error && record->error->code != result) { /* it is about another failure */
         async__error_free(record->error);
         record->error = NULL;
     }
@@ -228,6 +229,8 @@ static void finish(async_task *task, int result)
     task->result = result;
     task->state = ASYNC__DONE;
     unlink_task(tasks, task);
+    /* The hook makes the awaiting task ready. That task runs, and may release this one, only once
+     * this one has left its stack. */
     if (task->done)
         task->done(task);
     else
@@ -235,8 +238,8 @@ static void finish(async_task *task, int result)
     if (tasks->closing && tasks->count == 0) async_loop_stop(tasks->loop);
 }
 
-/* Keeps the coroutine's frames clear of those that run_task's other calls will have: a scope that the
- * coroutine has forgotten must still be there to be taken out (async__scopes_abandoned). */
+/* Keeps the coroutine's frames clear of those that run_task's other calls will have: a scope that
+ * the coroutine has forgotten must still be there to be taken out (async__scopes_abandoned). */
 ASYNC__ANY_FUNCTION __attribute__((noinline)) static int call_coroutine(async_task *task)
 {
     char clearance[ASYNC__CLEARANCE];
@@ -253,6 +256,7 @@ static void run_task(void *argument)
 
     async__switch_arrived(task->tasks);
     int result = call_coroutine(task);
+    /* Before any other call, whose frames would overwrite the scopes that were left open. */
     if (async__unlikely(task->scope != NULL)) result = async__scopes_abandoned(task, result);
     finish(task, result);
     async__switch_leave(task);
@@ -269,8 +273,8 @@ static void *place_argument(async_task *task, const async_task_options *options,
     return copy;
 }
 
-/* By the C library's vector stores: where it knows the size gcc inlines a `rep stos`, whose start alone
- * takes longer than the switch to the task will. */
+/* By the C library's vector stores: where it knows the size gcc inlines a `rep stos`, whose start
+ * alone takes longer than the switch to the task will. */
 static void clear(async_task *task)
 {
     size_t size = sizeof *task;
@@ -313,7 +317,7 @@ async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutin
     task->coroutine_name = options->coroutine;
     task->argument = place_argument(task, options, argument);
     if (options->name && async_task_set_name(task, options->name) < 0) {
-        async__stack_put(tasks->stacks, async__task_top(task));
+        async__stack_put(tasks->stacks, async__task_top(task)); /* nothing is linked yet */
         return NULL;
     }
     void *bottom = options->copy ? task->argument : (void *)task;

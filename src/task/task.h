@@ -3,12 +3,13 @@
  * A blocking call is written in one of two ways:
  *
  *   - it waits in a list of waiters (a lock's, a queue's): async__wait_in(list, "lock", NULL);
- *   - it waits for something else: it embeds an async__wait, parks on it, and whoever brings about
- *     what it waits for calls async__unpark(&wait). If the task is interrupted first, wait.interrupt is called,
- *     which either undoes the wait and calls async__unpark itself (a timer), or asks for its end and lets the
- *     completion call async__unpark (an operation in the kernel's hands).
+ *   - it waits for something else: it embeds an async__wait and parks on it, and the completion
+ *     calls async__unpark(&wait). If the task is interrupted first, wait.interrupt is called, which
+ *     either undoes the wait and calls async__unpark itself (a timer), or asks for the end of what
+ *     is under way and lets the completion call async__unpark (an operation in the kernel's hands).
  *
- * Who was woken has got what it waited for, whatever happens to the task before it runs. */
+ * Waking transfers ownership: after async__unpark() the task owns the item, lock or turn, even if
+ * it is cancelled before it is scheduled. */
 #ifndef CASYNCIO_TASK_H
 #define CASYNCIO_TASK_H
 
@@ -26,8 +27,8 @@
 #define ASYNC__REFUSALS 1000   /* refused calls in a row after which the loop is told */
 #define ASYNC__CLEARANCE 192   /* bytes, between a coroutine's frames and its task's own */
 
-/* A coroutine is called as int (*)(void *), whatever it takes: nothing, or a pointer to a struct of the
- * user's. Every ABI that the library knows has these alike; clang's -fsanitize=function and its
+/* A coroutine is called as int (*)(void *), whatever it takes: nothing, or a pointer to a struct of
+ * the user's. Every ABI that the library knows has these alike; clang's -fsanitize=function and its
  * control-flow integrity have to be told. */
 #ifdef __clang__
 #define ASYNC__ANY_FUNCTION __attribute__((no_sanitize("function", "cfi-icall")))
@@ -89,13 +90,13 @@ enum async__state {
     ASYNC__RELEASED /* its memory is in the stack pool */
 };
 
-/* Lies at the top of its own stack, so that an idle task costs one page. The first two fields and the last frames
- * are what a switch touches. */
+/* Lies at the top of its own stack, so that an idle task costs one page. The first two fields and
+ * the last frames are what a switch touches. */
 struct async_task {
     async_callback step;
     async__fiber fiber;
     async__wait *wait; /* what it is parked on */
-    int interrupt; /* what blocking calls give: recomputed whenever a scope or a cancellation changes */
+    int interrupt;     /* the code that blocking calls give, or 0: async__scope_changed */
     int result;
     unsigned char state;
     bool cancelled, forced; /* forced: shields do not hold any more, the loop is at its end */
@@ -110,7 +111,7 @@ struct async_task {
     async_scope *scope;
     async_group *groups; /* those it has open, innermost first */
     struct async__record record;
-    void (*done)(async_task *);  /* called once, when it has ended; NULL: no task awaits it yet */
+    void (*done)(async_task *);  /* called once, when it has ended; NULL: not claimed yet */
     void *owner;                 /* of done */
     async_task *next, *previous; /* all tasks that are not done */
     async_task *next_sibling, *previous_sibling; /* in a group */
@@ -135,7 +136,7 @@ struct async__tasks {
     bool chores;                        /* there is something to do on arrival: see switch.c */
     struct async__cxx *cxx, *cxx_owner; /* the thread's exceptions, and the place to save them in */
     struct async__cxx main_cxx;
-    int create_failed; /* the code of the last task that could not be made: await of NULL gives it */
+    int create_failed; /* why the last task could not be made: async_await(NULL) gives it */
 #ifdef ASYNC_DEBUG
     async_task *quarantine[ASYNC__QUARANTINE]; /* released, and not yet to be used again */
     uint64_t released;
@@ -150,7 +151,7 @@ extern __thread async_task *async__current;
 
 static inline async_loop *async__loop_of(const async_task *task) { return task->tasks->loop; }
 
-/* Makes and tears down the task layer of a loop. 0 or -ENOMEM. */
+/* Makes and tears down the task layer of a loop. 0, -ENOMEM, or -EINVAL for the stack size. */
 int async__tasks_open(async_loop *loop);
 void async__tasks_close(async_loop *loop);
 
@@ -162,7 +163,8 @@ static inline async_task *async__task_at(void *top)
 }
 static inline void *async__task_top(async_task *task) { return (char *)task + ASYNC__TASK_ROOM; }
 
-/* Makes a task and makes it ready; NULL with the current task's error set. */
+/* Makes a task and makes it ready; NULL with the last error set. It does not run before the caller
+ * gives way, so that `done` and `owner` can still be set. */
 async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutine, void *argument,
                             const async_task_options *options);
 /* Gives the task's memory back; it must be done. */
@@ -170,8 +172,8 @@ void async__task_release(async_task *task);
 /* Tells the loop's exception handler of a task's failure that no await will give. */
 void async__task_report(async_task *task, const char *what);
 
-/* In a debug build: whether the handle was released before. That is an error then, and reported to
- * the loop too, since few look at what these calls give. */
+/* In a debug build: whether the handle was released before. That is then the last error, and is
+ * reported to the loop too, since few callers check what these calls return. */
 #ifdef ASYNC_DEBUG
 bool async__stale(const async_task *task, const char *call);
 #else
@@ -186,7 +188,8 @@ void async__switch_arrived(struct async__tasks *tasks); /* the first thing a fib
 void async__switch_leave(async_task *self) __attribute__((noreturn)); /* the last */
 void async__do_chores(struct async__tasks *tasks);
 
-/* For a task that has ended and that nothing awaits: its memory is freed once it has left its stack. */
+/* For a task that has ended and that nothing awaits: its memory is freed once it has left its
+ * stack. */
 static inline void async__bury(async_task *task)
 {
     task->tasks->zombie = task;
@@ -217,25 +220,27 @@ static inline int async__fail(int code)
 /* Makes `error` (whose reference passes; may be NULL) the detail of the last error, `code`. */
 int async__fail_with(int code, async__error *error);
 
-/* The same with a message, which should name what was wrong and with what: "connect to localhost port 1: Connection refused". */
+/* The same with a message, which should name what was wrong and with what: "connect to localhost
+ * port 1: Connection refused". */
 int async__failf(int code, const char *format, ...) ASYNC_PRINTF(2, 3);
 
+/* Marks where a constructor succeeds. Nothing is done: a success leaves the last error alone. */
 #define async__succeed() ((void)0)
 
-/* The last error is one that the construct it happened in cannot return: unless async_block_error()
- * asks for it, it becomes the task's result. Of several the first is kept. */
+/* Keeps the last error, which the construct that it happened in cannot return: unless
+ * async_block_error() asks for it, it becomes the task's result. Of several the first is kept. */
 void async__pend(int code);
 /* Drops what async__pend has kept. */
 void async__unpend(struct async__record *record);
 /* Frees the errors of a record that is about to go. */
 void async__record_clear(struct async__record *record);
 
-/* What made a handle NULL has failed a moment ago, as a rule, and then its error says more than
- * -EBADF and `what`: that one is failed with again. */
+/* For a call whose handle is NULL: fails with the last error, as a rule that of the constructor
+ * that gave NULL, or if there is none with -EBADF and a message that names `what`. */
 int async__fail_null(const char *what);
 
-/* An exit runs between these two: the last error that the program may still look at is then that of
- * before. What the exit pends stays. */
+/* Called before and after an exit: the program may yet look at the last error, so it is restored.
+ * What the exit pends stays. */
 struct async__record async__record_save(void);
 void async__record_restore(const struct async__record *saved);
 
@@ -245,7 +250,7 @@ int async__no_task(void);
 /* ---- parking ---- */
 
 /* Suspends the current task until async__unpark. If it is cancelled already, wait->interrupt is
- * called at once. */
+ * called at once. The caller sets interrupt, what, awaited and fd; the rest is set here. */
 void async__park(async__wait *wait);
 
 static inline void async__make_ready(async_task *task)
@@ -275,15 +280,15 @@ static inline void async__unpark(async__wait *wait)
     if (async__likely(wait->task->wait == wait)) async__resume(wait->task);
 }
 
-/* Gives way: the others run first. */
+/* Puts the task at the end of the ready queue: the others run first. */
 void async__yield(async_task *self);
 
 int async__interrupted(async_task *self); /* notes and gives self->interrupt, with its message */
 int async__checkpoint_slow(async_task *self);
 void async__report_refusals(async_task *self); /* refusals.c */
 
-/* The beginning of every blocking call: the code of a cancellation that is due, -EPERM outside a task,
- * else 0. Now and then it lets other tasks run. */
+/* The beginning of every blocking call: the code of a cancellation that is due, -EPERM outside a
+ * task, else 0. Now and then it lets other tasks run. */
 static inline int async__checkpoint(void)
 {
     async_task *self = async__current;
@@ -297,21 +302,24 @@ static inline int async__checkpoint(void)
 
 /* Enters a scope with no rules of its own yet. -EPERM outside a task, -EBADF for NULL. */
 int async__scope_enter(async_scope *scope);
-/* A shield that holds only so long once something outside is due: see async_run_options. */
+/* Enters a shield with a time limit, which runs from when something outside of it is due
+ * (async_run_options.exit_timeout). Outside a task the scope is left as it is. */
 void async__exit_shield_enter(async_scope *scope);
-/* The coroutine has returned inside of scopes: forgets them. Gives the result that the task then has. */
+/* The coroutine has returned inside of scopes: forgets them. Gives the result that the task then
+ * has. */
 int async__scopes_abandoned(async_task *task, int result);
 
-/* Works out task->interrupt anew and, if the task is parked and has to know, interrupts its wait. */
+/* Works out task->interrupt anew and, if the task is parked and has to know, interrupts its
+ * wait. */
 void async__scope_changed(async_task *task);
 
-/* At the end of the loop: frees the generators that nobody closed. */
+/* At the end of the loop: frees the generators that were not closed. */
 void async__generators_free(struct async__tasks *tasks);
 
 /* At the end of the loop: tells threads that wait for a coroutine in it (thread.c). */
 void async__visits_end(async_loop *loop);
 
-/* Who waits for what, a line a task; to be freed by free(). NULL: no memory. */
+/* The tree of what waits for what, a line a task; to be freed by free(). NULL: no memory. */
 char *async__format_call_graph(async_loop *loop);
 
 /* ---- waiting in a list (wait_list.c) ---- */
@@ -320,13 +328,14 @@ typedef struct async__waiter {
     async__wait wait;
     struct async__wait_list *list;
     struct async__waiter *next, *previous;
-    void *item; /* what the waker may want to know or to fill in */
+    void *item; /* for the waker to read or to fill in */
 } async__waiter;
 
-/* Joins the list and parks: 0 once woken by one of the functions below, else the code of a cancellation, out of
- * the list again. No checkpoint of its own. */
+/* Joins the list and parks: 0 once woken by one of the functions below, else the code of a
+ * cancellation, out of the list again. No checkpoint of its own. */
 int async__wait_in(struct async__wait_list *list, const char *what, void *item);
-/* Takes the first out and wakes it; NULL if there is none. It stays good until its task runs. */
+/* Takes the first waiter out of the list and wakes its task; NULL if there is none. The waiter lies
+ * in the task's frame, and is good until that task runs. */
 static inline async__waiter *async__wake_first(struct async__wait_list *list)
 {
     async__waiter *first = list->first;
@@ -342,8 +351,10 @@ static inline async__waiter *async__wake_first(struct async__wait_list *list)
 }
 void async__wake_all(struct async__wait_list *list);
 
-/* ---- operations (src/io/op_await.c): starts it, parks until it is done, gives its result or a code ---- */
+/* ---- operations (src/io/op_await.c) ---- */
 
+/* A checkpoint; then starts the operation, parks until it is done, and gives its result or a
+ * code. */
 ssize_t async__op_await(async__op *op, const char *what);
 
 #endif

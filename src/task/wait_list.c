@@ -44,6 +44,7 @@ int async__wait_in(struct async__wait_list *list, const char *what, void *item)
 
 void async__wake_all(struct async__wait_list *list)
 {
+    /* Ends: a task that is woken runs later, so that none joins the list meanwhile. */
     while (async__wake_first(list))
         ;
 }

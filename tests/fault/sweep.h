@@ -1,10 +1,10 @@
-/* sweep.h - a scenario, run again and again within one process, each time with another fault: the n-th
- * allocation, system call, transfer, await or wait, in the loop's thread or in its pools', for every n
- * that it reaches.
+/* sweep.h - a scenario, run again and again within one process, each time with another fault: the
+ * n-th allocation, system call, transfer, await or wait, in the loop's thread or in its pools', for
+ * every n that it reaches.
  *
- * A scenario gives 0 if all of it went well (what it computed it asserts itself), or the negative code
- * of what failed. Asked of each run: that it comes to an end, that a failure has a code that fits the
- * fault and a message, that nobody waits for what never comes, that no descriptor and no memory is left,
+ * A scenario gives 0 if all of it went well (what it computed it asserts itself), or the negative
+ * code of what failed. Checked of each run: that it comes to an end, that a failure has a code that
+ * fits the fault and a message, that it is no deadlock, that no descriptor and no memory is left,
  * and that without a fault it succeeds. */
 #ifndef TESTS_FAULT_SWEEP_H
 #define TESTS_FAULT_SWEEP_H
@@ -35,8 +35,8 @@
 
 enum {
     SEEDS = 3,     /* orders of ready tasks: as they became so, and two others */
-    PEERS = 1,     /* a fault may hit one end of a connection, and the other then tells of that */
-    MUCH_DATA = 2, /* too much to be moved byte by byte */
+    PEERS = 1,     /* both ends of a connection are here: one may report what hit the other */
+    MUCH_DATA = 2, /* too much data to be moved byte by byte */
     FOR_EACH = 20, /* seconds for one n */
 };
 
@@ -70,8 +70,8 @@ static int descriptors(void)
     return count;
 }
 
-/* A cancelled task says so, no memory is no memory; for a system call it is its errno, or what the layer
- * above makes of it. */
+/* Whether the code fits the fault: a cancellation gives -ECANCELED, a failed allocation -ENOMEM; a
+ * system call gives its errno, or what the layer above makes of it. */
 static bool fits(int code, enum async__fault_kind kind, int flags)
 {
     if (code == 0) return true;
@@ -82,7 +82,7 @@ static bool fits(int code, enum async__fault_kind kind, int flags)
     return kind != ASYNC__FAULT_TRANSFER && code == -ECANCELED;
 }
 
-/* Whether n was reached. */
+/* One run, whose n-th call fails. Gives whether n was reached. */
 static bool run_with_fault(async_coroutine scenario, enum async__fault_kind kind, bool worker,
                            bool on, int flags)
 {

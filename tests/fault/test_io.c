@@ -1,5 +1,5 @@
-/* Sweeps of what the twelve programs do not reach in src/io: files of every kind, servers and clients
- * over TCP and Unix sockets, raw sockets, pipes, names, threads.
+/* Sweeps of what the twelve programs do not reach in src/io: files of every kind, servers and
+ * clients over TCP and Unix sockets, raw sockets, pipes, names, threads.
  *
  * ctest: timeout=300 */
 #include "sweep.h"
@@ -272,7 +272,7 @@ static int connect_to(int listener)
     for (size_t got = 0; code == 0 && got < 4; got += (size_t)n) {
         n = async_recv(fd, buffer + got, sizeof buffer - got, 0);
         if (n <= 0) code = n < 0 ? (int)n : ASYNC_EINCOMPLETE;
-        if (n == 1) break; /* it had a byte of ours, and sent that */
+        if (n == 1) break; /* the server may have read a single byte, and sends that back */
     }
     if (code == 0) assert_int_equal(buffer[0], 'p');
     async_close(fd);
@@ -306,7 +306,7 @@ static int sockets(void *unused)
     async_task *task = async_create_task(accept_one, &listener);
     int code = task ? 0 : failed();
     if (task)
-        async_timeout (10.0) /* who is not accepted waits */
+        async_timeout (10.0) /* a connection that is not accepted gets no answer */
             code = connect_to(listener);
     if (code == 0) code = async_block_error();
     if (code < 0) async_cancel(task, NULL);
@@ -343,7 +343,7 @@ static int read_pipe(async_stream *stream)
     }
     int code = async_block_error();
     async_stream_abort(stream);
-    if (code == 0 && count < 40) return ASYNC_EINCOMPLETE; /* the writer says why */
+    if (code == 0 && count < 40) return ASYNC_EINCOMPLETE; /* the writer's error says why */
     return code;
 }
 

@@ -1,19 +1,20 @@
 /* The twelve programs, as they are, with a fault in each run: the n-th allocation, system call,
  * transfer, await or wait, for every n that the program reaches (src/base/faults.h says what each
- * kind is). A run is a process of its own, and of each it is asked:
+ * kind is). A run is a process of its own, and of each it is checked:
  *
- *   - that it ends, within a bound, by itself, and with no word from a sanitizer, of leaks included;
+ *   - that it ends, within a bound, by itself, and with no report of a sanitizer, leaks included;
  *   - that it either succeeded, and then printed exactly what it prints without a fault, in exactly
  *     the time (of the virtual clock), or exited with a status that is not 0 and said why;
  *   - that no descriptor is open at its end that is not so without a fault.
  *
- * All but three run on a virtual clock. 05 and 12 have libcurl in them, which looks at the real clock
- * whatever the loop thinks of the time: they run on a real one made 20 times as fast, which for curl is
- * a loop that calls it too early, as it may. And 10 can be brought to a state in which it sings until its
- * time is up, which in virtual time, where nobody sleeps, is never.
+ * All but three run on a virtual clock. 05 and 12 have libcurl in them, which looks at the real
+ * clock whatever the loop's clock says: they run on a real one made 20 times as fast, which for
+ * curl is a loop that calls it too early, as it may. And a fault can leave 10 writing its song
+ * until a timeout ends it; a virtual clock stands still while a task can run, and that timeout
+ * would never come.
  *
- * The chat's scene makes thousands of calls, nearly all of them while one song is sung: beyond the first
- * and the last of them, a sample is taken, and that is said.
+ * The chat's scene makes thousands of calls, nearly all of them while it writes the song: between
+ * the first and the last of them a sample is taken, and the output says so.
  *
  *     test_programs [PROGRAM [KIND]]        only this one, and all of its n
  *
@@ -37,7 +38,7 @@ enum {
     BOUND = 30,   /* seconds, for one run */
     REPORT = 198, /* the descriptor for the counts */
     SANITIZER_STATUS = 99,
-    ALL = 80, /* of more than three times as many, the first and the last so many are taken ... */
+    ALL = 80,    /* of more than three times as many, so many first and last ones are taken ... */
     SAMPLE = 60, /* ... and so many in between, with one errno each */
     FAILURES_SHOWN = 12,
     SLOTS = 16,
@@ -49,10 +50,10 @@ enum {
 struct program {
     const char *name, *arguments[2];
     const char *clock;
-    int status;   /* without a fault */
-    bool untimed; /* what it sleeps is no part of its result: it does not ask whether it slept */
-    bool interruptible;      /* takes an EINTR for Ctrl-C, and ends without a word */
-    const char *alternative; /* an output with this in it is no success, but says so itself */
+    int status;              /* without a fault */
+    bool untimed;            /* it ignores the code of a sleep, so that the time may differ */
+    bool interruptible;      /* takes an EINTR for Ctrl-C, and ends without a message */
+    const char *alternative; /* an output with this in it reports a failure, with status 0 */
 };
 
 static const struct program programs[] = {
@@ -216,7 +217,7 @@ static void forget(struct outcome *outcome)
     free(outcome->err);
 }
 
-/* ---- what is asked of it ---- */
+/* ---- what is checked ---- */
 
 /* What is wrong with it, or NULL. */
 static const char *judge(const struct program *program, int error, const struct outcome *base,
@@ -290,7 +291,8 @@ static long next_n(const struct sweep *sweep, long n)
     return n <= last ? n : last + 1;
 }
 
-/* Counts differ a little from run to run where the kernel has a say: so goes on while n is reached. */
+/* Counts differ a little from run to run where they depend on the kernel: goes on while n is
+ * reached. */
 static void take(struct sweep *sweep, struct run *run, int status)
 {
     struct outcome outcome = finish(run, status);

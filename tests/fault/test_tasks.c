@@ -1,5 +1,6 @@
 /* Sweeps of what the twelve programs do not reach in tasks and what they synchronise by: groups and
- * gathers whose tasks fail, generators closed half-way, queues shut down, timeouts, futures, signals.
+ * gathers whose tasks fail, generators closed half-way, queues shut down, timeouts, futures,
+ * signals.
  *
  * ctest: timeout=300 */
 #include "sweep.h"
@@ -153,7 +154,7 @@ static int use_queue(async_queue *queue)
             if (!async_group_spawn(group, worker, own.queue, own.sum)) code = async_error_code();
         for (int i = 1; i <= 10 && code == 0; i++)
             code = async_queue_put(queue, &i);
-        /* A worker that was cancelled leaves items that nobody will work off. */
+        /* A worker that was cancelled leaves items that no other works off. */
         if (code == 0)
             async_timeout (60)
                 code = async_queue_join(queue);
@@ -296,7 +297,7 @@ static int left_behind(void *unused)
     int value, code;
     open = async_generate(numbers, NULL, sizeof(int));
     if (!open) return async_error_code();
-    code = open->next(open, &value); /* never closed: the run's end does it */
+    code = open->next(open, &value); /* never closed: async_run frees it at its end */
     if (code < 0) return code;
     async_spawn(nap, .seconds = 100); /* never awaited */
     async_task *task = async_spawn(nap, .seconds = 0);
@@ -321,7 +322,7 @@ static void *run_in_thread(void *unused)
     return NULL;
 }
 
-/* The message of a thread's last run went with the thread, but not its memory. */
+/* The message of a thread's last async_run is freed as the thread ends. */
 static void test_message_of_a_thread(void **state)
 {
     pthread_t thread;

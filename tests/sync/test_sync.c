@@ -42,7 +42,7 @@ static int locks(void *argument)
     return 0;
 }
 
-/* Handed over and cancelled at once: it holds the lock, and lets go of it. */
+/* Handed over and cancelled at once: the task holds the lock, and releases it. */
 static int hands_over_to_the_cancelled(void *argument)
 {
     (void)argument;
@@ -157,7 +157,7 @@ static int loses_nothing(void *argument)
     async_cancel(first, NULL);
     int item = 7;
     assert_int_equal(async_queue_put(queue, &item), 0);
-    async_cancel(second, NULL); /* it has the item already */
+    async_cancel(second, NULL); /* woken already: it owns the item */
     assert_int_equal(async_await(first), -ECANCELED);
     assert_int_equal(async_await(second), 0);
     assert_notes("ECANCELED:0 0:7 ");

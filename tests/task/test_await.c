@@ -88,7 +88,7 @@ static int gathers(void *argument)
 
     async_task *twice = async_spawn(worker, .name = "a"), *list[100];
     assert_int_equal(async_gather(twice, twice), -EINVAL);
-    for (int i = 0; i < 100; i++) /* however many there are, and nothing has happened then */
+    for (int i = 0; i < 100; i++) /* found among many, too, and none is released then */
         list[i] = i == 70 || i == 99 ? twice : async_create_task(returns_number, &numbers_of[i]);
     assert_int_equal(async_gather_array(list, 100), -EINVAL);
     assert_non_null(strstr(async_error_message(), "task 99 is there twice"));
@@ -270,10 +270,10 @@ static int claims(void *unused)
         assert_int_equal(async_await(held[0]), -EBUSY);
         assert_int_equal(async_gather(held[0]), -EBUSY);
         assert_int_equal(async_wait_for(held[0], 1), -EBUSY);
-        async_detach(held[0]); /* it is not this task's to release */
+        async_detach(held[0]); /* no effect: another task has claimed it */
         assert_int_equal(async_await(gatherer), 0);
     }
-    async_task *list[80]; /* no two of them on one stack */
+    async_task *list[80]; /* a stack that was released twice would be handed out twice */
     for (int i = 0; i < 80; i++) {
         list[i] = async_spawn(worker, .name = "x");
         for (int j = 0; j < i; j++)

@@ -1,5 +1,5 @@
-/* Task groups; among the cases, those of asyncio's repairs: cpython issues 95289, 116720, 128588, 133747,
- * 155418 and 155433. */
+/* Task groups; among the cases, those of asyncio's repairs: cpython issues 95289, 116720, 128588,
+ * 133747, 155418 and 155433. */
 #include "run.h"
 
 struct child {
@@ -62,7 +62,7 @@ static int two_fail(void *argument)
     return 0;
 }
 
-/* Nobody asks for the group's error: it becomes the task's result. */
+/* The group's error is not asked for: it becomes the task's result. */
 static int forgets_to_ask(void *argument)
 {
     (void)argument;

@@ -1,5 +1,5 @@
-/* Programs that ignore what they are told: codes of refused calls, Ctrl-C, the end of a shield; and what
- * the library then says. */
+/* Programs that ignore codes of refused calls, Ctrl-C, or the end of a shield; and what the library
+ * then reports. */
 #include "run.h"
 
 #include <math.h>
@@ -203,7 +203,7 @@ static int limits_exits(void *unused)
     assert_int_equal(results[1], 0);
     assert_notes("exit@1040 ");
 
-    /* A cancellation that comes in the exit's second 2 reaches it 10 s later. */
+    /* A cancellation that comes 2 s after the exit has begun reaches it 10 s later. */
     async_task *task = async_create_task(has_an_exit, NULL);
     async_sleep(3);
     async_cancel(task, NULL);
@@ -368,7 +368,7 @@ static void test_lost_errors_are_told(void **state)
     assert_string_equal(said(ends_early, false), "");
 }
 
-/* ---- nothing is left but what never comes ---- */
+/* ---- a timer for infinity does not keep the loop alive ---- */
 
 static int sleeps_for_ever(void *unused)
 {
@@ -379,7 +379,7 @@ static int sleeps_for_ever(void *unused)
 static int has_a_timer_for_ever(void *unused)
 {
     static async_timer timer;
-    timer = (async_timer){0}; /* its loop has gone */
+    timer = (async_timer){0}; /* the loop of the last run is closed */
     (void)unused;
     async_event event = ASYNC_EVENT_INIT;
     async_call_later(async_get_running_loop(), &timer, INFINITY);
