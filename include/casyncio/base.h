@@ -44,10 +44,10 @@ ASYNC_API const char *async_version(void);
 
 ASYNC_END
 
-/* Option structs may get new members at their end. The functions that take one are told the size it
- * had when the caller was compiled, by an inline function of the header: members that the caller
- * did not know are 0 then. A binding for another language calls the function with the two
+/* Option structs may get new members at their end. A function that takes one is told, by an inline
+ * function of the header, the size that it had when the caller was compiled: members that the
+ * caller did not know are read as 0. A binding for another language calls the function with the two
  * underscores and gives the size itself. Structs that lie in the caller's memory have `reserved`
- * words for what may come: leave them 0. */
+ * words for later members: leave them 0. */
 
 #endif

@@ -7,9 +7,9 @@
  *
  * A block whose entry fails is skipped. That error, and one that the exit finds (a group whose task
  * failed, a file that could not be written out), is what async_block_error() gives; if it is not
- * asked for, and the coroutine in the end returns success, it becomes the result of the task. What
- * calls in the block have failed with, and the block has dealt with, is not: the last error
- * (async_error_code) is after the exit what it was before.
+ * asked for, and the coroutine in the end returns success, it becomes the result of the task. An
+ * error of a call in the block, which the block has dealt with, does not. Unless the exit has such
+ * an error the last error (async_error_code) is after it what it was before.
  *
  * The names in lower case are C's; C++ has the upper-case ones only (see base.h). */
 #ifndef CASYNCIO_CONTEXTS_H
@@ -25,12 +25,12 @@ ASYNC_BEGIN
 /* async_with (type, name, enter, exit) { ... }: declares `type name = enter`, runs the block, and
  * calls exit. A pointer that is NULL says that the entry failed (exit is not called). exit is a
  * function that takes the pointer, or, if `type` is no pointer, one to it, or a void *; it returns
- * nothing or a number that does not matter. Another function does not compile. It is not told how
- * the block was left.
+ * nothing, or a number that is ignored. A function of another type does not compile. It does not
+ * learn how the block was left.
  *
  * The exit runs in a shield, so that it may await although the task has been cancelled. The shield
  * holds for at most 10 s (async_run_options.exit_timeout) from when a cancellation or a timeout
- * would have reached it; then its calls give the code.
+ * would have reached the exit; then the exit's calls give the code.
  * asyncio: async with, __aenter__, __aexit__ */
 #define ASYNC_WITH(type, name, enter, exit)                                                        \
     ASYNC__WITH(type, name, enter, ASYNC__EXIT(name, exit), ASYNC__EXIT_SHIELDED,                  \
@@ -55,8 +55,8 @@ ASYNC_BEGIN
     ASYNC__WITH(async_file *, name, enter, async__close_file, ASYNC__EXIT_CLOSE,                   \
                 ASYNC__JOIN(async__once_, __COUNTER__), ASYNC__JOIN(async__with_, __COUNTER__))
 
-/* async_with_lock (&lock) { ... }: holds the lock in the block. If it is cancelled while it waits
- * for the lock the block is skipped. asyncio: async with lock */
+/* async_with_lock (&lock) { ... }: holds the lock in the block. If the task is cancelled while it
+ * waits for the lock the block is skipped. asyncio: async with lock */
 #define ASYNC_WITH_LOCK(lock) ASYNC__WITH_LOCK(lock, ASYNC__JOIN(async__with_, __COUNTER__))
 #define ASYNC__WITH_LOCK(lock, guard)                                                              \
     for (async__guard guard ASYNC_CLEANUP(async__guard_leave) = {0, 0, 1, 0, 0};                   \
@@ -73,8 +73,8 @@ ASYNC_BEGIN
         for (async_group *group = async_group_enter(); async__group_enter(&guard, group);)
 
 /* async_timeout (2.5) { ... }: blocking calls in the block give -ETIMEDOUT once 2.5 seconds have
- * gone. That it has run out is no error of the block's own: the calls tell. asyncio: async with
- * asyncio.timeout(2.5) */
+ * gone. That the time has run out is no error of the block: the calls in it give that code.
+ * asyncio: async with asyncio.timeout(2.5) */
 #define ASYNC_TIMEOUT(delay) ASYNC_TIMEOUT_SCOPE(ASYNC__JOIN(async__scope_, __COUNTER__), delay)
 
 /* The same, with a name for the async_scope, so that the block can reschedule it or ask whether it
@@ -83,8 +83,9 @@ ASYNC_BEGIN
     for (async_scope scope ASYNC_CLEANUP(async_scope_leave) = ASYNC__ZERO;                         \
          async__timeout_once(&scope, delay);)
 
-/* async_shield () { ... }: cancellations and timeouts from outside do not reach the block; put a
- * timeout inside of it. They are due again when it is left. */
+/* async_shield () { ... }: cancellations and timeouts from outside do not reach the block, however
+ * long it takes: put a timeout inside of it. They are due again when it is left.
+ * asyncio: shield, but of code, not of a task */
 #define ASYNC_SHIELD() ASYNC__SHIELD(ASYNC__JOIN(async__scope_, __COUNTER__))
 #define ASYNC__SHIELD(scope)                                                                       \
     for (async_scope scope ASYNC_CLEANUP(async_scope_leave) = ASYNC__ZERO;                         \

@@ -4,12 +4,15 @@
  * an error from one table: a negated errno value, or one of casyncio's own codes below. The detail
  * (a message that names what was wrong, where it was raised, the tasks it passed through) is on the
  * error record of the task in which it happened, until the next error there replaces it; a success
- * leaves it as it is. Outside of tasks (in a callback, before async_run) the record is the thread's.
+ * leaves it as it is. Outside of tasks (in a callback, before async_run) the record is the
+ * thread's: what is said of "the task" below is then said of the thread.
  *
  * A block macro (contexts.h, async_for) cannot return a code: ask async_block_error() after it.
  *
- * A handle that is NULL gives -EBADF, unless a function says otherwise (those that release something
- * take NULL); functions that have no code to give return 0, false, NULL or "". */
+ * A handle that is NULL gives -EBADF with a message, unless a function says otherwise (those that
+ * release something take NULL); functions that have no code to give return 0, false, NULL or "".
+ * The engine's own functions (loop.h) do not check for NULL. None of the functions of this header
+ * blocks. */
 #ifndef CASYNCIO_ERRORS_H
 #define CASYNCIO_ERRORS_H
 
@@ -36,12 +39,13 @@ ASYNC_BEGIN
 enum async_error_codes { ASYNC_ERRORS(ASYNC_ERROR_ENUM) ASYNC_ERROR_LAST = -5999 };
 #undef ASYNC_ERROR_ENUM
 
-/* The text for a code, of errno or of the table above; never NULL. The pointer is good for ever for
- * a known code, and until the thread's next call for an unknown one. Any thread. */
+/* The text for a code, of errno or of the table above; "Success" for 0 or more; never NULL. The
+ * pointer is good for ever for a known code, and until the thread's next call for an unknown one.
+ * Any thread. */
 ASYNC_API const char *async_strerror(int code);
 
 /* The short name of a code, such as "ECANCELED" or "ASYNC_ELIMIT"; "0" for a success and "?" for
- * one that is not known. */
+ * one that is not known. Good for ever. Any thread. */
 ASYNC_API const char *async_error_name(int code);
 
 /* Raises: puts an error record with a formatted message (of at most 4096 bytes) on the current task
@@ -57,8 +61,8 @@ ASYNC_API int async_raise_at(const char *file, int line, const char *function, i
 ASYNC_API int async_raise_at_list(const char *file, int line, const char *function, int code,
                                   const char *format, va_list arguments) ASYNC_PRINTF(5, 0);
 
-/* The code of the last call that failed in the current task, like errno: what it means is known
- * right after a call that has failed (a constructor that gave NULL, say); 0 if none has failed. */
+/* The code of the last call that failed in the current task, like errno: it has a meaning right
+ * after a call that has failed (a constructor that gave NULL, say); 0 if none has failed. */
 ASYNC_API int async_error_code(void);
 
 /* The error of a block that could not report it, because its entry failed (the block was skipped),
@@ -72,7 +76,8 @@ ASYNC_API int async_error_code(void);
 ASYNC_API int async_block_error(void);
 
 /* The message of the last error in the current task: what was raised, or async_strerror of the
- * code; "" if there is none. Never NULL. Good until the task's next error. */
+ * code; "" if there is none. Never NULL. Good until the task's next error, or until the
+ * cancellation that it is about is taken back. */
 ASYNC_API const char *async_error_message(void);
 
 /* Where the last error was raised, as "file:line in function", or "" where that is not known
@@ -80,8 +85,8 @@ ASYNC_API const char *async_error_message(void);
 ASYNC_API const char *async_error_where(void);
 
 /* The chain of awaits that the last error came through, innermost first, as "Task-3 (fetch) <-
- * Task-1 (main_task)": the task that raised it, and each that awaited it. Good until the thread's
- * next call of it. */
+ * Task-1 (main_task)": the task that raised it, and each that awaited it; cut off at 1023 bytes. ""
+ * outside of a task, and if there is no error. Good until the thread's next call of it. */
 ASYNC_API const char *async_error_chain(void);
 
 /* A group's failure can have several causes: their number (1 for an error that has no group, 0 if

@@ -12,9 +12,10 @@ struct async__wait_list {
 };
 
 /* A result that is set once, by a callback or by another task, and awaited by any number of tasks.
- * All zeros is a future that is pending. Embed it where you like; it must outlive the tasks that
- * wait for it. Once it is done `code` and `value` may be read. Set to all zeros, with no task
- * waiting, it can be used again. asyncio: Future */
+ * All zeros is a future that is pending. It may lie anywhere, and must outlive the tasks that wait
+ * for it. Once it is done `code` and `value` may be read. Set to all zeros it can be used again,
+ * when no task waits for it any more (one that has been woken waits until it has run).
+ * asyncio: Future */
 typedef struct async_future {
     struct async__wait_list waiters; /* the library's */
     void *value;
@@ -29,8 +30,8 @@ typedef struct async_future {
     }
 
 /* Sets the result and wakes the tasks that wait: 0. -EALREADY if it was set before (asyncio:
- * InvalidStateError), -EBADF for NULL. `code` negative is an error; what `value` means, and what
- * owns it, is up to the two sides. Does not block; only in the loop's thread.
+ * InvalidStateError), -EBADF for NULL. `code` negative is an error; what `value` means, and which
+ * side owns it, is not the library's concern. Does not block; only in the loop's thread.
  * asyncio: set_result, set_exception, cancel (a code of -ECANCELED) */
 ASYNC_API int async_future_set(async_future *future, int code, void *value);
 
@@ -40,6 +41,7 @@ ASYNC_API int async_future_set(async_future *future, int code, void *value);
  * asyncio: `await future`, but that cancels the future */
 ASYNC_API int async_future_wait(async_future *future, void **value);
 
+/* Whether it has been set. asyncio: done */
 static inline bool async_future_done(const async_future *future) { return future && future->done; }
 
 ASYNC_END

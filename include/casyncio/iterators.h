@@ -12,11 +12,11 @@ ASYNC_BEGIN
 typedef struct async_iterator async_iterator;
 struct async_iterator {
     /* Puts the next value into *value and gives 1; 0 at the end; a negative code for an error, that
-     * of a cancellation among them. May block. async_for does not call it again after one of the
-     * last two. asyncio: __anext__, StopAsyncIteration */
+     * of a cancellation among them. May block. async_for does not call it again after 0 or an
+     * error. asyncio: __anext__, StopAsyncIteration */
     int (*next)(async_iterator *self, void *value);
-    /* Called once, when the loop is left however; may be NULL. May block (in a shield, as the exit
-     * of async_with), and may free the iterator. asyncio: aclose */
+    /* Called once, however the loop is left; may be NULL. May block (in a shield, as the exit of
+     * async_with), and may free the iterator. asyncio: aclose */
     void (*close)(async_iterator *self);
     size_t size; /* of a value, in bytes, as sizeof gives it */
     void *reserved[2];
@@ -58,12 +58,12 @@ typedef struct async_generator async_generator;
  * asked for, until it yields it. The values are `size` bytes each; `argument` must be good until it
  * is closed. What the coroutine returns, if negative, is the iteration's error. Nothing runs before
  * the first value is asked for. If the task that waits for a value is cancelled, so is the
- * generator, for good.
+ * generator, for good. A second task that asks while one waits gets -EBUSY.
  *
  * Closing it (async_for does, or async_generator_close) makes blocking calls in it, async_yield
- * among them, give -ECANCELED, waits until the coroutine has returned, and frees the iterator; one
- * that is never closed is freed at the end of the loop. NULL: -ENOMEM, -EINVAL for a size of 0 or a
- * function that is NULL, -EPERM outside of a task. Does not block.
+ * among them, give -ECANCELED, waits until the coroutine has returned, whose result is dropped, and
+ * frees the iterator; one that is never closed is freed at the end of the loop. NULL: -ENOMEM,
+ * -EINVAL for a size of 0 or a function that is NULL, -EPERM outside of a task. Does not block.
  * asyncio: an async def with yield in it */
 ASYNC_API async_iterator *async_generate_with(int (*function)(async_generator *self,
                                                               void *argument),
@@ -84,8 +84,10 @@ inline async_iterator *async_generate(int (*function)(async_generator *self, voi
  * return. -EPERM outside of the generator's coroutine. asyncio: `yield` */
 ASYNC_API int async_yield(async_generator *self, const void *value);
 
-/* Closes a generator that is used without async_for; see above. Blocks, in no shield of its own.
- * NULL is fine. asyncio: aclose */
+/* Closes a generator that is used without async_for; see above. Only in a task. Blocks until the
+ * coroutine has returned, also if the calling task is cancelled. While another task waits for a
+ * value it only cancels the generator, which is then freed at the end of the loop. NULL is fine.
+ * asyncio: aclose */
 ASYNC_API void async_generator_close(async_iterator *iterator);
 
 ASYNC_END

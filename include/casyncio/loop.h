@@ -1,15 +1,17 @@
 /* loop.h - the engine, to build on            asyncio: Event loop
  *
  * C programs that are written as coroutines hardly need this page: async_run (runners.h) makes a
- * loop and runs it. It is for callbacks, for other threads that want to come in, and for other
- * languages' faces.
+ * loop and runs it. It is for callbacks, for calls from other threads, and for bindings to other
+ * languages.
  *
  * Everything here is intrusive: a callback, a timer, a watch or a job is a struct that lives in its
  * owner, so that the loop allocates nothing to take it. The owner keeps it alive until it has run
  * or been cancelled. A struct that is all zeros but for `run` is ready for use.
  *
  * A loop belongs to the thread that runs it. Only the functions that say "any thread" may be called
- * from another one. None of these functions is a coroutine: none blocks but async_loop_run. */
+ * from another one. None of these functions is a coroutine; async_loop_run and async_loop_close
+ * block the thread, the others do not block. They do not check for NULL, except where they say
+ * so. */
 #ifndef CASYNCIO_LOOP_H
 #define CASYNCIO_LOOP_H
 
@@ -33,8 +35,8 @@ typedef struct async_loop_options {
 
 /* A new loop, to be closed with async_loop_close; it runs callbacks, but no tasks: those need
  * async_run. `options` may be NULL. NULL: no memory or no descriptor for it (errno ENOMEM, EMFILE),
- * or a back end of an unknown name (EINVAL). One that is known but not to be had is a silent step
- * down to epoll.
+ * or a back end of an unknown name (EINVAL). In place of one that is known but not available the
+ * loop has epoll.
  * asyncio: new_event_loop */
 ASYNC_API async_loop *async__loop_new(const async_loop_options *options, size_t options_size);
 static inline async_loop *async_loop_new(const async_loop_options *options)
@@ -42,16 +44,18 @@ static inline async_loop *async_loop_new(const async_loop_options *options)
     return async__loop_new(options, sizeof *options);
 }
 
-/* Closes the loop: runs no more callbacks, ends its threads (work that a thread has begun is waited
- * for; a name look-up is not), closes its own descriptors. -EBUSY while it runs.
+/* Closes the loop and frees it: runs no more callbacks, ends its threads (work that a thread has
+ * begun is waited for; a name look-up is not), closes its own descriptors. 0; -EBUSY while it runs.
+ * Blocks the thread for that work.
  * asyncio: loop.close */
 ASYNC_API int async_loop_close(async_loop *loop);
 
 /* Runs callbacks until async_loop_stop, and then 0; it may be run again. -EDEADLK when there is
  * nothing left that could ever make a callback ready: no timer (one that is set for infinity is
- * none), watch, job or signal handler, and no other thread (see async_loop_share). -EBUSY if this loop, -EALREADY if another loop, runs
- * already in this thread. -ECHILD in a process forked from the one that made the loop: there it can
- * only be closed, and makes no change to what the parent's loop waits for. Blocks the thread.
+ * none), watch, job or signal handler, and no other thread (see async_loop_share). -EBUSY if this
+ * loop runs already, -EALREADY if another one runs in this thread. -ECHILD in a process forked from
+ * the one that made the loop: there it can only be closed, which changes nothing of what the
+ * parent's loop waits for. Blocks the thread.
  * asyncio: loop.run_forever */
 ASYNC_API int async_loop_run(async_loop *loop);
 
@@ -65,15 +69,17 @@ ASYNC_API void async_loop_stop(async_loop *loop);
  * is ready waits for another run. */
 ASYNC_API void async_loop_interrupt(async_loop *loop);
 
+/* asyncio: loop.is_running */
 ASYNC_API bool async_loop_is_running(const async_loop *loop);
 
-/* The loop that runs in this thread, or NULL.
+/* The loop that runs in the calling thread (any thread), or NULL.
  * asyncio: get_running_loop */
 ASYNC_API async_loop *async_get_running_loop(void);
 
-/* Says that another thread may come in (async_call_soon_threadsafe, async_run_coroutine_threadsafe),
- * so that a loop with nothing else to wait for waits for that, and does not end with -EDEADLK. Call
- * it in the loop's thread before its pointer is handed to another one. NULL is left alone. */
+/* Says that another thread may queue callbacks (async_call_soon_threadsafe) or coroutines
+ * (async_run_coroutine_threadsafe), so that a loop with nothing else to wait for waits for those,
+ * and does not end with -EDEADLK. Call it in the loop's thread before another thread gets the
+ * loop's pointer. NULL is left alone. */
 ASYNC_API void async_loop_share(async_loop *loop);
 
 /* For languages with a lock of their own: `before` is called right before each system call that
@@ -106,11 +112,11 @@ typedef struct async_callback {
 ASYNC_API void async_call_soon(async_loop *loop, async_callback *callback);
 
 /* The same, from any thread while the loop is not closed. The callback must not be queued already,
- * and cannot be cancelled until it runs. Callbacks of one thread run in their order.
+ * and cannot be cancelled until it runs. Those of one thread run in the order of their calls.
  * asyncio: loop.call_soon_threadsafe */
 ASYNC_API void async_call_soon_threadsafe(async_loop *loop, async_callback *callback);
 
-/* Takes the callback out of the ready queue, if it is there; says whether it was.
+/* Takes the callback out of the ready queue; true if it was there.
  * asyncio: Handle.cancel */
 ASYNC_API bool async_callback_cancel(async_callback *callback);
 
@@ -122,34 +128,34 @@ typedef struct async_timer {
 } async_timer;
 
 /* Sets the timer: its callback joins the ready queue once the loop's clock (async_loop_time) has
- * reached `when`, in seconds, in order of time and then of setting; a time in the past is as soon as
- * possible, infinity is never. A timer that is set already is set anew. 0; -ENOMEM, -EINVAL for NaN:
- * then it is not set. The second takes nanoseconds of async_loop_time_ns.
+ * reached `when`, in seconds, in order of time and then of setting; a time in the past is as soon
+ * as possible, infinity is never. A timer that is set already is set anew. 0; -ENOMEM: then it is
+ * not set; -EINVAL for NaN: then it is as it was. The second takes nanoseconds of
+ * async_loop_time_ns; INT64_MAX is never.
  * asyncio: loop.call_at */
 ASYNC_API int async_call_at(async_loop *loop, async_timer *timer, double when);
 ASYNC_API int async_call_at_ns(async_loop *loop, async_timer *timer, int64_t when);
 
-/* The same, `delay` seconds from now: 0 or less is as soon as possible, infinity is never. -EINVAL
- * for NaN.
+/* The same, `delay` seconds from now: 0 or less is as soon as possible, infinity is never.
  * asyncio: loop.call_later */
 ASYNC_API int async_call_later(async_loop *loop, async_timer *timer, double delay);
 
 /* Unsets the timer; if it has gone off and its callback waits in the ready queue, takes that out.
- * Says whether either was so.
+ * true if the timer was set or its callback queued.
  * asyncio: TimerHandle.cancel */
 ASYNC_API bool async_timer_cancel(async_loop *loop, async_timer *timer);
 
-/* ---- what waits to run, to be counted or freed ---- */
+/* ---- callbacks that are still to run, to be counted or freed ---- */
 
 /* Calls `visit` for each callback of the ready queue, and that of each timer that is set, until one
- * returns another number than 0, which it returns. They must not be changed meanwhile. Among them
- * are callbacks of the loop's own: known by their `run`. */
+ * call returns another number than 0, and gives that number, else 0. `visit` must not change them.
+ * Among them are callbacks of the loop's own: tell yours by their `run`. */
 ASYNC_API int async_loop_visit(const async_loop *loop,
                                int (*visit)(async_callback *callback, void *data), void *data);
 
-/* Takes one callback out of the ready queue (what other threads have queued comes first), or unsets
- * a timer, so that it will not run; NULL when there is none left. For a loop that is about to be
- * closed. */
+/* Takes one callback out of the ready queue (which what other threads have queued joins first), or
+ * if that is empty unsets a timer, so that it will not run; NULL when there is none left. For a
+ * loop that is about to be closed. */
 ASYNC_API async_callback *async_loop_take(async_loop *loop);
 
 /* ---- descriptors ---- */
@@ -161,7 +167,7 @@ typedef struct async_watch {
     bool once;               /* set it for a watch that is removed as it goes off */
     bool foreign; /* set it if the descriptor may be closed without the loop being told */
     bool armed;   /* the loop's */
-    int error;    /* 0, or -EBADF once async_close has taken the descriptor away */
+    int error;    /* 0, or -EBADF once async_close or async_forget_fd has ended the watch */
     void *reserved;
 } async_watch;
 
@@ -169,14 +175,14 @@ typedef struct async_watch {
  * regular file is always ready: its callback is queued once for each call. -EBADF for what is no
  * descriptor; -ENOMEM; -ENOSPC (fs.epoll.max_user_watches). An error or a hang-up makes both
  * directions ready. A descriptor that has been watched must be closed with async_close (sockets.h),
- * or async_forget_fd told of it before it is closed: the loop's interest outlives the watch. Not so
- * for a `foreign` watch: it ends with the watch, at the price of two system calls for each; of one
- * for each event, if it is `once` as well.
+ * or passed to async_forget_fd before it is closed: the loop's interest outlives the watch. That of
+ * a `foreign` watch ends with the watch, at the price of two system calls for each; of one for each
+ * event, if it is `once` as well.
  * asyncio: loop.add_reader, loop.add_writer */
 ASYNC_API int async_add_reader(async_loop *loop, int fd, async_watch *watch);
 ASYNC_API int async_add_writer(async_loop *loop, int fd, async_watch *watch);
 
-/* Removes the watch, and its callback from the ready queue; says whether it was there.
+/* Removes the watch, and its callback from the ready queue; true if either was there.
  * asyncio: loop.remove_reader, loop.remove_writer */
 ASYNC_API bool async_remove_watch(async_loop *loop, async_watch *watch);
 
@@ -187,10 +193,10 @@ ASYNC_API void async_forget_fd(async_loop *loop, int fd);
 /* ---- signals ---- */
 
 /* Has `callback` run in the loop, soon after each arrival (several at once may be taken for one) of
- * a signal, until it is removed; the disposition of before then comes back. 0. One callback a
- * signal in the whole process: a second is -EBUSY. -EINVAL for SIGKILL, SIGSTOP and what is no
- * signal; -ENOMEM. To remove it says whether it was there. It displaces async_run's own handling of
- * SIGINT.
+ * a signal, until it is removed, which restores the previous disposition. 0. One callback a signal
+ * in the whole process: a second is -EBUSY. -EINVAL for SIGKILL, SIGSTOP and what is no signal;
+ * -ENOMEM. Removing gives true if there was one. While it is there it displaces async_run's own
+ * handling of SIGINT in the same loop.
  * asyncio: loop.add_signal_handler, loop.remove_signal_handler */
 ASYNC_API int async_add_signal_handler(async_loop *loop, int signal, async_callback *callback);
 ASYNC_API bool async_remove_signal_handler(async_loop *loop, int signal);
@@ -212,12 +218,13 @@ struct async_job {
 
 /* Has a thread of the loop's pool run job->work, and then the loop job->done. The job is the loop's
  * until done or drop runs (drop may be NULL). The pool makes its threads as they are needed, and
- * blocks signals in them. 0; -EAGAIN if not even one thread can be made; -ENOMEM.
+ * blocks signals in them, but for those of faults. 0; -EAGAIN if not even one thread can be made;
+ * -ENOMEM.
  * asyncio: loop.run_in_executor */
 ASYNC_API int async_run_in_executor(async_loop *loop, async_job *job);
 
-/* Takes back a job whose work has not begun (true: neither done nor drop will run), or says that it
- * has (false). */
+/* Takes back a job whose work has not begun: true, and neither done nor drop will run. false if it
+ * has begun, or if the job is not in a pool. asyncio: Future.cancel of concurrent.futures */
 ASYNC_API bool async_job_cancel(async_job *job);
 
 /* Abandons a job whose done has not run: done will not run; job->drop runs as soon as no thread
@@ -227,10 +234,11 @@ ASYNC_API void async_job_abandon(async_job *job);
 /* ---- errors that no code will ever give ---- */
 
 /* What the loop calls for an error that no call returns: a detached task that failed, a task that
- * failed and was never awaited, a task that goes on calling although each call is refused. With NULL
- * (the default) they are counted, and async_run tells of them at its end, in one line on standard
- * error, unless async_run_options.no_report is set. `message` says what happened, good for the call.
- * It must not block.
+ * failed and was never awaited, a task that goes on calling although each call is refused, in a
+ * debug build a released handle that is used. With NULL (the default) they are counted, and
+ * async_run reports them at its end, in one line on standard error, unless
+ * async_run_options.no_report is set. `message` says what happened, and is good during the call.
+ * The handler must not block.
  * asyncio: loop.set_exception_handler */
 typedef void async_exception_handler(async_loop *loop, int code, const char *message, void *data);
 ASYNC_API void async_set_exception_handler(async_loop *loop, async_exception_handler *handler,

@@ -15,8 +15,8 @@ typedef struct async_queue async_queue;
  * asyncio: Queue(maxsize) */
 ASYNC_API async_queue *async_queue_new(size_t item_size, size_t maxsize);
 
-/* Frees the queue and what is in it (what the items point to is not the queue's); NULL is fine. No
- * task may wait for it: shut it down and await those first. */
+/* Frees the queue and the items in it (not what they point to); NULL is fine. No task may still
+ * wait on it: shut it down and await those tasks first. Does not block. */
 ASYNC_API void async_queue_free(async_queue *queue);
 
 /* Waits for room and puts a copy of *item. 0; the code of a cancellation (nothing was put);
@@ -27,12 +27,14 @@ ASYNC_API int async_queue_put(async_queue *queue, const void *item);
  * ASYNC_ESHUTDOWN once the queue is shut down and empty. asyncio: Queue.get */
 ASYNC_API int async_queue_get(async_queue *queue, void *item);
 
-/* The same without waiting: -EAGAIN where they would; no checkpoint.
- * asyncio: put_nowait, QueueFull, get_nowait, QueueEmpty */
+/* The same without waiting: -EAGAIN where those would wait. No checkpoint; also from a callback of
+ * the loop. asyncio: put_nowait, QueueFull, get_nowait, QueueEmpty */
 ASYNC_API int async_queue_put_nowait(async_queue *queue, const void *item);
 ASYNC_API int async_queue_get_nowait(async_queue *queue, void *item);
 
-ASYNC_API size_t async_queue_size(const async_queue *queue); /* asyncio: qsize, empty, full */
+/* The number of items in the queue; whether it has none; whether it has maxsize of them (never
+ * without a limit). asyncio: qsize, empty, full */
+ASYNC_API size_t async_queue_size(const async_queue *queue);
 ASYNC_API bool async_queue_empty(const async_queue *queue);
 ASYNC_API bool async_queue_full(const async_queue *queue);
 
@@ -45,12 +47,14 @@ ASYNC_API int async_queue_task_done(async_queue *queue);
 ASYNC_API int async_queue_join(async_queue *queue);
 
 /* No more may be put, and putters that wait get ASYNC_ESHUTDOWN; getters get what is left, and then
- * ASYNC_ESHUTDOWN; `now` drops what is left. Does not block. asyncio: shutdown(immediate) */
+ * ASYNC_ESHUTDOWN. `now` drops what is left, and counts it as worked off. NULL is left alone. Does
+ * not block. asyncio: shutdown(immediate) */
 ASYNC_API void async_queue_shutdown(async_queue *queue, bool now);
 
 /* The items as they come, until the queue is shut down: async_for (int, item,
- * async_queue_items(queue)). The type must be of item_size bytes, or the error is -EINVAL. Several tasks may iterate at
- * once: each item goes to one of them. The queue must outlive the loop. */
+ * async_queue_items(queue)). The type must be of item_size bytes, or the error is -EINVAL. Several
+ * tasks may iterate at once: each item goes to one of them. The queue must outlive the iteration.
+ * For a queue that is NULL: NULL, with the last error (why it could not be made), else -EBADF. */
 ASYNC_API async_iterator *async_queue_items(async_queue *queue);
 
 ASYNC_END

@@ -1,4 +1,5 @@
-/* renamed.h - names of casyncio 0.1 that have changed: they still work, and warn. Gone in 0.3. */
+/* renamed.h - names of casyncio 0.1 that have changed: they still work, with a warning at compile
+ * time, until 0.3. */
 #ifndef CASYNCIO_RENAMED_H
 #define CASYNCIO_RENAMED_H
 

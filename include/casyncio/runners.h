@@ -12,13 +12,14 @@ ASYNC_BEGIN
  * are ended, and the loop is closed. Blocks the thread. In C the argument may be left out, and main
  * may be an int main_task(void).
  *
- * Meanwhile Ctrl-C (SIGINT, unless the program handles it) cancels the main task, and if that ends
- * with -ECANCELED async_run gives -EINTR. A second one ends the program as if there were no
- * handler, whatever it is doing then.
+ * Meanwhile Ctrl-C (SIGINT, unless the program handles or ignores it) cancels the main task, and if
+ * that ends with -ECANCELED async_run gives -EINTR. A second one ends the program as if there were
+ * no handler, whatever it is doing then.
  *
- * Errors of its own: -EBUSY inside a running loop; -EDEADLK if every task waits for what can never
- * come (async_run_error_message then has the tree of what waits for what); -ENOMEM; -EMFILE;
- * -EINVAL for options that make no sense, and for a main that is NULL.
+ * Errors of its own: -EBUSY inside a running loop (an error of the caller's task: its message is
+ * async_error_message's); -EDEADLK if every task waits for what can never come
+ * (async_run_error_message then has the tree of what waits for what); -ENOMEM; -EMFILE; -EINVAL for
+ * options that are out of range or unknown, and for a main that is NULL.
  * asyncio: asyncio.run */
 ASYNC_API int async_run(async_coroutine main, void *argument ASYNC__NULL);
 
@@ -33,9 +34,9 @@ typedef struct async_run_options {
                           * cancellation or a timeout is due; 0: 10; infinity: no limit */
 } async_run_options;
 
-/* The same, with options; NULL is none. They are not needed any more once it runs. With no
- * exception handler, errors that no code could see are counted, and told in one line on standard
- * error before it returns: the library prints nothing else.
+/* The same, with options; NULL is none. They are read before main begins. With no exception
+ * handler, errors that no call has returned are counted, and reported in one line on standard error
+ * before it returns. Besides that line the library prints only that of a stack overflow (tasks.h).
  * asyncio: asyncio.Runner */
 ASYNC_API int async__run(async_coroutine main, void *argument, const char *coroutine,
                          const async_run_options *options, size_t options_size);
@@ -45,12 +46,13 @@ static inline int async_run_with(async_coroutine main, void *argument,
     return async__run(main, argument, NULL, options, sizeof *options);
 }
 
-/* What this thread's last async_run failed with, in words: the main task's message, or the
- * deadlock's tree, which is several lines; "" if it did not fail. Good until this thread's next
- * async_run. */
+/* The message of this thread's last async_run, if that failed: the main task's message, or the
+ * deadlock's tree, which is several lines; "" if it did not fail. Never NULL. Good until this
+ * thread's next async_run. */
 ASYNC_API const char *async_run_error_message(void);
 
-/* async_run is a macro in C so that the call graph can call the coroutine by its function's name. */
+/* async_run is a macro in C so that the call graph can call the coroutine by its function's
+ * name. */
 ASYNC_API int async_run_named(async_coroutine main, void *argument, const char *coroutine);
 #ifndef __cplusplus
 #define async_run(...) ASYNC__RUN(__VA_ARGS__, NULL)

@@ -4,7 +4,8 @@
  * descriptor should be non-blocking (async_socket and async_accept make such ones); with one that
  * is not, the calls wait until it is ready before they make the system call. One task a direction
  * may wait on a descriptor: a second gets -EBUSY. On return, also with the code of a cancellation,
- * the buffer is the caller's again, and either the call has had its whole effect or none.
+ * the buffer is the caller's again, and the system call has had its whole effect or none (of
+ * async_sendall and async_connect see below).
  *
  * Sizes are bytes, of any size_t: the kernel moves at most 2 GiB - 4 KiB in one call. A negative
  * result is a code, and async_error_message names the call and the descriptor or the address. */
@@ -50,19 +51,22 @@ ASYNC_API int async_accept(int fd, struct sockaddr *address, socklen_t *length);
  * more use: close it. asyncio: sock_connect */
 ASYNC_API int async_connect(int fd, const struct sockaddr *address, socklen_t length);
 
-/* read(2), write(2), for pipes, ttys, eventfds, sockets. Never raise SIGPIPE: a pipe that nobody
- * reads is -EPIPE. A regular file is read and written in the task's own thread: see files.h. */
+/* read(2), write(2), for pipes, ttys, eventfds, sockets. Never raise SIGPIPE: a pipe without a
+ * reader is -EPIPE. A regular file has no readiness, and holds up the loop's thread until the disk
+ * has answered: see files.h for calls that do not. */
 ASYNC_API ssize_t async_read(int fd, void *buffer, size_t size);
 ASYNC_API ssize_t async_write(int fd, const void *data, size_t size);
 
-/* Closes a descriptor that the loop may know; who waits on it gets -EBADF. Does not block. */
+/* Closes a descriptor that the loop may know; calls that wait on it give -EBADF. 0, or close(2)'s
+ * error; the descriptor is closed in any case. Does not block. */
 ASYNC_API int async_close(int fd);
 
-/* getaddrinfo(3), in a thread; *list is the caller's, to be freed by freeaddrinfo. A numeric host
- * needs no thread. `hints` may be NULL, and so may one of `host` and `service`. 0, and else *list
- * is NULL: ASYNC_ENONAME (no such name), ASYNC_ETRYNAME, ASYNC_ENAME, -ENAMETOOLONG, -EINVAL (flags
- * or service), -EAFNOSUPPORT, -ENOMEM, -EAGAIN (no thread), with a message that names the host. A
- * cancellation is prompt. asyncio: loop.getaddrinfo */
+/* getaddrinfo(3), in a thread; *list is the caller's, to be freed by freeaddrinfo. A host and a
+ * service in numbers need no thread. `hints` may be NULL, and so may one of `host` and `service`.
+ * 0, and else *list is NULL: ASYNC_ENONAME (no such name), ASYNC_ETRYNAME, ASYNC_ENAME,
+ * -ENAMETOOLONG, -EINVAL (flags or service), -EAFNOSUPPORT, -ENOMEM, -EAGAIN (no thread), with a
+ * message that names the host. A cancellation ends the call at once; the look-up goes on in its
+ * thread, and its result is dropped. asyncio: loop.getaddrinfo */
 struct addrinfo;
 ASYNC_API int async_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
                                 struct addrinfo **list);

@@ -2,8 +2,8 @@
  *
  * A stream is one connection, to read from and to write to: TCP or Unix, or a pipe or a tty. One
  * task may read at a time: a second reader gets -EBUSY. Writers queue up, and their messages are
- * not mixed. Sizes are bytes. NULL in place of a stream or a server is -EBADF, but where it says
- * otherwise.
+ * not mixed. Sizes are bytes. NULL in place of a stream or a server is -EBADF, unless it says
+ * otherwise; where the result is a pointer or a size it is NULL or 0.
  *
  * A stream that another task closes while a call on it waits stays good until that call has
  * returned, with -EBADF. To begin a call on a stream that has been closed is an error like using
@@ -30,7 +30,8 @@ typedef struct async_server async_server;
 ASYNC_API async_stream *async_open_connection(const char *host, int port);
 
 /* The same for a Unix socket. A path that begins with '@' is an abstract one. NULL: -ENAMETOOLONG
- * (108 bytes is the limit), -ENOENT, -ECONNREFUSED, ... asyncio: open_unix_connection */
+ * (107 bytes are the most), -EINVAL for an empty path, -ENOENT, -ECONNREFUSED, ...
+ * asyncio: open_unix_connection */
 ASYNC_API async_stream *async_open_unix_connection(const char *path);
 
 /* Makes a stream of a connected, non-blocking stream socket, pipe or tty, which belongs to the
@@ -50,29 +51,32 @@ ASYNC_API ssize_t async_stream_read(async_stream *stream, void *buffer, size_t s
 
 /* Reads exactly `size` bytes, and gives `size`. ASYNC_EINCOMPLETE if the stream ends before: what
  * came is then still there for async_stream_read if it is no more than 64 KiB; else it is in
- * `buffer`, and the message tells how much. So is what was read before a cancellation when there is
- * no memory to keep it in; the code is -ENOMEM then. asyncio: readexactly, IncompleteReadError */
+ * `buffer`, and the message tells how much. So is what was read before a cancellation or an error
+ * when there is no memory to keep it in; the code is -ENOMEM then.
+ * asyncio: readexactly, IncompleteReadError */
 ASYNC_API ssize_t async_stream_readexactly(async_stream *stream, void *buffer, size_t size);
 
-/* Reads up to and with the separator, and puts a 0 byte behind it, which does not count.
+/* Reads up to and with the separator, and puts a 0 byte behind it, which the result does not count.
  * ASYNC_ELIMIT if it does not come within size - 1 bytes, ASYNC_EINCOMPLETE if the stream ends
  * before it does: nothing is consumed then. -EINVAL for a separator or a buffer of size 0.
  * asyncio: readuntil */
 ASYNC_API ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
                                          const void *separator, size_t separator_size);
 
-/* Reads a line, its \n included, and puts a 0 byte behind it; the last line may lack its \n. 0 is
- * the end of the stream. ASYNC_ELIMIT: longer than size - 1; nothing is consumed.
+/* Reads a line, its \n included, and puts a 0 byte behind it, which the result does not count; the
+ * last line may lack its \n. 0 is the end of the stream. ASYNC_ELIMIT: longer than size - 1;
+ * nothing is consumed. -EINVAL for a buffer of size 0.
  * asyncio: readline */
 ASYNC_API ssize_t async_stream_readline(async_stream *stream, char *line, size_t size);
 
 /* The lines as they come, without their ends (\n or \r\n); each good until the next:
  *     async_for (char *, line, async_stream_lines(stream)) { ... }
  * The stream stays open when the loop is left. A line of more than 64 KiB ends the loop with
- * ASYNC_ELIMIT. NULL: -ENOMEM. asyncio: async for line in reader */
+ * ASYNC_ELIMIT. NULL: -ENOMEM; for a stream that is NULL the last error (why it could not be made),
+ * else -EBADF. asyncio: async for line in reader */
 ASYNC_API async_iterator *async_stream_lines(async_stream *stream);
 
-/* Whether the end came, and all is read. asyncio: at_eof */
+/* Whether the end has come, and all is read; true for NULL. asyncio: at_eof */
 ASYNC_API bool async_stream_at_eof(const async_stream *stream);
 
 /* ---- writing ----
@@ -87,30 +91,33 @@ ASYNC_API bool async_stream_at_eof(const async_stream *stream);
  *
  * 0. The code of a cancellation: if it came before the call, or while the call queued behind
  * another writer, nothing was taken; while it waited because of the mark, all of the data was
- * taken, unless it was larger than the mark and part of it has gone out: then the stream is broken,
- * and later writes say so with -EPIPE. -EPIPE, -ECONNRESET, ...: the connection is gone, or its end
- * has been sent.
+ * taken. But of data whose rest is larger than the mark nothing was taken if no part has gone out;
+ * if a part has, the stream is broken, and later writes give -EPIPE. -EPIPE, -ECONNRESET, ...: the
+ * connection is gone, or its end has been sent.
  * asyncio: write + drain */
 ASYNC_API int async_stream_write(async_stream *stream, const void *data, size_t size);
 
 /* The same, but never waits and is no checkpoint: keeps all of the rest; -EAGAIN if more than the
  * high-water mark is kept already, or another task is in the middle of a write (nothing was taken).
+ * -ENOMEM: no memory to keep the rest; nothing was taken, or, if a part has gone out, the stream is
+ * broken. Only in the loop's thread, also from a callback.
  * asyncio: write */
 ASYNC_API int async_stream_write_nowait(async_stream *stream, const void *data, size_t size);
 
-/* printf into the stream; what it gives is async_stream_write's. */
+/* printf into the stream: the result is async_stream_write's, or -ENOMEM for the text. */
 ASYNC_API int async_stream_printf(async_stream *stream, const char *format, ...) ASYNC_PRINTF(2, 3);
 
-/* Waits until no more than the low-water mark is kept: 0, or the error that kept it from being
- * sent.
+/* Waits until no more than the low-water mark is kept: 0, the code of a cancellation (what is kept
+ * stays), or the error that kept it from being sent.
  * asyncio: drain */
 ASYNC_API int async_stream_drain(async_stream *stream);
 
-/* Sends an end once what is kept, and what waits to be written, has gone out; reading goes on. Does
- * not block. -EOPNOTSUPP where there is no such end (a tty). asyncio: write_eof */
+/* Sends an end once what is kept, and the writes that are queued, have gone out; reading goes on,
+ * later writes give -EPIPE. A pipe is closed by it. 0, also if called again; -EOPNOTSUPP where
+ * there is no such end (a tty). Does not block. asyncio: write_eof */
 ASYNC_API int async_stream_write_eof(async_stream *stream);
 
-/* Sets the high-water mark, in bytes. asyncio: set_write_buffer_limits */
+/* Sets the high-water mark, in bytes. NULL is left alone. asyncio: set_write_buffer_limits */
 ASYNC_API void async_stream_set_high_water(async_stream *stream, size_t high);
 
 /* How many bytes are kept. asyncio: get_write_buffer_size */
@@ -119,18 +126,22 @@ ASYNC_API size_t async_stream_unsent(const async_stream *stream);
 /* ---- the rest ---- */
 
 /* Waits until what is kept has gone out, closes the connection and frees the stream, always, also
- * if it is cancelled (then what is kept is dropped). NULL is fine. Who waits on it gets -EBADF. 0,
- * or the error that kept data from being sent. asyncio: close + wait_closed */
+ * if it is cancelled (then what is kept is dropped). Outside of a task it does not wait. NULL is
+ * fine. Calls that wait on the stream give -EBADF. 0; the error that kept data from being sent; the
+ * code of a cancellation if that has dropped any; -EBADF, and nothing else has happened, while
+ * another task closes it. asyncio: close + wait_closed */
 ASYNC_API int async_stream_close(async_stream *stream);
 
 /* The same at once: what is kept is dropped. Does not block. asyncio: transport.abort */
 ASYNC_API void async_stream_abort(async_stream *stream);
 
-/* asyncio: get_extra_info('socket', 'peername', 'sockname') */
+/* The descriptor, which stays the stream's; -1 once a pipe's end has been sent.
+ * asyncio: get_extra_info('socket') */
 ASYNC_API int async_stream_fd(const async_stream *stream);
 
 /* "127.0.0.1:8888", "[::1]:8888", a path, "@name" for an abstract one, "" for a socket without a
- * name. What does not fit is cut off. 0, or a negative code (-ENOTSOCK for a pipe). */
+ * name. What does not fit is cut off. 0, or a negative code (-ENOTSOCK for a pipe). Does not block.
+ * asyncio: get_extra_info('peername', 'sockname') */
 ASYNC_API int async_stream_peername(const async_stream *stream, char *text, size_t size);
 ASYNC_API int async_stream_sockname(const async_stream *stream, char *text, size_t size);
 
@@ -144,33 +155,39 @@ typedef struct async_server_options {
 } async_server_options;
 
 /* Listens on every address of `host` (NULL or "": all of the machine's) and on `port` (0: any free
- * one, the same for all the addresses). `options` may be NULL. Blocks while the name is looked up.
+ * one, the same for all the addresses). Addresses that the machine does not have are left out while
+ * there is another. `options` may be NULL. Blocks while the name is looked up.
  * NULL: async_error_code: -EADDRINUSE, -EACCES, -EINVAL, ASYNC_ENONAME, ... The message names the
  * address.
  * asyncio: asyncio.start_server */
 ASYNC_API async_server *async_start_server(const char *host, int port,
                                            const async_server_options *options);
 
-/* The same for a Unix socket; a path that begins with '@' is an abstract one. A socket at that path
- * to which nobody listens any more is replaced; closing the server removes its own. Does not block.
+/* The same for a Unix socket; a path that begins with '@' is an abstract one. A socket's file at
+ * that path that has no listener any more is replaced; closing the server removes its own. Does not
+ * block.
  * asyncio: start_unix_server */
 ASYNC_API async_server *async_start_unix_server(const char *path,
                                                 const async_server_options *options);
 
-/* The connections as they come; each stream belongs to who gets it. Ends when the server is closed.
- * If there are no descriptors or no memory left for a connection, it tries again a second later.
- * When the loop is left the server is closed, and must not be closed again.
+/* The connections as they come; each stream is the caller's. Ends when the server is closed. If
+ * there are no descriptors or no memory left for a connection, it tries again a second later. When
+ * the loop is left the server is closed, and must not be closed again. NULL: -EBUSY while another
+ * loop takes them; for a server that is NULL the last error (why it could not be made), else
+ * -EBADF.
  *     async_for (async_stream *, client, async_server_clients(server)) { ... } */
 ASYNC_API async_iterator *async_server_clients(async_server *server);
 
-/* Waits for one connection. NULL: the code of a cancellation (no connection is lost), -EBADF for a
- * server that is closed meanwhile, -EBUSY if another task waits for one. */
+/* Waits for one connection; the stream is the caller's. NULL: the code of a cancellation (no
+ * connection is lost), -EBADF for a server that is closed meanwhile, -EBUSY if another task waits
+ * for one. asyncio: loop.sock_accept on the server's socket */
 ASYNC_API async_stream *async_server_accept(async_server *server);
 
 /* The port; 0 for a Unix socket. asyncio: server.sockets[0].getsockname() */
 ASYNC_API int async_server_port(const async_server *server);
 
-/* Stops listening and frees the server; connections live on. NULL is fine. Does not block.
+/* Stops listening and frees the server; connections live on, and a call that waits for one gives
+ * -EBADF. NULL is fine. Does not block.
  * asyncio: Server.close */
 ASYNC_API void async_server_close(async_server *server);
 

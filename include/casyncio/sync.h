@@ -1,8 +1,9 @@
 /* sync.h - locks and events            asyncio: Synchronization Primitives
  *
  * These order tasks of one loop, not threads. All zeros is a lock that is free, an event that is
- * not set. They may lie anywhere, need no end, and must outlive the tasks that wait for them. Tasks
- * are served in the order in which they came. NULL is -EBADF. */
+ * not set. They may lie anywhere, need not be freed, and must outlive the tasks that wait for them.
+ * Tasks are served in the order in which they came. NULL is -EBADF; async_event_set and _clear
+ * leave it alone. */
 #ifndef CASYNCIO_SYNC_H
 #define CASYNCIO_SYNC_H
 
@@ -34,6 +35,7 @@ ASYNC_API int async_lock_try(async_lock *lock);
  * RuntimeError */
 ASYNC_API int async_lock_release(async_lock *lock);
 
+/* asyncio: Lock.locked */
 static inline bool async_lock_locked(const async_lock *lock) { return lock && lock->owner; }
 
 typedef struct async_event {

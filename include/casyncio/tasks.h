@@ -16,10 +16,10 @@
  * A task belongs to the thread of its loop, and so do all functions here: other threads come in
  * through threads.h and loop.h.
  *
- * A task's stack is 256 KiB of address space by default (async_loop_options.stack_size), of which it
- * uses what it touches; the lowest quarter, at least 16 KiB and at most 64, is a guard. A task that
- * runs into it ends the program with a report that names it. A frame that is larger than the guard
- * might step over it: compile with -fstack-clash-protection, as pkg-config and CMake say. */
+ * A task's stack is 256 KiB of address space by default (async_loop_options.stack_size), of which
+ * it uses what it touches; the lowest quarter, at least 16 KiB and at most 64, is a guard. A task
+ * that runs into it ends the program with a report that names it. A frame that is larger than the
+ * guard might step over it: compile with -fstack-clash-protection, as pkg-config and CMake say. */
 #ifndef CASYNCIO_TASKS_H
 #define CASYNCIO_TASKS_H
 
@@ -39,21 +39,22 @@ typedef int (*async_coroutine)(void *argument);
     _Generic((function), int (*)(void)                                                             \
              : (async_coroutine)(void (*)(void))(function), default                                \
              : (function))
-/* What follows the function in a macro's arguments and a NULL behind it: the first of the two. */
+/* The first of: what follows the function in a macro's arguments, and a NULL behind it. */
 #define ASYNC__ARGUMENT(...) (((void *[]){__VA_ARGS__})[0])
 
 /* ---- making tasks ---- */
 
 /* Makes a task that will call coroutine(argument), soon; `argument` must be good until the task is
  * done. The new task runs when this one blocks. If it is cancelled before it has begun the
- * coroutine is called all the same, so that it can let go of what its argument brought. NULL:
- * -ENOMEM, or -EPERM where async_run does not run (async_error_code); async_await and async_gather
- * take NULL, and give that error. In C the argument may be left out.
+ * coroutine is called all the same, so that it can release what its argument owns. NULL: -ENOMEM,
+ * -EINVAL for a coroutine that is NULL, or -EPERM where async_run does not run (async_error_code);
+ * async_await and async_gather take NULL, and give that -ENOMEM. In C the argument may be left out.
  *
- * The handle is released by async_await, async_gather or async_detach, once; every task is given to
- * one of them, or owned by a group. One that is not runs on, is cancelled at the end of async_run,
- * and released then. A released handle must not be used: in a debug build of the library that gives
- * -EINVAL, and is reported to the exception handler. Does not block.
+ * The handle is released by async_await, async_wait_for, async_gather or async_detach, once; every
+ * task is given to one of them, or owned by a group. One that is not runs on, is cancelled at the
+ * end of async_run, and released then; if it has failed, that is reported to the exception handler.
+ * A released handle must not be used: in a debug build of the library that gives -EINVAL, and is
+ * reported to the exception handler. Does not block.
  * asyncio: asyncio.create_task */
 ASYNC_API async_task *async_create_task(async_coroutine coroutine, void *argument ASYNC__NULL);
 
@@ -62,11 +63,11 @@ typedef struct async_task_options {
     const char *coroutine; /* the function's name, for the call graph; not copied; may be NULL */
     const void *copy;      /* an argument to copy into the task; `argument` is ignored then */
     size_t size, align; /* of the copy; at most ASYNC_ARGUMENT_MAX bytes, aligned to at most 64 */
-    struct async_group *group;
+    struct async_group *group; /* that is to own the task (async_group_create_task); NULL: none */
 } async_task_options;
 
-/* The same, with options (NULL: none): what the macros stand on. -EINVAL for a copy that is larger
- * or more aligned than the limits.
+/* The same, with options (NULL: none), which are not needed after the call. What the macros call.
+ * NULL: also -EINVAL for a copy that is larger or more aligned than the limits.
  * asyncio: create_task(name=...) */
 ASYNC_API async_task *async__create_task(async_coroutine coroutine, void *argument,
                                          const async_task_options *options, size_t options_size);
@@ -122,21 +123,22 @@ static inline async_task *async_create_task_with(async_coroutine coroutine, void
 
 /* Waits for the task to end, gives its return value, and releases the handle, always; only with one
  * of the errors at the end is the handle left as it is. The error record of a task that failed
- * passes to the one that awaits it.
+ * passes to the awaiting task.
  *
  * If the awaiting task is cancelled meanwhile, the awaited one is cancelled too, and then waited
  * for: on return it has ended, and what the call gives is its result, or, if that is -ECANCELED,
  * the code of the cancellation.
  *
- * NULL gives the code for which the last task could not be made, else -EINVAL. -EINVAL for oneself,
- * and, in a debug build, for a handle that has been released; -EBUSY if another task awaits or
- * gathers it already, or a group owns it.
+ * NULL gives the code for which the last task could not be made, else -EINVAL. -EINVAL for the
+ * calling task itself, and, in a debug build, for a handle that has been released; -EBUSY if
+ * another task awaits or gathers it already, or a group owns it; -EPERM outside a task.
  * asyncio: `await task` */
 ASYNC_API int async_await(async_task *task);
 
-/* Lets the task live on by itself and releases the handle; NULL is fine. If it fails, that is
- * reported to the loop's exception handler. What is still running at the end of async_run is
- * cancelled and waited for. Does not block.
+/* Lets the task run on by itself and releases the handle. NULL is fine, and a task that another one
+ * awaits or that a group owns is left alone. If it fails, that is reported to the loop's exception
+ * handler. If it is still running at the end of async_run it is cancelled and waited for. Does not
+ * block.
  * asyncio: a task without a reference to it, but it is not collected */
 ASYNC_API void async_detach(async_task *task);
 
@@ -156,15 +158,17 @@ ASYNC_API int async_sleep_until(double when);
 ASYNC_API double async_now(void);
 
 /* Gives the code of a cancellation that is due, else 0, and now and then (once in 128 calls) lets
- * others run: for loops that compute for long. async_sleep(0) lets them run each time. trio:
- * checkpoint */
+ * others run: for loops that compute for long. async_sleep(0) lets them run each time. -EPERM
+ * outside a task.
+ * trio: checkpoint */
 ASYNC_API int async_checkpoint(void);
 
 /* async_gather(a, b, ...): waits for several tasks and releases all the handles. 0, or the first
  * error: then the others are cancelled and waited for. A handle that is NULL counts as an error,
  * that for which the task could not be made. If the gathering task is cancelled, all are cancelled
- * and waited for. -EINVAL and -EBUSY, as for async_await, for a handle that cannot be waited for:
- * then none is released.
+ * and waited for; a first error of -ECANCELED is then given as the code of the cancellation.
+ * -EINVAL and -EBUSY, as for async_await, for a handle that cannot be waited for or that is there
+ * twice: then none is released.
  * asyncio: asyncio.gather */
 #ifndef __cplusplus
 #define async_gather(...)                                                                          \
@@ -173,10 +177,10 @@ ASYNC_API int async_checkpoint(void);
 #endif
 ASYNC_API int async_gather_array(async_task *const *tasks, size_t count);
 
-/* Waits for all the tasks, whatever they give, puts their return values into codes[], and releases
- * all the handles. 0, or the code of a cancellation: then they were cancelled, but have ended as
- * well, and codes[] is filled. Of error records none is kept: codes[] is all there is. -EINVAL and
- * -EBUSY as above.
+/* Waits for all the tasks, whatever they give, puts their return values into codes[] (for a NULL
+ * the code for which a task could not be made), and releases all the handles. 0, or the code of a
+ * cancellation: then they were cancelled, but have ended as well, and codes[] is filled. Their
+ * error records are dropped: only the codes are left. -EINVAL and -EBUSY as above.
  * asyncio: gather(return_exceptions=True) */
 ASYNC_API int async_gather_results(async_task *const *tasks, size_t count, int *codes);
 
@@ -185,21 +189,21 @@ ASYNC_API int async_gather_results(async_task *const *tasks, size_t count, int *
 /* Cancels the task: its blocking calls give -ECANCELED from now on, the one it is in included.
  * `why` (copied; may be NULL) becomes the message. A task that is NULL, done or cancelled already
  * is left alone. true if that changed anything. A task may cancel itself. Does not block, and does
- * not run the task: what it does about it comes later. Not from other threads.
+ * not run the task: it learns of the cancellation when it next runs. Only in the loop's thread.
  * asyncio: task.cancel(msg) */
 ASYNC_API bool async_cancel(async_task *task, const char *why);
 
-/* Takes a cancellation back: blocking calls work again. true if there was one. A call that it had
- * already broken off gives -ECANCELED all the same. Cancellations are not counted: one call takes
- * all of them back.
+/* Takes a cancellation back: blocking calls work again. true if there was one. A call that it has
+ * already interrupted gives -ECANCELED all the same. Cancellations are not counted: one call takes
+ * all of them back. NULL is left alone. Does not block.
  * asyncio: task.uncancel */
 ASYNC_API bool async_uncancel(async_task *task);
 
-/* How the task stands with cancellation: it is cancelled and has not ended; it has ended. The
- * handle must not have been released. asyncio: task.cancelling, task.done, task.cancelled */
+/* Whether the task is cancelled and has not ended; whether it has ended (true also for NULL). The
+ * handle must not have been released. asyncio: task.cancelling, task.done */
 ASYNC_API bool async_task_cancelling(const async_task *task);
 ASYNC_API bool async_task_done(const async_task *task);
-/* Whether it has ended with -ECANCELED after a cancel. */
+/* Whether it has ended with -ECANCELED after a cancel. asyncio: task.cancelled */
 ASYNC_API bool async_task_cancelled(const async_task *task);
 
 /* ---- names, and all tasks ---- */
@@ -208,13 +212,13 @@ ASYNC_API bool async_task_cancelled(const async_task *task);
  * asyncio.current_task */
 ASYNC_API async_task *async_current_task(void);
 
-/* Puts up to `capacity` tasks that are not done into tasks[], the oldest first, and gives their
- * number, which may be more. The pointers are good until the next call that blocks. asyncio:
- * asyncio.all_tasks */
+/* Puts up to `capacity` tasks that are not done into tasks[], the oldest first, and gives the
+ * number of all, which may be more; 0 where async_run does not run. The pointers are good until the
+ * next call that blocks. asyncio: asyncio.all_tasks */
 ASYNC_API size_t async_all_tasks(async_task **tasks, size_t capacity);
 
-/* The name ("Task-N" by default), good until the task is renamed or released. To set one, which is
- * copied, gives 0 or -ENOMEM.
+/* The name ("Task-N" by default), good until the task is renamed or released; never NULL. Setting
+ * one, which is copied, gives 0, -ENOMEM, or -EINVAL for a name that is NULL.
  * asyncio: task.get_name, task.set_name */
 ASYNC_API const char *async_task_name(const async_task *task);
 ASYNC_API int async_task_set_name(async_task *task, const char *name);
@@ -222,8 +226,8 @@ ASYNC_API int async_task_set_name(async_task *task, const char *name);
 ASYNC_API const char *async_task_coroutine(const async_task *task);
 
 /* Writes the tree of what waits for what, a line a task, into a string to be freed by free(); NULL:
- * no memory, or no loop here. O(n) in the number of tasks. A task that another one awaits stands below it, indented. Can be
- * called from a debugger. asyncio: format_call_graph */
+ * no memory, or no loop here. A task that another one awaits stands below it, indented. O(n) in the
+ * number of tasks. Can be called from a debugger. Does not block. asyncio: format_call_graph */
 ASYNC_API char *async_format_call_graph(void);
 
 /* ---- scopes: timeouts and shields ---- */
@@ -260,24 +264,27 @@ ASYNC_API int async_timeout_enter_at(async_scope *scope, double when);
  * asyncio: shield, but of code, not of a task; trio: CancelScope(shield=True) */
 ASYNC_API int async_shield_enter(async_scope *scope);
 
-/* Leaves the scope. Always succeeds; NULL and a scope that was not entered (all zeros, say) are left
- * alone. */
+/* Leaves the scope. Always succeeds; NULL and a scope that was not entered (all zeros, say) are
+ * left alone. Does not block. */
 ASYNC_API void async_scope_leave(async_scope *scope);
 
-/* Moves the deadline to `when`, a time of the loop's clock. 0; -EINVAL for NaN, or if the scope has
- * expired or been left; -ENOMEM. Then: the deadline, and whether it has passed.
+/* Moves the deadline to `when`, a time of the loop's clock; infinity is none. 0; -EINVAL for NaN,
+ * or if the scope has expired or been left; -ENOMEM: then it has no deadline any more.
+ * async_scope_when gives the deadline (0 for NULL), async_scope_expired whether it has passed.
  * asyncio: Timeout.reschedule, when, expired */
 ASYNC_API int async_scope_reschedule(async_scope *scope, double when);
 ASYNC_API double async_scope_when(const async_scope *scope);
 ASYNC_API bool async_scope_expired(const async_scope *scope);
 
 /* Cancels what is in the scope: blocking calls in it give -ECANCELED until it is left. A scope that
- * has expired already stays so. trio: CancelScope.cancel */
+ * has expired keeps its -ETIMEDOUT; one that is NULL or not entered is left alone. Does not block.
+ * trio: CancelScope.cancel */
 ASYNC_API void async_scope_cancel(async_scope *scope);
 
-/* Awaits the task for at most `timeout` seconds; then it is cancelled and waited for, and the code
- * is -ETIMEDOUT, unless the task succeeds in spite of it. -EINVAL for NaN; the task is cancelled
- * and waited for then too. Releases the handle, always.
+/* Awaits the task for at most `timeout` seconds (0 or less: none, infinity: no limit); then it is
+ * cancelled and waited for, and the code is -ETIMEDOUT, unless the task ends with another result
+ * than -ECANCELED all the same. -EINVAL for NaN; the task is cancelled and waited for then too.
+ * Releases the handle, and gives errors, as async_await does.
  * asyncio: asyncio.wait_for */
 ASYNC_API int async_wait_for(async_task *task, double timeout);
 
@@ -290,29 +297,29 @@ ASYNC_API int async_wait_for(async_task *task, double timeout);
 typedef struct async_group async_group;
 
 /* Opens a group in the current task, which must leave it: a coroutine that returns with a group
- * open has its tasks cancelled and waited for, and its result is -EINVAL. NULL: -ENOMEM or no task.
- * Does not block. */
+ * open has its tasks cancelled and waited for, and its result is -EINVAL. NULL: -ENOMEM, or -EPERM
+ * outside a task. Does not block. */
 ASYNC_API async_group *async_group_enter(void);
 
-/* Waits for every task of the group, closes it and frees it. 0, or the code of the first failure
- * (of the tasks or, for -ECANCELED and -ETIMEDOUT, of the one who waits), whose error record has
- * one cause per task that failed. Blocks, however the task stands with cancellation, until all
- * children have ended; they are cancelled if it is. That the block ended with an error it cannot
- * know: async_group_fail tells it. Groups are left in the reverse order of entering. -EPERM in
- * another task than the owner: nothing has happened then.
+/* Waits for every task of the group, closes it and frees it. 0; the code of the first task that
+ * failed, with one cause for each that did in the error record; or, if none failed, the code of a
+ * cancellation of the owner. Waits until all children have ended, also if the owner is cancelled:
+ * then they are cancelled. It cannot know that the block ended with an error: async_group_fail
+ * tells it. Groups are left in the reverse order of entering. -EBADF for NULL; -EPERM in another
+ * task than the owner: nothing has happened then.
  * asyncio: TaskGroup.__aexit__ */
 ASYNC_API int async_group_leave(async_group *group);
 
-/* The same but that the group stays open; also resets what failed and a cancellation of the group,
- * so that it takes tasks again and leaving it reports only what comes after. */
+/* The same, but the group stays open. A failure that it has given, and a cancellation of the group,
+ * are over then: the group takes tasks again, and leaving it reports only later failures. */
 ASYNC_API int async_group_wait(async_group *group);
 
 /* Makes a task that the group owns: the handle is good until the task is done, and must not be
  * awaited or detached. Any task of the loop may do so while the group is open. NULL: a task that
  * cannot be made (-ENOMEM, -EINVAL) is a failure of the group, as async_group_fail says; -ECANCELED
- * once the group is being cancelled; -EBADF for a group that is NULL. What the arguments bring is
- * still the caller's then. Does not block. The macros take what async_create_task, async_spawn and
- * async_spawn_copy take.
+ * once the group is being cancelled; -EBADF for a group that is NULL. Whatever the arguments own
+ * then still belongs to the caller. Does not block. The macros take what async_create_task,
+ * async_spawn and async_spawn_copy take.
  * asyncio: TaskGroup.create_task */
 ASYNC_API async_task *async__group_create_task(async_group *group, async_coroutine coroutine,
                                                void *argument, const async_task_options *options,
@@ -343,8 +350,9 @@ static inline async_task *async_group_create_task_with(async_group *group,
  * asyncio: an exception that leaves the body of `async with TaskGroup()` */
 ASYNC_API int async_group_fail(async_group *group, int code);
 
-/* Cancels every task of the group and the block that owns it, without its being a failure. Does not
- * block: to leave the group is to wait for them. */
+/* Cancels every task of the group and the block that owns it; that is no failure. NULL is left
+ * alone. Does not block: leaving the group waits for the tasks.
+ * trio: nursery.cancel_scope.cancel */
 ASYNC_API void async_group_cancel(async_group *group);
 
 /* How many of its tasks have not ended. */
