@@ -1,14 +1,15 @@
-/* loop.c - the loop: the ready queue, and when to look at the world outside it.
+/* loop.c - the loop: the ready queue, and when to look at descriptors, timers and other threads.
  *
- * Callbacks run in the order in which they were made ready. The loop sleeps only when none is; while
- * some are, it looks at descriptors, timers and other threads about every 50 microseconds: a look is a
- * system call, and one a turn would cost more than most of what a turn does. To know the time is not
- * free either, so the clock is read once every 32 callbacks (`credit`). And a look comes at most once a
- * turn: before what the last one has found has run, each of those descriptors would be asked again (with
- * 1,000 busy connections that was a fifth of the CPU time). The turn's end is a callback, `turn_mark`.
+ * Callbacks run in the order in which they were made ready. The loop sleeps only when none is;
+ * while some are, it looks outside (at those three) about every 50 microseconds: a look is a system
+ * call, and one a turn would cost more than most of what a turn does. To know the time is not free
+ * either, so the clock is read once every 32 callbacks (`credit`). And a look comes at most once a
+ * turn: before what the last one has found has run, each of those descriptors would be asked again
+ * (with 1,000 busy connections that was a fifth of the CPU time). The turn's end is a callback,
+ * `turn_mark`.
  *
- * A fiber that gives way takes the next task from the ready queue itself (async__ready_take), so that
- * the loop's own stack is visited only when something else than a task is due. */
+ * A fiber that gives way takes the next task from the ready queue itself (async__ready_take), so
+ * that the loop's own stack is visited only when something else than a task is due. */
 #include "loop_internal.h"
 
 #include <math.h>
@@ -103,7 +104,7 @@ bool async_timer_cancel(async_loop *loop, async_timer *timer)
     return true;
 }
 
-/* ---- from outside ---- */
+/* ---- from other threads ---- */
 
 void async__wake(async_loop *loop)
 {
@@ -121,6 +122,7 @@ void async_call_soon_threadsafe(async_loop *loop, async_callback *callback)
 {
     async_callback *first = atomic_load_explicit(&loop->incoming, memory_order_relaxed);
 
+    /* A push only: the loop takes the whole stack at once, so that there is no ABA problem. */
     do
         callback->prev = first;
     while (!atomic_compare_exchange_weak_explicit(&loop->incoming, &first, callback,
@@ -128,7 +130,7 @@ void async_call_soon_threadsafe(async_loop *loop, async_callback *callback)
     async__wake(loop);
 }
 
-/* They come newest first, linked through prev; they are to run in the order of coming. */
+/* The stack is newest first, linked through prev; the callbacks are to run oldest first. */
 void async__take_incoming(async_loop *loop)
 {
     if (!atomic_load_explicit(&loop->incoming, memory_order_relaxed)) return;
@@ -153,10 +155,11 @@ static void on_wake(async_callback *callback)
     async_loop *loop = async__container(callback, async_loop, wake_watch.callback);
     uint64_t count;
 
-    /* Reset before the queues are looked at: what comes later writes again. */
+    /* The eventfd and `woken` are reset before the queues are read: what comes later writes
+     * again. */
     while (read(loop->wake_fd, &count, sizeof count) < 0 && errno == EINTR)
         ;
-    /* An exchange, not a store: the loads below must not go before it. */
+    /* An exchange, not a store: the loads below must not be reordered before it. */
     atomic_exchange(&loop->woken, false);
     async__signals_dispatch(loop);
     async__take_incoming(loop);
@@ -189,8 +192,8 @@ static uint64_t draw(async_loop *loop)
     return loop->seed * 0x2545F4914F6CDD1DULL;
 }
 
-/* With a seed: one of the first eight tasks that are ready, so that each comes round in the end. What
- * is not a task keeps its place, as asyncio promises of callbacks. */
+/* With a seed: one of the first eight tasks that are ready, so that none waits for ever. What is
+ * not a task keeps its place, as asyncio promises of callbacks. */
 async_callback *async__ready_shuffled(async_loop *loop)
 {
     async_callback *chosen = loop->ready.next;
@@ -225,7 +228,7 @@ static int sleep_limit(async_loop *loop, int64_t *timeout)
         int64_t left = next - async__clock();
         *timeout = left > 0 ? left : 0;
     } else if (loop->jobs) {
-        *timeout = ASYNC__NEVER; /* else the clock will jump */
+        *timeout = ASYNC__NEVER; /* until a thread is done; else 0, and the clock jumps */
     }
     return 0;
 }
@@ -244,6 +247,7 @@ static int look_outside(async_loop *loop)
     int code = sleep_limit(loop, &timeout);
     if (code < 0) return code;
 
+    /* While idle() has memory left to give back the sleep is short, so that it is called again. */
     if (timeout > IDLE_INTERVAL / 100 && loop->idle && loop->idle(loop) && timeout > IDLE_INTERVAL)
         timeout = IDLE_INTERVAL;
     code = loop->poller->wait(loop, timeout);
@@ -252,15 +256,18 @@ static int look_outside(async_loop *loop)
 #ifdef ASYNC_FAULTS
     loop->now += async__fault_tick;
 #endif
-    run_due_timers(loop);
+    run_due_timers(loop); /* after the poll, whose events come first in the queue */
 
     loop->poll_due = false;
     loop->credit = CREDIT;
     if (!loop->virtual_clock) loop->last_poll = async__clock();
+    /* Behind all that this look has made ready: the next look waits until the mark has run. */
     if (loop->ready.next != &loop->ready || loop->stop_requested)
         async_call_soon(loop, &loop->turn_mark);
     return 0;
 }
+
+/* The turn mark has come to the front: what was ready after the last look has run. */
 
 static void on_turn_end(async_callback *callback)
 {
@@ -271,7 +278,7 @@ static void on_turn_end(async_callback *callback)
     else if (!loop->turns || loop->ready.next == &loop->ready)
         return;
     else if (look_is_due(loop))
-        loop->poll_due = true; /* which begins a turn */
+        loop->poll_due = true; /* the look puts a new mark */
     else
         async__ready_push(loop, callback);
 }
@@ -280,6 +287,7 @@ void async_loop_stop(async_loop *loop)
 {
     loop->stop_requested = true;
     if (loop->turns && !loop->running) return; /* the first look begins a turn */
+    /* Without turns what is ready now still runs: the mark moves behind it. */
     if (!loop->turns) async_callback_cancel(&loop->turn_mark);
     async_call_soon(loop, &loop->turn_mark);
 }
@@ -297,7 +305,7 @@ static int run_callbacks(async_loop *loop)
         }
         if (async__unlikely(loop->seed != 0)) callback = async__ready_shuffled(loop);
         if (--loop->credit <= 0) async__credit_renew(loop);
-        async__ready_unlink(callback);
+        async__ready_unlink(callback); /* before it runs: it may queue itself again, or be freed */
         callback->run(callback);
     }
     return 0;
@@ -395,7 +403,7 @@ static int choose_poller(async_loop *loop, const char *name)
     return -EINVAL;
 }
 
-/* The loop's own watch does not count among those that could make something ready. */
+/* The loop's own watch is not counted: it must not hide a deadlock (-EDEADLK). */
 static int open_wake(async_loop *loop)
 {
     loop->wake_fd = ASYNC__CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -461,8 +469,9 @@ int async_loop_close(async_loop *loop)
 {
     if (loop->running && !async__is_forked(loop)) return -EBUSY;
 
+    /* Signals and threads first: they wake the loop by its eventfd. */
     async__signals_close(loop);
-    if (!async__is_forked(loop)) { /* the threads are the parent's */
+    if (!async__is_forked(loop)) { /* else the threads are the parent's */
         async__pool_close(loop->executor, true);
         async__pool_close(loop->resolver, false);
     }

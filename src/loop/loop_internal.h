@@ -49,12 +49,12 @@ enum { ASYNC__READ = 0, ASYNC__WRITE = 1 };
 enum { ASYNC__BOTH = 3, ASYNC__ONE_SHOT = 4 };
 
 /* What the loop knows of a descriptor. Interest outlives a watch: it is dropped only when an event
- * comes that nobody waits for, so that a connection costs one epoll_ctl, not one a wait. */
+ * comes that no watch waits for, so that a connection costs one epoll_ctl, not one a wait. */
 struct async__fd {
     async_watch *watch[2];
     uint32_t generation;    /* tells a reused number's events from the old one's */
     unsigned char interest; /* as the back end has it */
-    unsigned char foreign;  /* the bits of interest that ends with its watch */
+    unsigned char foreign;  /* the bits of interest that end with their watch */
     bool regular;           /* a regular file: always ready */
     bool registered;
 };
@@ -67,14 +67,16 @@ typedef struct async__poller {
     const char *name;
     int (*open)(async_loop *loop);
     void (*close)(async_loop *loop);
-    /* Makes the back end's interest in fd what entry->interest is to become. 0 or a negative code. */
+    /* Makes the back end's interest in fd what entry->interest is to become. 0 or a negative
+     * code. */
     int (*interest)(async_loop *loop, int fd, struct async__fd *entry, unsigned interest);
     /* Waits for at most `timeout` ns (0: look only; ASYNC__NEVER: for ever) and calls
      * async__fd_ready for what is ready. */
     int (*wait)(async_loop *loop, int64_t timeout);
     /* Starts an operation: 1 if op->result is there at once, 0 if op->done will be called. */
     int (*start)(async_loop *loop, async__op *op);
-    /* Asks for its end: op->done is called all the same, soon, with -ECANCELED or the real result. */
+    /* Asks for its end: op->done is called all the same, soon, with -ECANCELED or the real
+     * result. */
     void (*cancel)(async_loop *loop, async__op *op);
 } async__poller;
 
@@ -93,7 +95,7 @@ struct async__op {
     ssize_t result;
     void *buffer;
     size_t length;
-    void *address; /* sockaddr, msghdr: the call's third thing */
+    void *address; /* a further argument of the call: a sockaddr, a msghdr */
     void *address_length;
     int flags;
     bool wait_first; /* the descriptor was found empty a moment ago: wait, and then try */
@@ -112,9 +114,9 @@ struct async__pool;         /* pool.c */
 struct async_loop {
     /* The ready queue: a ring through this node. */
     async_callback ready;
-    int credit;        /* callbacks to run before the clock is looked at */
-    unsigned renewals; /* of the credit */
-    bool poll_due;
+    int credit;               /* callbacks to run before the clock is looked at */
+    unsigned renewals;        /* of the credit */
+    bool poll_due;            /* descriptors and timers are looked at before the next callback */
     async_callback turn_mark; /* behind all that was ready after the last look; see loop.c */
     bool running, shared, turns;
     bool stop_requested; /* at the turn's end, by turn_mark */
@@ -161,21 +163,23 @@ struct async_loop {
 extern __thread async_loop *async__running_loop;
 extern unsigned async__forks; /* how many forks this process is away from its ancestor */
 
-/* This process was forked from the loop's: what the loop has in the kernel is its parent's. */
+/* Whether this process was forked from the loop's: what the loop has in the kernel is its
+ * parent's. */
 static inline bool async__is_forked(const async_loop *loop) { return loop->forks != async__forks; }
 
-/* asyncio's events: the loop that runs here, without sharing it. */
+/* The loop that runs in this thread, or NULL. */
 static inline async_loop *async__loop(void) { return async__running_loop; }
 
 void async__wake(async_loop *loop);          /* any thread, and signal handlers */
 void async__take_incoming(async_loop *loop); /* what other threads queued joins the ready queue */
 int64_t async__clock(void);                  /* CLOCK_MONOTONIC in ns */
 void async__report(async_loop *loop, int code, const char *message);
-/* Copies the options that a caller gave, of the size that it knows (see base.h), into those of this
- * library: what it does not know is 0. -EINVAL if it sets what this library does not know. */
+/* Copies a caller's options, of the size that the caller knows (see base.h), into those of this
+ * library: members that the caller does not know are 0. -EINVAL if it sets a member that this
+ * library does not know. */
 int async__options(void *own, size_t own_size, const void *given, size_t given_size);
 int async__seconds_to_ns(double seconds, int64_t *ns); /* -EINVAL for NaN; clamps to ASYNC__NEVER */
-int64_t async__deadline(int64_t now, int64_t delay);   /* now + delay, that does not wrap round */
+int64_t async__deadline(int64_t now, int64_t delay);   /* now + delay, at most ASYNC__NEVER */
 
 static inline void async__ready_push(async_loop *loop, async_callback *callback)
 {
@@ -189,13 +193,15 @@ static inline void async__ready_unlink(async_callback *callback)
 {
     callback->prev->next = callback->next;
     callback->next->prev = callback->prev;
-    callback->next = NULL;
+    callback->next = NULL; /* which says that it is not queued */
 }
 
+/* With a seed: the next callback, not taken out of the queue. */
 async_callback *async__ready_shuffled(async_loop *loop);
 
-/* The hot path of the task layer: takes the next ready callback if it is one with this `run` and it is
- * not yet time to look at descriptors and timers; else NULL, and the caller goes back to the loop. */
+/* The hot path of the task layer: takes the next ready callback if it is one with this `run` and it
+ * is not yet time to look at descriptors and timers; else NULL, and the caller goes back to the
+ * loop. */
 bool async__credit_renew(async_loop *loop);
 
 static inline async_callback *async__ready_take(async_loop *loop, void (*run)(async_callback *))
@@ -219,14 +225,15 @@ void async__pool_close(struct async__pool *pool, bool wait);
 
 /* ---- signals (signals.c) ---- */
 
-/* async_add_signal_handler and its opposite. Not `counted`: the library's own callback, which keeps no
- * loop alive, and which a counted one of the same loop displaces while it is there. It is called for the
- * first arrival of the signal; at the second the disposition of before is back, and the signal has its
- * effect. */
+/* async_add_signal_handler and its opposite. Not `counted`: the library's own callback, which keeps
+ * no loop alive, and which a counted one of the same loop displaces while it is there. It is called
+ * for the first arrival of the signal; at the second the disposition of before is back, and the
+ * signal has its effect. */
 int async__signal_add(async_loop *loop, int number, async_callback *callback, bool counted);
 bool async__signal_remove(async_loop *loop, int number, bool counted);
 
-/* Called by the loop each time it has been woken: queues the callbacks of the signals that arrived. */
+/* Called by the loop each time it has been woken: queues the callbacks of the signals that
+ * arrived. */
 void async__signals_dispatch(async_loop *loop);
 void async__signals_close(async_loop *loop);
 
@@ -234,8 +241,8 @@ void async__signals_close(async_loop *loop);
 
 struct addrinfo;
 
-/* A getaddrinfo in the resolver pool: done runs in the loop with `error` (0 or an EAI_ code) and `list`. From
- * then on the look-up is its starter's, to be freed with async__lookup_free. */
+/* A getaddrinfo in the resolver pool: done runs in the loop with `error` (0 or an EAI_ code) and
+ * `list`. From then on the look-up is its starter's, to be freed with async__lookup_free. */
 struct async__lookup {
     async_job job;
     char *host, *service; /* copies, owned; may be NULL */
@@ -255,8 +262,8 @@ void async__lookup_abandon(struct async__lookup *lookup); /* before done: done w
 void async__lookup_free(
     struct async__lookup *lookup); /* after done; frees list unless it is NULL */
 
-/* For a host and a service that are numbers (or NULL): answers at once. 0, or an EAI_ code: EAI_NONAME
- * for what is not a number. */
+/* For a host and a service that are numbers (or NULL): answers at once. 0, or an EAI_ code:
+ * EAI_NONAME for what is not a number. */
 int async__lookup_numeric(const char *host, const char *service, int family, int type, int protocol,
                           int flags, struct addrinfo **list);
 

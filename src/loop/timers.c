@@ -1,12 +1,12 @@
 /* timers.c - a 4-ary heap of deadlines.
  *
- * The heap's entries hold the deadline itself and a slot number; the timers stand aside, in a table by
- * slot. So sifting touches 16 bytes an entry, four children to a cache line, and never a timer, which
- * may lie on a stack of its own that nobody has looked at for an hour: with a million sleepers that is
- * the difference between 0.1 and 2 microseconds a timer.
+ * The heap's entries hold the deadline itself and a slot number; the timers stand aside, in a table
+ * by slot. So sifting touches 16 bytes an entry, four children to a cache line, and never a timer,
+ * which may lie on a sleeping task's stack that has long left the cache: with a million sleepers
+ * that is the difference between 0.1 and 2 microseconds a timer.
  *
- * To cancel is to clear the slot; the entry stays behind as a tombstone, is dropped when it comes to
- * the top, and when more than half of the heap is tombstones they are swept out at once. */
+ * To cancel is to clear the slot; the entry stays behind as a tombstone, is dropped when it comes
+ * to the top, and when more than half of the heap is tombstones they are swept out at once. */
 #include "loop_internal.h"
 
 #include <string.h>
@@ -16,6 +16,7 @@
 static bool earlier(const struct async__timer_entry *a, const struct async__timer_entry *b)
 {
     if (a->when != b->when) return a->when < b->when;
+    /* By the sign of the difference: the counter wraps round. */
     return (int32_t)(a->order - b->order) < 0;
 }
 
@@ -58,7 +59,7 @@ static int grow(struct async__timers *timers)
     if (!heap) return -ENOMEM;
     timers->heap = heap;
     void *slots = async__realloc(timers->slots, (capacity + 1) * sizeof *timers->slots);
-    if (!slots) return -ENOMEM;
+    if (!slots) return -ENOMEM; /* a larger heap than `capacity` says does no harm */
     timers->slots = slots;
     timers->capacity = capacity;
     return 0;
@@ -112,6 +113,7 @@ static void sweep(struct async__timers *timers)
     }
     timers->length = kept;
     timers->cancelled = 0;
+    /* Restores the heap from the last parent upwards, in linear time. */
     if (kept < 2) return;
     for (uint32_t i = (kept - 2) / 4 + 1; i-- > 0;)
         sift_down(timers, i);
@@ -142,7 +144,7 @@ async_timer *async__timers_pop(struct async__timers *timers, int64_t now)
     drop_tombstones(timers);
     if (!timers->length || timers->heap[0].when > now) return NULL;
 
-    async_timer *timer = timers->slots[timers->heap[0].slot];
+    async_timer *timer = timers->slots[timers->heap[0].slot]; /* pop_entry frees the slot */
     pop_entry(timers);
     timer->slot = 0;
     return timer;

@@ -1,4 +1,4 @@
-/* event.c - a flag to wait for. */
+/* event.c - a flag that tasks wait for. */
 #include "../task/task.h"
 
 #include <casyncio/sync.h>

@@ -34,6 +34,7 @@ int async_lock_release(async_lock *lock)
     if (async__unlikely(!lock)) return no_lock("async_lock_release");
     if (async__unlikely(!lock->owner))
         return async__failf(-EPERM, "async_lock_release: the lock is not held");
+    /* The owner changes here, not when the next task runs: it has the lock from now on. */
     async__waiter *next =
         async__unlikely(lock->waiters.first != NULL) ? async__wake_first(&lock->waiters) : NULL;
     lock->owner = next ? next->wait.task : NULL;

@@ -1,9 +1,9 @@
 /* queue.c - a queue of items of one size.
  *
- * The items lie in a ring that grows by doubling. An item that is put while a getter waits goes straight
- * to where that getter wants it, and the item of a putter that waits for room goes straight into the
- * ring as a place comes free: so a task that is woken has what it waited for, and a cancellation can
- * lose nothing. */
+ * The items lie in a ring that grows by doubling. An item that is put while a getter waits goes
+ * straight to where that getter wants it, and the item of a putter that waits for room goes
+ * straight into the ring as a place comes free: so a task that is woken has what it waited for, and
+ * a cancellation can lose nothing. */
 #include "../task/task.h"
 
 #include <casyncio/queues.h>
@@ -14,15 +14,14 @@
 struct async_queue {
     char *ring;
     size_t item_size, maxsize, capacity, head, count;
-    size_t
-        limit; /* put may go on while count is below it: maxsize, no limit, or 0 once shut down */
+    size_t limit; /* of count for a put: maxsize, SIZE_MAX, or 0 once shut down */
     struct async__wait_list getters, putters, joiners;
-    size_t unfinished; /* put, and not said to be worked off */
+    size_t unfinished; /* items that were put and not yet reported by task_done */
     bool shut;
     async_iterator items;
 };
 
-/* What a waiter offers (a putter) or has room for (a getter). */
+/* A waiter's item: what a putter offers, or where a getter wants it. */
 struct exchange {
     void *item;
     bool shut; /* the queue was shut down: nothing was exchanged */
@@ -68,7 +67,7 @@ bool async_queue_full(const async_queue *queue)
 
 /* ---- the ring ---- */
 
-/* Most items are a number or a pointer, for which a call of memcpy is the dearer half of the work. */
+/* Most items are a number or a pointer, for which a call of memcpy costs more than the rest. */
 static inline void copy(void *to, const void *from, size_t size)
 {
     if (size == sizeof(uint64_t))
@@ -121,6 +120,7 @@ static inline int put_now(async_queue *queue, const void *item)
     if (async__unlikely(queue->count >= queue->limit))
         return queue->shut ? ASYNC_ESHUTDOWN : -EAGAIN;
 
+    /* The getter's frame is there until its task runs, which is after this call. */
     async__waiter *getter = async__wake_first(&queue->getters);
     if (getter) {
         copy(((struct exchange *)getter->item)->item, item, queue->item_size);
@@ -225,7 +225,7 @@ void async_queue_shutdown(async_queue *queue, bool now)
         queue->count = 0;
         if (queue->unfinished == 0) async__wake_all(&queue->joiners);
     }
-    turn_away(&queue->getters); /* they wait only while there is nothing */
+    turn_away(&queue->getters); /* getters wait only while the queue is empty */
 }
 
 static int next_item(async_iterator *iterator, void *value)
