@@ -12,8 +12,8 @@ struct addrinfo;
 
 /* ---- operations (op_await.c) ---- */
 
-/* async__op_await without the checkpoint: for those who have to look round between the two, because
- * a checkpoint lets others run. */
+/* async__op_await without the checkpoint: for calls that have to look at their state again between
+ * the two, since a checkpoint lets other tasks run. */
 ssize_t async__op_run(async__op *op, const char *what);
 
 /* ---- attempts: system calls that do not block; a result or a negated errno (socket.c) ---- */
@@ -59,28 +59,30 @@ enum {
 };
 
 /* An idle connection costs this and no buffer. What every call touches comes first, in one cache
- * line: with a thousand connections that have taken turns none of it is in the cache. */
+ * line: with a thousand connections in turn each call misses it. */
 struct async_stream {
     int fd;
     unsigned references; /* the owner's, and one for each call that is under way */
     bool socket;
     bool blocking; /* a pipe or tty that is not ours to make non-blocking */
     bool closed;   /* async_stream_close or _abort has begun: no new calls */
-    bool reading;  /* a task is at it */
+    bool reading;  /* a call that reads is under way */
     bool eof;
-    bool wait_first;        /* the last read has probably emptied the kernel's buffer */
-    unsigned char patience; /* how many reads that were full are taken to be all there was */
-    bool writing;           /* a task's message is half-way: others queue up */
+    bool wait_first; /* the last read has probably emptied the kernel's buffer */
+    /* Full-sized reads left after which the socket is still assumed to be drained (saves a recv
+     * that returns EAGAIN). */
+    unsigned char full_reads;
+    bool writing; /* a task has the turn, its message is half-way: other writers queue up */
     bool eof_wanted;
     bool eof_sent;
-    bool cut; /* a message was cancelled half-way */
+    bool torn; /* a message was cancelled when a part of it had gone out */
     int read_error;
     int write_error;
-    char *block; /* what has been read and not yet asked for: [start .. end), NULL if nothing */
-    char *kept;  /* what waits for room: [kept_start .. kept_end), NULL if nothing */
+    char *buffer;   /* what has been read and not yet asked for: [start .. end); NULL: nothing */
+    char *outgoing; /* the send queue, kept until there is room: [out_start .. out_end); or NULL */
 
     size_t start, end, capacity;
-    size_t kept_start, kept_end, kept_capacity;
+    size_t out_start, out_end, out_capacity;
     size_t high;
     async_watch flush;               /* sends what is kept */
     struct async__wait_list writers; /* wait for their turn */
@@ -88,16 +90,16 @@ struct async_stream {
     struct async__wait_list emptied; /* wait until nothing is kept */
 };
 
-/* A stream without a descriptor, for who needs to know that there is memory for it before he has
+/* A stream without a descriptor, for callers that must have its memory before they accept or open
  * one; NULL: no memory. */
 async_stream *async__stream_new(void);
 void async__stream_set_fd(async_stream *stream, int fd, bool socket);
 void async__stream_unref(async_stream *stream);
 
-int async__stream_closed(void); /* -EBADF, with its message */
+int async__stream_closed(void); /* fail with -EBADF and a message */
 int async__stream_null(void);
 
-/* A checkpoint in the middle of a call. */
+/* A checkpoint in the middle of a call: other tasks may run, and close the stream. */
 static inline int async__stream_again(async_stream *stream)
 {
     int code = async__checkpoint();
@@ -126,10 +128,11 @@ static inline ssize_t async__stream_leave(async_stream *stream, ssize_t result)
 
 static inline size_t async__stream_kept(const async_stream *stream)
 {
-    return stream->kept_end - stream->kept_start;
+    return stream->out_end - stream->out_start;
 }
 
-int async__stream_watch_room(async_stream *stream); /* has what is kept sent as room comes */
-void async__stream_drop_kept(async_stream *stream); /* and wakes who waits for that */
+int async__stream_watch_room(async_stream *stream); /* sends what is kept as room comes */
+/* Frees the send queue, sent or not, and wakes the tasks that wait until it has drained. */
+void async__stream_drop_kept(async_stream *stream);
 
 #endif

@@ -3,8 +3,7 @@
  * The back end decides what that means. epoll tries the call, and if the kernel has nothing waits
  * for readiness and tries again; io_uring will hand the call to the kernel. In both an operation
  * that was started ends exactly once, by op->done, also after a cancel, and then with its real
- * result if that has come about. The task stays parked until then: the kernel may use its buffer so
- * long. */
+ * result if there is one. The task stays parked until then, since the kernel may use its buffer. */
 #include "io.h"
 
 struct waiting {
@@ -18,7 +17,7 @@ static void on_done(async__op *op)
     async__unpark(&waiting->wait);
 }
 
-/* on_done may run before cancel returns. */
+/* Does not unpark: on_done does, perhaps before cancel returns. */
 static void interrupt(async__wait *wait)
 {
     struct waiting *waiting = async__container(wait, struct waiting, wait);
@@ -40,6 +39,7 @@ ssize_t async__op_run(async__op *op, const char *what)
     op->owner = &waiting;
     op->done = on_done;
     if (!loop->poller->start(loop, op)) async__park(&waiting.wait);
+    /* A result that has come about is given although the task may have been interrupted. */
     if (async__likely(op->result >= 0)) return op->result;
 
     if (op->result == -ECANCELED && waiting.wait.interrupted) return async__interrupted(self);

@@ -1,10 +1,9 @@
-/* stream.c - the life of a stream, and what it is called; see stream_read.c and stream_write.c for
- * what it does.
+/* stream.c - making and closing a stream, and the names of its ends; see stream_read.c and
+ * stream_write.c for the rest.
  *
- * Who frees a stream while others wait on it? It is counted: one reference is the owner's, one each
- * call's that is under way. async_stream_close takes the descriptor away, which wakes those who
- * wait on it, gives up the owner's reference, and returns; the last of them to leave frees the
- * struct. */
+ * A stream is counted, since it may be closed while tasks wait on it: one reference is the owner's,
+ * and each call under way has one. async_stream_close takes the descriptor away, which wakes those
+ * tasks, gives up the owner's reference, and returns; the last call to leave frees the struct. */
 #include "io.h"
 
 #include <netinet/in.h>
@@ -31,8 +30,8 @@ void async__stream_set_fd(async_stream *stream, int fd, bool socket)
 void async__stream_unref(async_stream *stream)
 {
     if (--stream->references > 0) return;
-    async__free(stream->block);
-    async__free(stream->kept);
+    async__free(stream->buffer);
+    async__free(stream->outgoing);
     async__free(stream);
 }
 
@@ -68,8 +67,9 @@ int async__stream_null(void) { return async__failf(-EBADF, "there is no stream: 
 
 /* ---- closing ---- */
 
-/* Wakes all who wait on the stream. The descriptor's watches go off with -EBADF when the loop is
- * told to forget it, the one for what is kept included, which is then set again. */
+/* Wakes all tasks that wait on the stream. The descriptor's watches go off with -EBADF when the
+ * loop forgets it. The one that sends what is kept would too: it is removed before, and set
+ * again. */
 static void evict(async_loop *loop, async_stream *stream)
 {
     stream->closed = true;
@@ -86,7 +86,7 @@ static void evict(async_loop *loop, async_stream *stream)
     }
 }
 
-/* The owner's reference goes: `stream` is no more. */
+/* Gives up the owner's reference: `stream` may be freed. */
 static int finish(async_stream *stream)
 {
     int code = 0;
@@ -108,11 +108,12 @@ int async_stream_close(async_stream *stream)
     int code = async__checkpoint();
     if (code == 0 && async__stream_kept(stream) > 0)
         code = async__wait_in(&stream->emptied, "close", NULL);
+    /* Read before finish(), which drops what is kept and may free the stream. */
     bool dropped = async__stream_kept(stream) > 0;
     int error = stream->write_error;
-    bool cut = stream->cut;
+    bool torn = stream->torn;
     finish(stream);
-    if (cut) return async__failf(error, "a write to the stream was cancelled half-way");
+    if (torn) return async__failf(error, "a write to the stream was cancelled half-way");
     if (error < 0)
         return async__failf(error, "what was written to the stream could not be sent: %s",
                             async_strerror(error));

@@ -1,26 +1,25 @@
 /* stream_read.c - reading from a stream.
  *
- * The system calls are counted here. A large read goes straight to the caller's buffer. A small
- * one, and one that looks for a separator, reads as much as there is into the loop's scratch, takes
- * what it wants out of that on the spot, and only what is left over is copied to a block of the
- * stream's own, freed as soon as it is empty. So an idle connection has no buffer, and reading by
- * small pieces costs no more system calls than by large ones.
+ * The aim is few system calls. A large read goes straight to the caller's buffer. A small one, and
+ * one that looks for a separator, reads as much as there is into the loop's scratch, takes what it
+ * wants out of that at once, and only what is left over is copied to a buffer of the stream's own,
+ * freed as soon as it is empty. So an idle connection has no buffer, and reading by small pieces
+ * costs no more system calls than by large ones.
  *
- * All of that happens in the attempt of the operation, with nobody in between: nothing that has
- * come out of the kernel is ever in a place that another task may use. If there is no memory for
- * what is left over, the stream keeps the scratch itself, and the loop gets a new one when it can.
+ * All of that happens in the attempt of the operation, and no other task runs in between: data from
+ * the kernel is never in a place that another task may use. If there is no memory for what is left
+ * over, the stream keeps the scratch itself, and the loop allocates a new one at the next read.
  *
  * A read that got less than it had room for has emptied the kernel's buffer, so that the next one
  * waits before it tries: that spares a recv that says EAGAIN. A full read tells nothing; whether
- * more followed the last ones is a good guess (`patience`). */
+ * more followed the last ones is a good guess (`full_reads`). */
 #include "io.h"
 
 #include <string.h>
 
 enum {
-    SMALL =
-        4096, /* reads below it go through the scratch: to copy so much is cheaper than a recv */
-    PATIENCE = 16, /* full reads after which it is tried again whether more follows */
+    SMALL = 4096,    /* reads below it go through the scratch: the copy is cheaper than a recv */
+    FULL_READS = 16, /* see async_stream.full_reads */
 };
 
 /* One read through the scratch: take() says how much of the data it took. */
@@ -35,14 +34,16 @@ struct fetch {
 
 /* ---- from the kernel ---- */
 
-/* A reset that a write was told of shows here as an end. */
+/* Whether the connection is gone: the kernel reports such an error once. If a write has got it, a
+ * read sees an ordinary end. */
 static bool lost(int write_error)
 {
     return write_error == -ECONNRESET || write_error == -ETIMEDOUT ||
            write_error == -EHOSTUNREACH || write_error == -ENETUNREACH;
 }
 
-/* An error of the connection is for ever, but the kernel tells it once. */
+/* Notes the end or the error for later reads: an error of the connection lasts, but the kernel
+ * reports it once. A lack of memory passes. */
 static ssize_t ended(async_stream *stream, ssize_t n)
 {
     if (n == 0 && lost(stream->write_error)) n = stream->write_error;
@@ -66,12 +67,12 @@ static ssize_t receive(async_stream *stream, void *buffer, size_t size)
     if (async__likely(n > 0)) {
         if ((size_t)n < size)
             stream->wait_first = true;
-        else if ((stream->wait_first = stream->patience > 0))
-            stream->patience--;
+        else if ((stream->wait_first = stream->full_reads > 0))
+            stream->full_reads--;
         return n;
     }
     if (n == -EAGAIN) {
-        stream->patience = PATIENCE;
+        stream->full_reads = FULL_READS;
         return n;
     }
     return n == -EINTR ? n : ended(stream, n);
@@ -83,21 +84,22 @@ static void *scratch_of(async_loop *loop)
     return loop->scratch;
 }
 
-/* The stream has no block. Does not fail. */
-static void keep(async_stream *stream, const char *data, size_t size)
+/* Keeps what is left over of the loop's scratch. The stream has no buffer. Cannot fail: the data
+ * has left the kernel. */
+static void buffer_rest(async_stream *stream, const char *data, size_t size)
 {
     async_loop *loop = async__loop();
 
-    stream->block = async__alloc(size);
-    if (stream->block) {
-        memcpy(stream->block, data, size);
+    stream->buffer = async__alloc(size);
+    if (stream->buffer) {
+        memcpy(stream->buffer, data, size);
         stream->start = 0;
         stream->end = stream->capacity = size;
         return;
     }
-    stream->block = loop->scratch;
+    stream->buffer = loop->scratch; /* without memory for a copy */
     stream->capacity = ASYNC__SCRATCH;
-    stream->start = (size_t)(data - stream->block);
+    stream->start = (size_t)(data - stream->buffer);
     stream->end = stream->start + size;
     loop->scratch = NULL;
 }
@@ -117,7 +119,7 @@ static ssize_t try_fetch(async__op *op)
     if (n <= 0) return n;
     size_t size = (size_t)n;
     self->taken = self->take(self, scratch, size);
-    if (self->taken < size) keep(self->stream, scratch + self->taken, size - self->taken);
+    if (self->taken < size) buffer_rest(self->stream, scratch + self->taken, size - self->taken);
     return n;
 }
 
@@ -143,36 +145,37 @@ static void consume(async_stream *stream, size_t size)
 {
     stream->start += size;
     if (stream->start < stream->end) return;
-    async__free(stream->block);
-    stream->block = NULL;
+    async__free(stream->buffer);
+    stream->buffer = NULL;
     stream->start = stream->end = stream->capacity = 0;
 }
 
-static size_t take_kept(async_stream *stream, void *buffer, size_t size)
+static size_t take_buffered(async_stream *stream, void *buffer, size_t size)
 {
-    if (async__likely(!stream->block)) return 0;
+    if (async__likely(!stream->buffer)) return 0;
     size_t there = stream->end - stream->start;
     if (size > there) size = there;
-    memcpy(buffer, stream->block + stream->start, size);
+    memcpy(buffer, stream->buffer + stream->start, size);
     consume(stream, size);
     return size;
 }
 
-/* Makes room for more behind what is there, before anything is read: 0 or -ENOMEM. */
+/* Makes room for more behind what is buffered: 0 or -ENOMEM. Before the read, so that nothing that
+ * has been read can be lost. */
 static int make_room(async_stream *stream)
 {
     if (stream->end < stream->capacity) return 0;
     size_t there = stream->end - stream->start;
     if (stream->start > 0 && stream->start >= stream->capacity / 2) {
-        memmove(stream->block, stream->block + stream->start, there);
+        memmove(stream->buffer, stream->buffer + stream->start, there);
         stream->start = 0;
         stream->end = there;
         return 0;
     }
     size_t capacity = stream->capacity < 512 ? 1024 : stream->capacity * 2;
-    char *block = async__realloc(stream->block, capacity);
-    if (!block) return async__failf(-ENOMEM, "no memory to read more than %zu bytes", there);
-    stream->block = block;
+    char *buffer = async__realloc(stream->buffer, capacity);
+    if (!buffer) return async__failf(-ENOMEM, "no memory to read more than %zu bytes", there);
+    stream->buffer = buffer;
     stream->capacity = capacity;
     return 0;
 }
@@ -186,7 +189,7 @@ static size_t take_bytes(struct fetch *self, const char *data, size_t size)
     return size;
 }
 
-/* Reads something, up to `size` bytes; nothing is kept. 0 is the end. */
+/* Reads something, up to `size` bytes; nothing is buffered. 0 is the end. */
 static ssize_t read_some(async_stream *stream, void *buffer, size_t size)
 {
     struct fetch fetch = {.stream = stream, .take = take_bytes, .buffer = buffer, .size = size};
@@ -200,7 +203,8 @@ static ssize_t read_some(async_stream *stream, void *buffer, size_t size)
     return run(&fetch, try_receive);
 }
 
-/* Begins a reading call: the only one at a time. */
+/* Begins a reading call: one at a time. After a code the caller still has the stream's reference,
+ * and gives it up by async__stream_leave, not by end(). */
 static int begin(async_stream *stream)
 {
     int code = async__stream_enter(stream);
@@ -222,24 +226,26 @@ ssize_t async_stream_read(async_stream *stream, void *buffer, size_t size)
     int code = begin(stream);
     if (async__unlikely(code < 0)) return async__stream_leave(stream, code);
     ssize_t n = 0;
-    if (size > 0) n = (ssize_t)take_kept(stream, buffer, size);
+    if (size > 0) n = (ssize_t)take_buffered(stream, buffer, size);
     if (n == 0 && size > 0) n = read_some(stream, buffer, size);
     return end(stream, n);
 }
 
-/* Nothing is kept, and `size` bytes are to be read once more. */
+/* Makes `size` bytes the next to be read. Nothing is buffered. */
 static int put_back(async_stream *stream, const void *data, size_t size)
 {
     if (size == 0) return 0;
-    char *block = async__alloc(size);
-    if (!block) return -ENOMEM;
-    memcpy(block, data, size);
-    stream->block = block;
+    char *buffer = async__alloc(size);
+    if (!buffer) return -ENOMEM;
+    memcpy(buffer, data, size);
+    stream->buffer = buffer;
     stream->start = 0;
     stream->end = stream->capacity = size;
     return 0;
 }
 
+/* readexactly has got a part: the data goes back for the next read, or else stays with the
+ * caller. */
 static ssize_t read_cut_short(async_stream *stream, const void *data, size_t got, size_t size,
                               ssize_t code)
 {
@@ -264,7 +270,7 @@ ssize_t async_stream_readexactly(async_stream *stream, void *buffer, size_t size
     int code = begin(stream);
     if (async__unlikely(code < 0)) return async__stream_leave(stream, code);
 
-    size_t got = size > 0 ? take_kept(stream, buffer, size) : 0;
+    size_t got = size > 0 ? take_buffered(stream, buffer, size) : 0;
     while (got < size) {
         ssize_t n = read_some(stream, (char *)buffer + got, size - got);
         if (n > 0) {
@@ -285,8 +291,8 @@ struct line {
     const char *separator;
     size_t separator_size;
     size_t limit; /* the longest that the line may be, its separator included */
-    char **grown; /* the buffer is the library's own, here, and grows; or NULL */
-    bool may_end; /* the end of the stream will do for a separator */
+    char **grown; /* where the buffer is noted that grows with the line; NULL: it is the caller's */
+    bool may_end; /* the end of the stream serves as a separator */
 };
 
 /* The length of the line at the start of data, or 0; the first `seen` bytes have been searched. */
@@ -316,6 +322,7 @@ static bool put_line(struct line *line, const char *data, size_t length)
     return true;
 }
 
+/* Takes the line out of the scratch if it is whole; else all of the data is left over. */
 static size_t take_line(struct fetch *self, const char *data, size_t size)
 {
     struct line *line = async__container(self, struct line, fetch);
@@ -327,23 +334,23 @@ static ssize_t append(async_stream *stream, struct line *line)
 {
     int code = make_room(stream);
     if (code < 0) return code;
-    line->fetch.op.buffer = stream->block + stream->end;
+    line->fetch.op.buffer = stream->buffer + stream->end;
     line->fetch.op.length = stream->capacity - stream->end;
     ssize_t n = run(&line->fetch, try_receive);
     if (n > 0) stream->end += (size_t)n;
     return n;
 }
 
-static ssize_t take_kept_line(async_stream *stream, struct line *line, size_t length)
+static ssize_t take_buffered_line(async_stream *stream, struct line *line, size_t length)
 {
-    if (!put_line(line, stream->block + stream->start, length))
+    if (!put_line(line, stream->buffer + stream->start, length))
         return async__failf(-ENOMEM, "no memory for a line of %zu bytes", length);
     consume(stream, length);
     return (ssize_t)length;
 }
 
-/* The length of the line; 0 if the stream has ended and what is kept has no separator; nothing is
- * consumed but by a success. */
+/* The length of the line; 0 if the stream has ended and what is buffered has no separator. Only a
+ * success consumes anything. */
 static ssize_t read_line(async_stream *stream, struct line *line)
 {
     size_t seen = 0;
@@ -351,13 +358,13 @@ static ssize_t read_line(async_stream *stream, struct line *line)
     for (;;) {
         size_t there = stream->end - stream->start;
         if (there > 0) {
-            size_t length = find(line, stream->block + stream->start, there, seen);
-            if (length > 0) return take_kept_line(stream, line, length);
+            size_t length = find(line, stream->buffer + stream->start, there, seen);
+            if (length > 0) return take_buffered_line(stream, line, length);
             if (there > line->limit || (there == line->limit && !line->may_end))
                 return async__failf(ASYNC_ELIMIT, "there is no separator within %zu bytes",
                                     line->limit);
         }
-        seen = there;
+        seen = there; /* searched in vain, but for a separator that lies across its end: find() */
         line->fetch.op = (async__op){0};
         line->fetch.taken = 0;
         ssize_t n = there > 0 ? append(stream, line) : run(&line->fetch, try_fetch);
@@ -374,7 +381,7 @@ static ssize_t read_last_line(async_stream *stream, struct line *line)
     line->may_end = true;
     ssize_t n = read_line(stream, line);
     size_t there = stream->end - stream->start;
-    return n == 0 && there > 0 ? take_kept_line(stream, line, there) : n;
+    return n == 0 && there > 0 ? take_buffered_line(stream, line, there) : n;
 }
 
 static struct line line_of(async_stream *stream, char *buffer, size_t size, const char *separator,

@@ -1,12 +1,13 @@
 /* stream_write.c - writing to a stream.
  *
- * What the kernel has no room for is kept, in memory that is there only so long, and sent by a
- * watch in the loop as room comes: no task is needed for it. Whoever adds to what is kept while
- * that is more than the high-water mark waits until it has come down to the low one.
+ * What the kernel has no room for is kept in a send queue (`outgoing`), which has memory only while
+ * there is something in it, and which a watch in the loop sends as room comes: no task is needed
+ * for it. A writer that leaves more there than the high-water mark waits until it has come down to
+ * the low one.
  *
- * A message whose rest is larger than the mark is not copied: its writer waits until nothing is
- * kept, and then sends it from the caller's own buffer. Meanwhile it has the turn (`writing`), and
- * other writers queue up, so that no message comes to lie in the middle of another. */
+ * A message whose rest is larger than the mark is not copied: its writer waits until the queue is
+ * empty, and then sends it from the caller's own buffer. Meanwhile it has the turn (`writing`), and
+ * other writers queue up, so that messages are not interleaved. */
 #include "io.h"
 
 #include <casyncio/streams.h>
@@ -24,7 +25,7 @@ static ssize_t put_into_file(const async_stream *stream, const void *data, size_
     struct pollfd room = {.fd = stream->fd, .events = POLLOUT};
     ssize_t n;
 
-    /* EINTR, if a signal is pending, also where there is no time to wait. */
+    /* 0, or EINTR if a signal is pending, which poll reports even with no time to wait. */
     if (stream->blocking && ASYNC__CALL(poll(&room, 1, 0)) <= 0) return -EAGAIN;
     do
         n = async__try_write(stream->fd, data, size, stream->blocking);
@@ -45,7 +46,7 @@ static ssize_t put(async_stream *stream, const void *data, size_t size)
 
 static int broken(async_stream *stream)
 {
-    if (stream->cut)
+    if (stream->torn)
         return async__failf(stream->write_error,
                             "an earlier write to the stream was cancelled half-way");
     if (stream->write_error < 0)
@@ -67,7 +68,7 @@ static int failed(async_stream *stream, ssize_t code)
 
 /* ---- the end ---- */
 
-/* A pipe's end is sent by closing it. */
+/* A pipe's end is sent by closing it: the stream has no descriptor from then on. */
 static int send_end(async_stream *stream)
 {
     if (stream->socket) return ASYNC__CALL(shutdown(stream->fd, SHUT_WR)) < 0 ? -errno : 0;
@@ -106,37 +107,38 @@ int async_stream_write_eof(async_stream *stream)
     return stream->write_error < 0 ? broken(stream) : 0;
 }
 
-/* ---- what is kept ---- */
+/* ---- the send queue ---- */
 
-static void forget_kept(async_stream *stream)
+static void free_outgoing(async_stream *stream)
 {
     async_loop *loop = async__loop();
     if (loop) async_remove_watch(loop, &stream->flush);
-    async__free(stream->kept);
-    stream->kept = NULL;
-    stream->kept_start = stream->kept_end = stream->kept_capacity = 0;
+    async__free(stream->outgoing);
+    stream->outgoing = NULL;
+    stream->out_start = stream->out_end = stream->out_capacity = 0;
 }
 
 void async__stream_drop_kept(async_stream *stream)
 {
-    forget_kept(stream);
+    free_outgoing(stream);
     async__wake_all(&stream->drained);
     async__wake_all(&stream->emptied);
 }
 
+/* The descriptor has room; or, with an error, the loop has been told to forget it. */
 static void on_room(async_callback *callback)
 {
     async_stream *stream = async__container(callback, async_stream, flush.callback);
     ssize_t n = stream->flush.error;
 
-    if (n == 0) n = put(stream, stream->kept + stream->kept_start, async__stream_kept(stream));
+    if (n == 0) n = put(stream, stream->outgoing + stream->out_start, async__stream_kept(stream));
     if (n == -EAGAIN) return;
     if (n < 0) {
         stream->write_error = (int)n;
         async__stream_drop_kept(stream);
         return;
     }
-    stream->kept_start += (size_t)n;
+    stream->out_start += (size_t)n;
     if (async__stream_kept(stream) == 0) {
         async__stream_drop_kept(stream);
         send_end_if_due(stream);
@@ -154,36 +156,37 @@ int async__stream_watch_room(async_stream *stream)
 static int make_room(async_stream *stream, size_t size)
 {
     size_t there = async__stream_kept(stream), need;
-    if (size <= stream->kept_capacity - stream->kept_end) return 0;
+    if (size <= stream->out_capacity - stream->out_end) return 0;
     if (__builtin_add_overflow(there, size, &need)) return -ENOMEM;
-    if (need <= stream->kept_capacity && stream->kept_start >= stream->kept_capacity / 2) {
-        memmove(stream->kept, stream->kept + stream->kept_start, there);
+    if (need <= stream->out_capacity && stream->out_start >= stream->out_capacity / 2) {
+        memmove(stream->outgoing, stream->outgoing + stream->out_start, there);
     } else {
-        size_t capacity = stream->kept_capacity * 2 > need ? stream->kept_capacity * 2 : need;
-        char *kept = async__alloc(capacity);
-        if (!kept) return -ENOMEM;
-        if (there > 0) memcpy(kept, stream->kept + stream->kept_start, there);
-        async__free(stream->kept);
-        stream->kept = kept;
-        stream->kept_capacity = capacity;
+        size_t capacity = stream->out_capacity * 2 > need ? stream->out_capacity * 2 : need;
+        char *outgoing = async__alloc(capacity);
+        if (!outgoing) return -ENOMEM;
+        if (there > 0) memcpy(outgoing, stream->outgoing + stream->out_start, there);
+        async__free(stream->outgoing);
+        stream->outgoing = outgoing;
+        stream->out_capacity = capacity;
     }
-    stream->kept_start = 0;
-    stream->kept_end = there;
+    stream->out_start = 0;
+    stream->out_end = there;
     return 0;
 }
 
-/* 0, or a code and nothing has changed. */
-static int keep(async_stream *stream, const char *data, size_t size)
+/* Appends to the send queue: 0, or a code and nothing has changed. */
+static int enqueue(async_stream *stream, const char *data, size_t size)
 {
     bool first = async__stream_kept(stream) == 0;
     int code = make_room(stream, size);
     if (code < 0) return code;
+    /* All that may fail comes before the copy. */
     if (first && (code = async__stream_watch_room(stream)) < 0) {
-        forget_kept(stream);
+        free_outgoing(stream);
         return code;
     }
-    memcpy(stream->kept + stream->kept_end, data, size);
-    stream->kept_end += size;
+    memcpy(stream->outgoing + stream->out_end, data, size);
+    stream->out_end += size;
     return 0;
 }
 
@@ -191,12 +194,12 @@ static int keep(async_stream *stream, const char *data, size_t size)
 
 static void give_turn(async_stream *stream)
 {
-    if (async__wake_first(&stream->writers)) return; /* who has it now */
+    if (async__wake_first(&stream->writers)) return; /* that writer has the turn now */
     stream->writing = false;
     send_end_if_due(stream);
 }
 
-/* A writer who was given the turn and finds the stream closed has nobody to give it to. */
+/* A writer that gets the turn of a closed stream does not pass it on: the close has woken all. */
 static int take_turn(async_stream *stream)
 {
     if (stream->writing) {
@@ -227,8 +230,8 @@ static ssize_t send_waiting(async_stream *stream, const char *data, size_t size)
         .wait_first = true,
     };
     ssize_t n = async__op_run(&op, "write");
-    /* What the operation ended with, if that was not a cancellation, is what became of the
-     * stream. */
+    /* An error that the operation itself ended with is the stream's, for all later writes; a
+     * cancellation or a lack of memory is this call's alone. */
     if (n < 0 && op.result == n && n != -ECANCELED && n != -ENOMEM && !stream->closed)
         stream->write_error = (int)n;
     return n;
@@ -244,14 +247,14 @@ static int wait_until_empty(async_stream *stream)
     return stream->write_error < 0 ? broken(stream) : 0;
 }
 
-/* The turn is the caller's. Sends from the data itself until no more is left than may be kept;
- * *sent counts. */
+/* The caller has the turn. Sends from the caller's buffer until no more is left than may be kept;
+ * *sent counts what has gone out. */
 static int send_large(async_stream *stream, const char *data, size_t size, size_t *sent)
 {
     int code = wait_until_empty(stream);
     while (code == 0 && *sent < size) {
         size_t rest = size - *sent;
-        if (rest <= stream->high && keep(stream, data + *sent, rest) == 0) break;
+        if (rest <= stream->high && enqueue(stream, data + *sent, rest) == 0) break;
         code = async__stream_again(stream);
         if (code < 0) return code;
         ssize_t n = send_waiting(stream, data + *sent, rest);
@@ -263,10 +266,10 @@ static int send_large(async_stream *stream, const char *data, size_t size, size_
 
 static int write_large(async_stream *stream, const char *data, size_t size, size_t sent)
 {
-    stream->writing = true;
+    stream->writing = true; /* the turn is free, or this task's */
     int code = send_large(stream, data, size, &sent);
     if (code < 0 && sent > 0 && stream->write_error == 0 && !stream->closed) {
-        stream->cut = true;
+        stream->torn = true;
         stream->write_error = -EPIPE;
     }
     return code;
@@ -280,16 +283,17 @@ static int wait_drained(async_stream *stream)
     return stream->write_error < 0 ? broken(stream) : 0;
 }
 
-/* Puts the rest of a message among what is kept, or sends it. */
+/* Puts the rest of a message into the send queue, or sends it if it is too large for that. */
 static int write_rest(async_stream *stream, const char *data, size_t size, size_t sent)
 {
     bool turn = stream->writing;
     int code = 0;
 
-    if (size - sent > stream->high || keep(stream, data + sent, size - sent) < 0) {
+    if (size - sent > stream->high || enqueue(stream, data + sent, size - sent) < 0) {
         turn = true;
         code = write_large(stream, data, size, sent);
     }
+    /* The turn goes on before this task waits for the queue to drain. */
     if (turn && !stream->closed) give_turn(stream);
     if (code == 0 && async__stream_kept(stream) > stream->high) code = wait_drained(stream);
     return code;
@@ -306,7 +310,7 @@ static int write_all(async_stream *stream, const char *data, size_t size)
         turn = true;
     }
     size_t sent = 0;
-    if (async__likely(!stream->kept)) {
+    if (async__likely(!stream->outgoing)) {
         ssize_t n = put(stream, data, size);
         if (async__unlikely(n < 0 && n != -EAGAIN)) {
             code = failed(stream, n);
@@ -327,8 +331,8 @@ int async_stream_write(async_stream *stream, const void *data, size_t size)
     return (int)async__stream_leave(stream, code);
 }
 
-/* Nothing may be kept of a message of which the kernel has a part: that would break the stream, but
- * that there is no memory for it is the only way to fail. */
+/* Cannot wait: if the kernel has taken a part and there is no memory for the rest, the stream is
+ * broken. */
 static int write_now(async_stream *stream, const char *data, size_t size)
 {
     size_t sent = 0;
@@ -338,7 +342,7 @@ static int write_now(async_stream *stream, const char *data, size_t size)
         sent = n > 0 ? (size_t)n : 0;
     }
     if (sent == size) return 0;
-    int code = keep(stream, data + sent, size - sent);
+    int code = enqueue(stream, data + sent, size - sent);
     if (code < 0 && sent > 0) return failed(stream, code);
     return code < 0 ? async__failf(code, "no memory to keep %zu bytes to be sent", size) : 0;
 }
