@@ -76,7 +76,7 @@ static void evict(async_loop *loop, async_stream *stream)
     async__wake_all(&stream->writers);
     async__wake_all(&stream->drained);
     async__wake_all(&stream->emptied);
-    if (!stream->reading && !stream->writing) return;
+    if (!stream->reading && !stream->writing) return; /* no call waits for the descriptor */
     bool flushing = async_remove_watch(loop, &stream->flush);
     async_forget_fd(loop, stream->fd);
     int code = flushing ? async__stream_watch_room(stream) : 0;

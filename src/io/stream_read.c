@@ -11,8 +11,8 @@
  * over, the stream keeps the scratch itself, and the loop allocates a new one at the next read.
  *
  * A read that got less than it had room for has emptied the kernel's buffer, so that the next one
- * waits before it tries: that spares a recv that says EAGAIN. A full read tells nothing; whether
- * more followed the last ones is a good guess (`full_reads`). */
+ * waits before it tries: that saves a recv that returns EAGAIN. A full read proves nothing: once
+ * one has turned out to be all there was, the next 16 are taken to be so, too (`full_reads`). */
 #include "io.h"
 
 #include <string.h>
