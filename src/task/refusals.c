@@ -1,4 +1,4 @@
-/* refusals.c - tells about a task that goes on calling although each call is refused.
+/* refusals.c - reports a task that goes on calling although each call is refused.
  *
  * Once a task is cancelled, or its time has run out, its blocking calls return the code at once. A
  * loop that ignores the code then runs without ever waiting. It gives way to the others (switch.c),

@@ -176,7 +176,7 @@ static int run_main(struct runner *runner, async_coroutine main, void *argument,
     runner->main->is_main = true;
     runner->main->done = main_done;
     runner->main->owner = runner;
-    if (!options->no_signals) handle_interrupt(runner);
+    if (!options->no_signals) handle_interrupt(runner); /* the handler cancels runner->main */
     bool ended = run_until_done(runner, runner->main) && end_tasks(runner);
     if (runner->handles_interrupt) async__signal_remove(runner->loop, SIGINT, false);
     if (!ended) return runner->failure; /* the tasks that are left keep their stacks: they leak */

@@ -7,7 +7,7 @@
  * is interrupted.
  *
  * The shield around a block's exit is limited: when something outside of it is due, a timer is set,
- * and when that goes off the shield is one no more. */
+ * and when that goes off the shield ends. */
 #include "task.h"
 
 #include <math.h>

@@ -1,8 +1,8 @@
 /* switch.c - the scheduler: from one task to the next.
  *
  * A task that parks takes the next ready task itself and switches straight to it; only when the
- * next callback is not a task's, or it is time to look at the world outside, does it switch to the
- * loop. So a switch between tasks is one switch, not two.
+ * next callback is not a task's, or it is time to look at descriptors and timers, does it switch to
+ * the loop. So a switch between tasks is one switch, not two.
  *
  * What is switched to has chores first, if there are any (`chores`): to free the stack of a task
  * that has just ended (the zombie), since a task cannot free the stack it runs on; and, in a
@@ -86,7 +86,7 @@ static inline void give_way(async_task *self)
         tasks->budget = ASYNC__BUDGET;
         return;
     }
-    async__current = next;
+    async__current = next; /* before the switch: the next task goes on behind its own call of it */
     async__fiber_switch(&self->fiber, next ? &next->fiber : &tasks->main);
     arrived(tasks);
 }

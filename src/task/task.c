@@ -73,7 +73,7 @@ void async__tasks_close(async_loop *loop)
 
     async__visits_end(loop);
     async__do_chores(tasks);
-    if (tasks->watches_overflow) async__overflow_release();
+    if (tasks->watches_overflow) async__overflow_release(); /* its handler reads the pool */
     while (tasks->unclaimed) {
         if (!tasks->unclaimed->is_main)
             async__task_report(tasks->unclaimed, "failed and was never awaited");

@@ -268,7 +268,7 @@ static void test_exit_timeout_option(void **state)
         -EINVAL);
 }
 
-/* A stream whose peer does not read: the close in async_with_stream hears of a timeout at once. */
+/* A stream whose peer does not read: a timeout ends the close in async_with_stream at once. */
 static int fills(async_stream *stream)
 {
     static const char block[60000];
