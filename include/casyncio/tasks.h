@@ -130,7 +130,7 @@ static inline async_task *async_create_task_with(async_coroutine coroutine, void
  *
  * NULL gives the code for which the last task could not be made, else -EINVAL. -EINVAL for oneself,
  * and, in a debug build, for a handle that has been released; -EBUSY if another task awaits or
- * gathers it already, or a group owns it.
+ * gathers it already, or a group owns it; -EDEADLK if it waits, by way of others, for this task.
  * asyncio: `await task` */
 ASYNC_API int async_await(async_task *task);
 

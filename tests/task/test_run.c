@@ -117,30 +117,31 @@ static int waits_in_a_shield(void *argument)
     return code;
 }
 
-/* Tasks that wait in a circle are in the report as well. */
+/* A circle of awaits is found by the one that would close it, and so it ends. */
 static async_task *circle[3];
 
-static int waits_in_a_circle(void *next) { return async_await(*(async_task **)next); }
+static int waits_in_a_circle(void *next)
+{
+    int code = async_await(*(async_task **)next);
+    note("%s", async_error_name(code));
+    return code;
+}
 
 static int makes_a_circle(void *unused)
 {
     (void)unused;
     for (int i = 0; i < 3; i++)
         circle[i] = async_create_task(waits_in_a_circle, &circle[(i + 1) % 3]);
-    async_event never = ASYNC_EVENT_INIT;
-    return async_event_wait(&never);
+    async_sleep(1);
+    assert_notes("EDEADLK EDEADLK EDEADLK ");
+    return async_await(circle[0]);
 }
 
-static void test_deadlock_in_a_circle(void **state)
+static void test_circle(void **state)
 {
     (void)state;
     assert_int_equal(run(makes_a_circle, NULL), -EDEADLK);
-    const char *message = async_run_error_message();
-    for (int i = 2; i <= 4; i++) {
-        char line[64];
-        snprintf(line, sizeof line, "Task-%d (waits_in_a_circle): waits: task", i);
-        assert_non_null(strstr(message, line));
-    }
+    assert_string_equal(async_run_error_message(), "async_await: the task waits for this one");
 }
 
 static void test_deadlock_in_a_shield(void **state)
@@ -237,7 +238,7 @@ int main(void)
         cmocka_unit_test(test_what_is_left_is_cancelled),
         cmocka_unit_test(test_tasks_made_at_the_end_end_too),
         cmocka_unit_test(test_deadlock),
-        cmocka_unit_test(test_deadlock_in_a_circle),
+        cmocka_unit_test(test_circle),
         cmocka_unit_test(test_deadlock_in_a_shield),
         cmocka_unit_test(test_lost_errors_are_heard_of),
         cmocka_unit_test(test_names),
