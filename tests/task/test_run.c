@@ -219,6 +219,48 @@ static void test_bad_options(void **state)
     assert_int_equal(async_run_with(NULL, NULL, NULL), -EINVAL);
 }
 
+/* Callers that were compiled when the options were shorter, or will be when they are longer. */
+static int has_a_name(void *name)
+{
+    assert_string_equal(async_task_name(async_current_task()), name);
+    return 0;
+}
+
+static void test_sizes_of_options(void **state)
+{
+    (void)state;
+    struct {
+        async_run_options known;
+        char new_member[16];
+    } longer = {.known = {.loop = {.virtual_clock = true}, .name = "chief"}};
+    assert_int_equal(async__run(has_a_name, "chief", NULL, &longer.known, sizeof longer), 0);
+    longer.new_member[15] = 1;
+    assert_int_equal(async__run(has_a_name, "chief", NULL, &longer.known, sizeof longer), -EINVAL);
+
+    /* Only `loop` was known then: the name that lies behind it in memory is not read. */
+    assert_int_equal(
+        async__run(has_a_name, "Task-1", NULL, &longer.known, offsetof(async_run_options, name)),
+        0);
+    assert_int_equal(async__run(has_a_name, "Task-1", NULL, NULL, 0), 0);
+
+    struct {
+        async_loop_options known;
+        int new_member;
+    } newer = {.new_member = 1};
+    assert_null(async__loop_new(&newer.known, sizeof newer));
+    assert_int_equal(errno, EINVAL);
+}
+
+static void test_version(void **state)
+{
+    (void)state;
+    char text[32];
+    snprintf(text, sizeof text, "%d.%d.%d", ASYNC_VERSION_MAJOR, ASYNC_VERSION_MINOR,
+             ASYNC_VERSION_PATCH);
+    assert_string_equal(async_version(), text);
+    assert_string_equal(async_version(), ASYNC_VERSION);
+}
+
 static void test_outside(void **state)
 {
     (void)state;
@@ -243,6 +285,8 @@ int main(void)
         cmocka_unit_test(test_lost_errors_are_heard_of),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_sizes_of_options),
+        cmocka_unit_test(test_version),
         cmocka_unit_test(test_outside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
