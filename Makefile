@@ -13,13 +13,14 @@ GENERATOR = $(shell test -f build/CMakeCache.txt || { command -v ninja >/dev/nul
 CLEAN = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL
 BUILD = $(CLEAN) cmake --build build --parallel $(JOBS)
 
-.PHONY: all build configure examples bench demo check install clean format check-format python check-python bench-python help
+.PHONY: all build configure examples bench demo test check install clean format check-format python check-python bench-python help
 .DEFAULT_GOAL := build
 
 all: build
 
 help:
 	@echo 'make demo          install what is missing, build, and show the twelve programs'
+	@echo 'make test          one build, and every C test that is not slow: about a minute'
 	@echo 'make check         install what is missing, build in every way, run every test (about 10 minutes on two cores)'
 	@echo 'make               build the libraries and the examples, in build/'
 	@echo 'make examples      build/examples/01_hello and the others'
@@ -53,6 +54,14 @@ demo:
 	@tools/install_packages.sh demo
 	@$(MAKE) --no-print-directory examples
 	@tools/demo.sh
+
+# What a contributor runs between two edits: one compiler, no sanitizers, no tests of minutes.
+test:
+	@tools/install_packages.sh check
+	@$(CLEAN) cmake -S . -B build/test $$(test -f build/test/CMakeCache.txt || echo -G Ninja) -DCMAKE_BUILD_TYPE=Debug \
+	    -DCASYNCIO_TESTS=ON -DCASYNCIO_WERROR=ON >/dev/null
+	@$(CLEAN) cmake --build build/test --parallel $(JOBS)
+	@ctest --test-dir build/test --parallel $(JOBS) --output-on-failure -LE '^(slow|programs)$$'
 
 check:
 	@tools/install_packages.sh check

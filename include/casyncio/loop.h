@@ -175,9 +175,9 @@ typedef struct async_watch {
  * regular file is always ready: its callback is queued once for each call. -EBADF for what is no
  * descriptor; -ENOMEM; -ENOSPC (fs.epoll.max_user_watches). An error or a hang-up makes both
  * directions ready. A descriptor that has been watched must be closed with async_close (sockets.h),
- * or passed to async_forget_fd before it is closed: the loop's interest outlives the watch. That of
- * a `foreign` watch ends with the watch, at the price of two system calls for each; of one for each
- * event, if it is `once` as well.
+ * or async_forget_fd told of it before it is closed: the loop's interest outlives the watch. Not so
+ * for a `foreign` watch: it ends with the watch, at the price of two system calls for each; of one
+ * for each event, if it is `once` as well.
  * asyncio: loop.add_reader, loop.add_writer */
 ASYNC_API int async_add_reader(async_loop *loop, int fd, async_watch *watch);
 ASYNC_API int async_add_writer(async_loop *loop, int fd, async_watch *watch);
@@ -218,8 +218,7 @@ struct async_job {
 
 /* Has a thread of the loop's pool run job->work, and then the loop job->done. The job is the loop's
  * until done or drop runs (drop may be NULL). The pool makes its threads as they are needed, and
- * blocks signals in them, but for those of faults. 0; -EAGAIN if not even one thread can be made;
- * -ENOMEM.
+ * blocks signals in them. 0; -EAGAIN if not even one thread can be made; -ENOMEM.
  * asyncio: loop.run_in_executor */
 ASYNC_API int async_run_in_executor(async_loop *loop, async_job *job);
 

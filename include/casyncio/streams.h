@@ -163,9 +163,8 @@ typedef struct async_server_options {
 ASYNC_API async_server *async_start_server(const char *host, int port,
                                            const async_server_options *options);
 
-/* The same for a Unix socket; a path that begins with '@' is an abstract one. A socket's file at
- * that path that has no listener any more is replaced; closing the server removes its own. Does not
- * block.
+/* The same for a Unix socket; a path that begins with '@' is an abstract one. A socket at that path
+ * to which nobody listens any more is replaced; closing the server removes its own. Does not block.
  * asyncio: start_unix_server */
 ASYNC_API async_server *async_start_unix_server(const char *path,
                                                 const async_server_options *options);

@@ -131,7 +131,8 @@ static inline async_task *async_create_task_with(async_coroutine coroutine, void
  *
  * NULL gives the code for which the last task could not be made, else -EINVAL. -EINVAL for the
  * calling task itself, and, in a debug build, for a handle that has been released; -EBUSY if
- * another task awaits or gathers it already, or a group owns it; -EPERM outside a task.
+ * another task awaits or gathers it already, or a group owns it; -EDEADLK if it waits, by way of
+ * others, for this task; -EPERM outside a task.
  * asyncio: `await task` */
 ASYNC_API int async_await(async_task *task);
 
@@ -167,8 +168,8 @@ ASYNC_API int async_checkpoint(void);
  * error: then the others are cancelled and waited for. A handle that is NULL counts as an error,
  * that for which the task could not be made. If the gathering task is cancelled, all are cancelled
  * and waited for; a first error of -ECANCELED is then given as the code of the cancellation.
- * -EINVAL and -EBUSY, as for async_await, for a handle that cannot be waited for or that is there
- * twice: then none is released.
+ * -EINVAL, -EBUSY and -EDEADLK, as for async_await, for a handle that cannot be waited for or that
+ * is there twice: then none is released.
  * asyncio: asyncio.gather */
 #ifndef __cplusplus
 #define async_gather(...)                                                                          \

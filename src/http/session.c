@@ -279,7 +279,8 @@ static async_http_response *new_response(async_http_session *session)
         return NULL;
     }
     response->timeout.callback.run = on_timeout;
-    response->chunks = (async_iterator){.next = async__http_next_chunk, .size = sizeof(async_http_chunk)};
+    response->chunks =
+        (async_iterator){.next = async__http_next_chunk, .size = sizeof(async_http_chunk)};
 
     CURL *easy = response->easy;
     CURLcode bad = CURLE_OK;

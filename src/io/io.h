@@ -12,8 +12,8 @@ struct addrinfo;
 
 /* ---- operations (op_await.c) ---- */
 
-/* async__op_await without the checkpoint: for calls that have to look at their state again between
- * the two, since a checkpoint lets other tasks run. */
+/* async__op_await without the checkpoint: for those who have to look round between the two, because
+ * a checkpoint lets others run. */
 ssize_t async__op_run(async__op *op, const char *what);
 
 /* ---- attempts: system calls that do not block; a result or a negated errno (socket.c) ---- */

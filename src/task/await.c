@@ -16,6 +16,19 @@ struct gathering {
     async_task *first; /* that failed */
 };
 
+/* Whether the task waits, by way of others, for the one that runs here: then an await of it could
+ * never end. Follows a chain of at most 1,000 tasks. */
+__attribute__((noinline)) static bool awaits_this(const async_task *task)
+{
+    const async__wait *wait = task->wait;
+
+    for (int steps = 0; wait && wait->awaited && steps < 1000; steps++) {
+        if (wait->awaited == async__current) return true;
+        wait = wait->awaited->wait;
+    }
+    return false;
+}
+
 /* Whether the task can be claimed: 0 or a code. A NULL handle is a task that could not be made. */
 static int check_handle(async_task *task, const char *call)
 {
@@ -30,6 +43,8 @@ static int check_handle(async_task *task, const char *call)
     if (async__stale(task, call)) return -EINVAL;
     if (async__unlikely(task->done != NULL))
         return async__failf(-EBUSY, "%s: the task is awaited already, or owned by a group", call);
+    if (async__unlikely(task->wait && awaits_this(task)))
+        return async__failf(-EDEADLK, "%s: the task waits for this one", call);
     return 0;
 }
 
@@ -71,21 +86,23 @@ static void interrupt_gathering(async__wait *wait)
     cancel_all(async__container(wait, struct gathering, wait));
 }
 
-/* Takes the tasks, of which check_handle has allowed each: no other await gets them from now on. */
-static void claim(struct gathering *gathering)
+/* Takes a task that check_handle has allowed: no other await gets it from now on. */
+static inline void claim(struct gathering *gathering, async_task *task)
 {
-    for (size_t i = 0; i < gathering->count; i++) {
-        async_task *task = gathering->tasks[i];
-        if (!task) continue;
-        task->owner = gathering;
-        task->done = task_done;
-        if (task->state != ASYNC__DONE) {
-            gathering->left++;
-        } else if (task->result < 0 && !gathering->code) {
-            gathering->code = task->result;
-            gathering->first = task;
-        }
+    task->owner = gathering;
+    task->done = task_done;
+    if (async__likely(task->state != ASYNC__DONE)) {
+        gathering->left++;
+    } else if (task->result < 0 && !gathering->code) {
+        gathering->code = task->result;
+        gathering->first = task;
     }
+}
+
+static void claim_all(struct gathering *gathering)
+{
+    for (size_t i = 0; i < gathering->count; i++)
+        if (gathering->tasks[i]) claim(gathering, gathering->tasks[i]);
 }
 
 /* Waits for the last of them. */
@@ -111,8 +128,14 @@ int async_await(async_task *task)
     int code = check_handle(task, "async_await");
     if (async__unlikely(code < 0)) return code;
 
-    struct gathering gathering = {.tasks = &task, .count = 1};
-    claim(&gathering);   /* before other tasks run: they may have the handle too */
+    struct gathering gathering; /* what the wait itself needs is set by gather */
+    gathering.tasks = &task;
+    gathering.count = 1;
+    gathering.left = 0;
+    gathering.parked = gathering.fail_fast = false;
+    gathering.code = 0;
+    gathering.first = NULL;
+    claim(&gathering, task); /* before other tasks run: they may have the handle too */
     async__checkpoint(); /* a cancellation goes to the task that is awaited, and ends the wait */
     gather(&gathering);
     code = take_result(task);
@@ -167,7 +190,7 @@ int async_gather_array(async_task *const *tasks, size_t count)
 
     struct gathering gathering = {
         .tasks = tasks, .count = count, .fail_fast = true, .code = missing};
-    claim(&gathering);
+    claim_all(&gathering);
     int code = async__checkpoint();
     gather(&gathering);
     if (gathering.first) take_result(gathering.first);
@@ -185,7 +208,7 @@ int async_gather_results(async_task *const *tasks, size_t count, int *codes)
     if (misuse < 0) return misuse;
 
     struct gathering gathering = {.tasks = tasks, .count = count};
-    claim(&gathering);
+    claim_all(&gathering);
     int code = async__checkpoint();
     gather(&gathering);
     for (size_t i = 0; i < count; i++)

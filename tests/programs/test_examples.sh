@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# The programs of examples/: what they print and when, their exit statuses, Ctrl-C, bad input; the chat with a client that does
-# not read; the demo's server with clients that are slow or talk nonsense.
+# The programs of examples/: what they print, their exit statuses, Ctrl-C, bad input; the chat with a client that does not read;
+# the demo's server with clients that are slow or talk nonsense. That nothing takes too long is not asked here, since a machine
+# may be busy: tests/fault runs the same programs on a virtual clock, where each must take exactly its time.
 # ctest: timeout=180 serial
 set -uo pipefail
 programs=$BUILD_DIR/examples
-# How much later than promised a line may come, and how much sooner (if it was the line before that came late), in milliseconds.
-late=${CASYNCIO_TEST_LATE_MS:-800} soon=300
 if [ ! -x "$programs/01_hello" ]; then
     echo "skipped: the examples are not built (CASYNCIO_EXAMPLES)"
     exit 77
@@ -30,36 +29,32 @@ has() { [ -x "$programs/$1" ] || { echo "$1 is not built (no HTTP): left out"; f
 # Of a background job in a script, bash has SIGINT ignored; a program that a user starts finds it as it is by default.
 as_by_hand=(env "--default-signal=INT,PIPE")
 
-# run LABEL PROGRAM ARGUMENT...: in the background. LABEL.out gets the lines, each after the millisecond at which it came.
+# run LABEL PROGRAM ARGUMENT...: in the background. LABEL.took gets the milliseconds that it took.
 run() {
     local label=$1 program=$2
     shift 2
     {
-        local line
-        echo "$(now_ms) start"
-        ("${as_by_hand[@]}" timeout 60 "$programs/$program" "$@" </dev/null 2>"$work/$label.err"; echo $? >"$work/$label.status") |
-            while IFS= read -r line; do echo "$(now_ms) $line"; done
-    } >"$work/$label.out" &
+        local begin
+        begin=$(now_ms)
+        "${as_by_hand[@]}" timeout 60 "$programs/$program" "$@" </dev/null >"$work/$label.out" 2>"$work/$label.err"
+        echo $? >"$work/$label.status"
+        echo $(($(now_ms) - begin)) >"$work/$label.took"
+    } &
 }
 
 # expect LABEL STATUS [ERROR]: what `run` gave, held to a row a line on standard input: seconds since the line before (- for any), the
-# line. ERROR is a regular expression for what is on standard error; none: it must be empty.
+# line. All of them together are the least that the program takes. ERROR is a regular expression for what is on standard error;
+# none: it must be empty.
 expect() {
-    local label=$1 status=$2 error=${3:-} row=0 last=0 when line seconds text rows
-    mapfile -t rows
-    while read -r when line; do
-        if [ $last != 0 ]; then
-            read -r seconds text <<<"${rows[row]-- (nothing more)}"
-            [ "$line" = "$text" ] || fault "$label: printed '$line', not '$text'"
-            if [ "$seconds" != - ] && { [ $((when - last)) -lt $((seconds * 1000 - soon)) ] ||
-                [ $((when - last)) -gt $((seconds * 1000 + late)) ]; }; then
-                fault "$label: '$line' came $((when - last)) ms after the line before, not $seconds s"
-            fi
-            row=$((row + 1))
-        fi
-        last=$when
-    done <"$work/$label.out"
-    [ $row -ge ${#rows[@]} ] || fault "$label: did not print '${rows[row]#* }'"
+    local label=$1 status=$2 error=${3:-} seconds text total=0 took
+    : >"$work/$label.expected"
+    while read -r seconds text; do
+        [ "$seconds" = - ] || total=$((total + seconds))
+        echo "$text" >>"$work/$label.expected"
+    done
+    took=$(cat "$work/$label.took")
+    [ "$took" -ge $((total * 1000)) ] || fault "$label: took $took ms, not $total s"
+    diff "$work/$label.expected" "$work/$label.out" >"$work/$label.diff" || fault "$label: printed (>) $(cat "$work/$label.diff")"
     status_and_error "$label" "$status" "$error"
 }
 
@@ -216,11 +211,6 @@ has 12_stream_api >/dev/null && expect 12 0 <<'END'
 - chunk 4 of 5
 - chunk 5 of 5
 END
-# From the first chunk to the last it is four times 0.2 seconds: each was printed as it came.
-if has 12_stream_api >/dev/null; then
-    took=$(awk 'NR == 2 { first = $1 } { last = $1 } END { print last - first }' "$work/12.out")
-    [ "$took" -ge $((800 - soon)) ] && [ "$took" -le $((800 + late)) ] || fault "12: $took ms from the first chunk to the last, not 800"
-fi
 
 # ---- bad input ----
 
@@ -240,11 +230,11 @@ fi
 # ---- Ctrl-C ----
 
 for program in 02_gather 04_background 06_async_generator 07_lock 09_async_iterator; do
-    begin=$(now_ms)
-    ("${as_by_hand[@]}" timeout --preserve-status -s INT 0.3 "$programs/$program" >"$work/int.out" 2>"$work/int.err")
+    background int "$program" # until its first line; 06 and 09 print one after a second
+    kill -INT "$pid"
+    wait "$pid"
     echo $? >"$work/int.status"
     status_and_error int 1 "^$program: interrupted"
-    [ $(($(now_ms) - begin)) -lt 900 ] || fault "$program: took $(($(now_ms) - begin)) ms to be interrupted"
     ! grep -q 'completed\|released' "$work/int.out" || fault "$program: interrupted, and printed $(cat "$work/int.out")"
 done
 
@@ -307,7 +297,7 @@ answers 431 "GET /get HTTP/1.1\r\n$headers\r\n"
 got=$(talk 'GET /get HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET /status/418 HTTP/1.1\r\nConnection: close\r\n\r\n' | grep -c '^HTTP/1.1 \(200\|418\) ')
 [ "$got" = 2 ] || fault "demo_server: $got answers on one connection, not 2"
 
-# Eight slow answers at once take as long as one.
+# Eight slow answers at once: one after another they would take eight seconds.
 begin=$(now_ms)
 streams=()
 for ((i = 0; i < 8; i++)); do
@@ -316,7 +306,7 @@ for ((i = 0; i < 8; i++)); do
 done
 wait "${streams[@]}"
 took=$(($(now_ms) - begin))
-[ $took -ge 950 ] && [ $took -le $((1000 + late)) ] || fault "demo_server: eight streams took $took ms, not 1000"
+[ $took -ge 950 ] && [ $took -lt 7000 ] || fault "demo_server: eight streams took $took ms, not 1000"
 for ((i = 0; i < 8; i++)); do
     [ "$(grep -c '^chunk . of 5$' "$work/stream.$i")" = 5 ] || fault "demo_server: a stream of $(cat "$work/stream.$i")"
     [ "$(tail -n 2 "$work/stream.$i" | head -n 1)" = 0 ] || fault "demo_server: a stream without an end"
@@ -363,10 +353,7 @@ yes "$long" | head -n 50 >"$work/much"
 for ((round = 1; round <= 300; round++)); do
     cat "$work/much" >&8
     echo "round $round" >&8
-    begin=$(now_ms)
     until_true said ann "bob: round $round" || break
-    took=$(($(now_ms) - begin))
-    [ $took -lt 3000 ] || fault "10_chat: ann waited $took ms for what bob said"
     if said ann '* sleeper was dropped'; then break; fi
 done
 said ann '* sleeper was dropped' || fault "10_chat: $round rounds, and the sleeper still there"

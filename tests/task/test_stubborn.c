@@ -170,6 +170,9 @@ static void test_second_interrupt_ends_it(void **state)
 {
     (void)state;
     for (enum way way = SLEEPS_ON; way <= AT_ONCE; way++) {
+#ifdef __SANITIZE_THREAD__
+        if (way == COMPUTES) continue; /* its handlers run when the program calls something */
+#endif
         int status = interrupted_twice(way);
         assert_true(WIFSIGNALED(status));
         assert_int_equal(WTERMSIG(status), SIGINT);
