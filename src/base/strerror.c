@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* clang-format would indent each line more than the last. */
+/* It would indent each line more than the last. */
 /* clang-format off */
 #define ERRNO_NAMES(X)                                                                             \
     X(EPERM) X(ENOENT) X(ESRCH) X(EINTR) X(EIO) X(ENXIO) X(E2BIG) X(ENOEXEC) X(EBADF) X(ECHILD)    \
