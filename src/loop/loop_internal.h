@@ -49,7 +49,7 @@ enum { ASYNC__READ = 0, ASYNC__WRITE = 1 };
 enum { ASYNC__BOTH = 3, ASYNC__ONE_SHOT = 4 };
 
 /* What the loop knows of a descriptor. Interest outlives a watch: it is dropped only when an event
- * comes that no watch waits for, so that a connection costs one epoll_ctl, not one a wait. */
+ * comes for which there is no watch, so that a connection costs one epoll_ctl, not one a wait. */
 struct async__fd {
     async_watch *watch[2];
     uint32_t generation;    /* tells a reused number's events from the old one's */

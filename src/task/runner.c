@@ -161,6 +161,7 @@ static int outcome(struct runner *runner)
     return result == -ECANCELED && runner->interrupted ? -EINTR : result;
 }
 
+/* If the tasks cannot be ended they keep their stacks: the task layer leaks. */
 static int run_main(struct runner *runner, async_coroutine main, void *argument,
                     const async_run_options *options, const char *coroutine)
 {
@@ -179,7 +180,7 @@ static int run_main(struct runner *runner, async_coroutine main, void *argument,
     if (!options->no_signals) handle_interrupt(runner); /* the handler cancels runner->main */
     bool ended = run_until_done(runner, runner->main) && end_tasks(runner);
     if (runner->handles_interrupt) async__signal_remove(runner->loop, SIGINT, false);
-    if (!ended) return runner->failure; /* the tasks that are left keep their stacks: they leak */
+    if (!ended) return runner->failure;
     int code = outcome(runner);
     async__task_release(runner->main);
     async__tasks_close(runner->loop);
