@@ -84,9 +84,10 @@ inline async_iterator *async_generate(int (*function)(async_generator *self, voi
  * return. -EPERM outside of the generator's coroutine. asyncio: `yield` */
 ASYNC_API int async_yield(async_generator *self, const void *value);
 
-/* Closes a generator that is used without async_for; see above. Only in a task. Blocks until the
- * coroutine has returned, also if the calling task is cancelled. While another task waits for a
- * value it only cancels the generator, which is then freed at the end of the loop. NULL is fine.
+/* Closes a generator that is used without async_for; see above. Blocks until the coroutine has
+ * returned, also if the calling task is cancelled. In a callback, in the generator's own coroutine,
+ * and while another task waits for a value, it only cancels the generator, which is then freed at
+ * the end of the loop. NULL is fine.
  * asyncio: aclose */
 ASYNC_API void async_generator_close(async_iterator *iterator);
 

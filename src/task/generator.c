@@ -149,12 +149,11 @@ void async_generator_close(async_iterator *iterator)
     if (!iterator) return;
     async_generator *self = async__container(iterator, async_generator, iterator);
 
-    if (self->awaited) { /* another task still uses it: it is freed at the end of the loop */
+    if (self->task) {
         async_cancel(self->task, "the generator was closed");
-        return;
-    }
-    if (self->task && async__current) {
-        async_cancel(self->task, "the generator was closed");
+        /* Where its end cannot be waited for, it is freed at the end of the loop: in a callback, in
+         * its own coroutine, and while another task waits for a value. */
+        if (self->awaited || !async__current || async__current == self->task) return;
         wait_for_producer(self);
     }
     free_generator(self);

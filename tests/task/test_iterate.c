@@ -223,6 +223,42 @@ TEST(times_out)
 TEST(yields_from_outside)
 TEST(goes_through)
 TEST(exits_when_cancelled)
+/* Where the end of a generator cannot be waited for it is cancelled, and freed with the loop. */
+static async_iterator *to_close;
+
+static void closes(async_callback *callback)
+{
+    (void)callback;
+    async_generator_close(to_close);
+}
+
+static int closes_itself(async_generator *self, void *unused)
+{
+    int code, value = 1;
+    (void)unused;
+    code = async_yield(self, &value);
+    if (code < 0) return code;
+    async_generator_close((async_iterator *)self);
+    assert_int_equal(async_sleep(1), -ECANCELED);
+    return 0;
+}
+
+static int closed_elsewhere(void *unused)
+{
+    int value;
+    (void)unused;
+    async_callback callback = {.run = closes};
+    to_close = async_generate(numbers, NULL, sizeof(int));
+    assert_int_equal(to_close->next(to_close, &value), 1);
+    async_call_soon(async_get_running_loop(), &callback);
+    async_sleep(0);
+    async_sleep(0);
+    async_for (int, each, async_generate(closes_itself, NULL, sizeof(int)))
+        assert_int_equal(each, 1);
+    return async_block_error();
+}
+
+TEST(closed_elsewhere)
 TEST(forgets_what_was_before)
 
 int main(void)
@@ -238,6 +274,7 @@ int main(void)
         cmocka_unit_test(test_exits_when_cancelled),
         cmocka_unit_test(test_forgets_what_was_before),
         cmocka_unit_test(test_an_entry_that_fails),
+        cmocka_unit_test(test_closed_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
