@@ -142,7 +142,7 @@ unknown=$(awk '{ while (match($0, /[A-Za-z0-9_]*[aA][sS][yY][nN][cC]_[A-Za-z0-9_
                      if (name ~ /^(async_|ASYNC_)[A-Za-z]/ && substr($0, 1, 1) != "*") print name, FILENAME } }' "${pages[@]}" | sort -u |
     while read -r name page; do
         grep -qrwF --include='*.h' --include='*.c' --include=CMakeLists.txt -e "$name" include src CMakeLists.txt ||
-            echo "$page: $name is nobody's name"
+            echo "$page: no header has a $name"
     done)
 [ -z "$unknown" ] || { echo "FAILED:"; echo "$unknown"; failed=1; }
 

@@ -60,7 +60,7 @@ UNUSED int listen_here(int backlog, struct sockaddr_in *address)
     return fd;
 }
 
-/* A port of 127.0.0.1 that refuses: bound, so that nobody else takes it, and not listened on. */
+/* A port of 127.0.0.1 that refuses: bound, so that no other process takes it, and not listened on. */
 UNUSED int refused_port(int *fd)
 {
     struct sockaddr_in address;

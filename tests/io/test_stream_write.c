@@ -471,7 +471,7 @@ static int peer_gone(void *unused)
     assert_int_equal(async_stream_write(stream, "x", 1), -EPIPE);
     assert_int_equal(async_stream_close(stream), -EPIPE);
 
-    /* While something is kept: known to later writes, to who waits, and to close. */
+    /* While something is kept: known to later writes, to waiters, and to close. */
     int fds[2];
     static unsigned char data[10000000];
     make_tcp_pair(fds);

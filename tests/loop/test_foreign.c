@@ -239,7 +239,7 @@ static void test_closed_with_a_duplicate(void **state)
     put(old_end);
     trace[0] = 0;
     run_for(0.003);
-    /* It may go off in vain; then it is set again, by one who has found nothing. */
+    /* It may go off in vain: a reader that has found nothing sets it again. */
     if (strcmp(trace, "s") == 0)
         assert_int_equal(async_add_reader(loop, ends[0], &second.watch), 0);
     waits = 0;

@@ -443,7 +443,7 @@ static void test_every_job_ends_once(void **state)
     unsigned random = 12345;
     int cancelled = 0;
     async_loop *loop = new_loop(3);
-    smalls_left = 1; /* so that nobody stops the loop too early */
+    smalls_left = 1; /* so that the loop is not stopped too early */
     for (int i = 0; i < COUNT; i++) {
         smalls[i].job = (async_job){.work = small_work, .done = small_done, .drop = small_drop};
         smalls_left++;
