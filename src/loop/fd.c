@@ -21,19 +21,23 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct async__fd *entry_of(async_loop *loop, int fd)
+/* Makes room for the entry of descriptor `fd`: 0, -EBADF or -ENOMEM. */
+static int grow(async_loop *loop, int fd)
 {
-    if (async__likely(fd < loop->fds_length)) return &loop->fds[fd];
+    /* The table is as long as the highest number, so a number that is no descriptor must not reach
+     * it. The kernel gives out the lowest free number: what is open bounds the table. */
+    if (ASYNC__CALL(fcntl(fd, F_GETFD)) < 0) return -errno;
 
-    int length = loop->fds_length ? loop->fds_length : 64;
-    while (length <= fd)
+    size_t length = loop->fds_length ? (size_t)loop->fds_length : 64;
+    while (length <= (size_t)fd)
         length *= 2;
-    struct async__fd *fds = async__realloc(loop->fds, (size_t)length * sizeof *fds);
-    if (!fds) return NULL;
-    memset(fds + loop->fds_length, 0, (size_t)(length - loop->fds_length) * sizeof *fds);
+    if (length > INT_MAX) length = INT_MAX;
+    struct async__fd *fds = async__realloc(loop->fds, length * sizeof *fds);
+    if (!fds) return -ENOMEM;
+    memset(fds + loop->fds_length, 0, (length - (size_t)loop->fds_length) * sizeof *fds);
     loop->fds = fds;
-    loop->fds_length = length;
-    return &loop->fds[fd];
+    loop->fds_length = (int)length;
+    return 0;
 }
 
 static void disarm(async_loop *loop, async_watch *watch)
@@ -75,8 +79,11 @@ static unsigned interest_with(const struct async__fd *entry, const async_watch *
 static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char direction)
 {
     if (fd < 0) return -EBADF;
-    struct async__fd *entry = entry_of(loop, fd);
-    if (!entry) return -ENOMEM;
+    if (async__unlikely(fd >= loop->fds_length)) {
+        int code = grow(loop, fd);
+        if (code < 0) return code;
+    }
+    struct async__fd *entry = &loop->fds[fd];
     if (entry->watch[direction] || watch->armed) return -EBUSY;
 
     unsigned bit = 1u << direction;
