@@ -134,6 +134,8 @@ struct async_loop {
     async_watch wake_watch;
     atomic_bool woken;                  /* wake_fd has been written to and not yet read */
     _Atomic(async_callback *) incoming; /* call_soon_threadsafe: a stack, newest first */
+    atomic_bool takes_requests;         /* of async_run_coroutine_threadsafe (task/thread.c) */
+    atomic_uint requesting;             /* threads between their look at that and their push */
     struct async__fd *fds;
     int fds_length;
 

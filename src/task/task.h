@@ -219,8 +219,10 @@ void async__scope_changed(async_task *task);
 /* At the end of the loop: frees the generators that nobody closed. */
 void async__generators_free(struct async__tasks *tasks);
 
-/* At the end of the loop: tells threads that wait for a coroutine in it (thread.c). */
-void async__visits_end(async_loop *loop);
+/* From when on, and until when, other threads may have the loop run a coroutine (thread.c). The end
+ * answers those that still wait with -ECANCELED, and refuses all later ones. */
+void async__requests_open(async_loop *loop);
+void async__requests_end(async_loop *loop);
 
 /* Who waits for what, a line a task; to be freed by free(). NULL: no memory. */
 char *async__format_call_graph(async_loop *loop);
