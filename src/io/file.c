@@ -30,14 +30,23 @@ void async__file_unref(async_file *file)
     async__free(file);
 }
 
-void async__file_give_turn(async_file *file)
-{
-    if (!async__wake_first(&file->turns)) file->busy = false;
-}
-
-static int closed(const async_file *file)
+int async__file_closed(const async_file *file)
 {
     return async__failf(-EBADF, "the file %s has been closed", file->path);
+}
+
+/* Waits for the turn: 0, and the call has it, or a code. */
+static int await_turn(async_file *file)
+{
+    bool granted = false;
+
+    file->references++; /* while it waits, its owner may close the file */
+    int code = async__wait_in(&file->turns, "file", &granted);
+    if (code == 0 && file->closed) code = async__file_closed(file);
+    /* The turn may have come together with a close or a cancellation. */
+    if (code < 0 && granted) async__file_end_turn(file);
+    async__file_unref(file);
+    return code;
 }
 
 int async__file_enter(async_file *file)
@@ -45,14 +54,8 @@ int async__file_enter(async_file *file)
     if (!file) return async__failf(-EBADF, "there is no file: it is NULL");
     int code = async__checkpoint();
     if (code < 0) return code;
-    if (file->closed) return closed(file);
-    if (file->busy) {
-        file->references++;
-        code = async__wait_in(&file->turns, "file", NULL);
-        if (code == 0 && file->closed) code = closed(file);
-        async__file_unref(file);
-        if (code < 0) return code;
-    }
+    if (file->closed) return async__file_closed(file);
+    if (file->busy && (code = await_turn(file)) < 0) return code;
     file->busy = true;
     file->references++;
     return 0;
@@ -60,7 +63,7 @@ int async__file_enter(async_file *file)
 
 ssize_t async__file_leave(async_file *file, ssize_t result)
 {
-    if (!file->detached) async__file_give_turn(file);
+    if (!file->left_to_job) async__file_end_turn(file);
     async__file_unref(file);
     return result;
 }
@@ -159,6 +162,7 @@ static async_file *new_file(const char *path, size_t length)
     memcpy(file->path, path, length);
     file->fd = -1;
     file->references = 1;
+    file->forks = async__forks;
     return file;
 }
 
@@ -263,13 +267,14 @@ static int write_all(async_file *file, const char *data, size_t size)
             n = write_polled(file, data, chunk);
         else if ((code = write_chunk(file, data, chunk)) < 0)
             return code;
-        if (n < 0) return file->closed ? closed(file) : (int)n;
+        if (n == -EBADF && file->closed) return async__file_closed(file);
+        if (n < 0) return (int)n;
         data += n;
         size -= (size_t)n;
         if (size == 0) break;
         code = async__checkpoint();
         if (code < 0) return code;
-        if (file->closed) return closed(file);
+        if (file->closed) return async__file_closed(file);
     }
     return 0;
 }
@@ -315,7 +320,7 @@ static int64_t seek(async_file *file, int64_t offset, int whence)
 int64_t async_file_seek(async_file *file, int64_t offset, int whence)
 {
     if (!file) return async__failf(-EBADF, "there is no file: it is NULL");
-    if (file->closed) return closed(file);
+    if (file->closed) return async__file_closed(file);
     if (file->busy)
         return async__failf(-EBUSY, "seek in %s: another call is under way", file->path);
     int64_t place = seek(file, offset, whence);
@@ -374,67 +379,4 @@ int async_file_stat(async_file *file, struct stat *status)
     return run_simple(file, run_stat, 0, status, "stat");
 }
 
-int async_file_fd(const async_file *file) { return file ? file->fd : -EBADF; }
-
-/* ---- closing ---- */
-
-static void run_close(struct async__work *work)
-{
-    int fd = work->owned_fd;
-    work->owned_fd = -1;
-    work->result = ASYNC__CLOSE(fd) < 0 && errno != EINTR ? -errno : 0;
-}
-
-static int close_here(int fd) { return ASYNC__CLOSE(fd) < 0 && errno != EINTR ? -errno : 0; }
-
-/* A close may write, and then wait for a server far away. */
-static int close_in_thread(int fd)
-{
-    int interrupted = async__checkpoint();
-    struct async__work *work = async__work_new(NULL, run_close, 0);
-    if (!work) return close_here(fd);
-    work->fd = work->owned_fd = fd;
-    if (interrupted < 0) {
-        async__work_detach(work);
-        return interrupted;
-    }
-    int code = async__work_await(work, "close");
-    if (code < 0) return code;
-    code = (int)work->result;
-    async__free(work);
-    return code;
-}
-
-/* A job that nobody waits for any more closes the descriptor at its end; a call under way, at
- * its. */
-static int close_descriptor(async_file *file)
-{
-    struct async__work *work = file->detached;
-    int fd = file->fd;
-
-    if (work) {
-        work->file = NULL;
-        work->owned_fd = fd;
-        file->detached = NULL;
-        file->fd = -1;
-        async_job_abandon(&work->job);
-        return 0;
-    }
-    if (file->busy && !file->polled) return 0;
-    file->fd = -1;
-    if (file->polled) return async_close(fd);
-    return file->written && async__current ? close_in_thread(fd) : close_here(fd);
-}
-
-int async_file_close(async_file *file)
-{
-    if (!file) return 0;
-    if (file->closed) return closed(file);
-    file->closed = true;
-    async__wake_all(&file->turns);
-    int code = close_descriptor(file);
-    if (code < 0 && !(async__current && async__current->interrupt == code))
-        async__file_failed(file, "close", code);
-    async__file_unref(file);
-    return code;
-}
+int async_file_fd(const async_file *file) { return file && !file->closed ? file->fd : -EBADF; }

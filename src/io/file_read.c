@@ -89,10 +89,11 @@ static ssize_t read_some(async_file *file, void *buffer, size_t size)
         else if (n < 0)
             return async__file_failed(file, "read", n);
     }
-    /* There are files in /proc that say so: they look like any other, and wait for something. */
-    if (n == -EAGAIN) n = read_polled(file, buffer, size);
-    if (n < 0 && file->closed)
-        return async__failf(-EBADF, "the file %s has been closed", file->path);
+    /* Some files in /proc look regular, and still have nothing to read until something happens:
+     * they are waited for like a FIFO. The thread's answer may have taken long enough for a close,
+     * which has ended all waiting for the descriptor and would not end this. */
+    if (n == -EAGAIN && !file->closed) n = read_polled(file, buffer, size);
+    if ((n == -EAGAIN || n == -EBADF) && file->closed) return async__file_closed(file);
     if (n > 0 && file->positioned) file->offset += n;
     return n;
 }
@@ -187,7 +188,7 @@ static ssize_t find_line(async_file *file, size_t limit)
         if (n == 0) return (ssize_t)(file->end - file->start);
         int code = async__checkpoint();
         if (code < 0) return code;
-        if (file->closed) return async__failf(-EBADF, "the file %s has been closed", file->path);
+        if (file->closed) return async__file_closed(file);
     }
 }
 
