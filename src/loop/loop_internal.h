@@ -207,7 +207,9 @@ static inline async_callback *async__ready_take(async_loop *loop, void (*run)(as
 
 /* ---- thread pools (pool.c) ---- */
 
-struct async__pool *async__pool_new(unsigned max_threads, const char *name);
+/* At most max_threads (0: processors + 4, at most 32) at a time, of which kept_threads (0: all) stay
+ * when there is nothing to do. */
+struct async__pool *async__pool_new(unsigned max_threads, unsigned kept_threads, const char *name);
 int async__pool_submit(struct async__pool *pool, async_loop *loop, async_job *job);
 /* Ends the pool. Its jobs are abandoned, in whatever state they are: done runs for none of them. `wait`: until
  * all work that has begun is done; else threads that are in a job end by themselves, and do not touch

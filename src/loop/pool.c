@@ -63,8 +63,9 @@ struct async__pool {
     async_loop *loop;
     async_job *first, *last;
     struct worker *workers;
-    unsigned queued, threads, max_threads;
+    unsigned queued, threads, max_threads, kept_threads;
     unsigned idle; /* workers that will look at the queue soon; a new one is idle from its making */
+    unsigned numbers; /* workers ever made */
     bool closing;
     pid_t process;
     char name[NAME_SIZE];
@@ -159,6 +160,33 @@ static void run_first(struct async__pool *pool, struct worker *self)
     pool->idle++;
 }
 
+/* The mutex is held. Threads beyond those that are kept were made because the others were stuck:
+ * once there is nothing to do they end. */
+static void leave(struct async__pool *pool, struct worker *self)
+{
+    struct worker **place = &pool->workers;
+    while (*place != self)
+        place = &(*place)->next;
+    *place = self->next;
+    pool->idle--;
+    pool->threads--;
+    self->detached = true;
+    pthread_detach(self->thread);
+}
+
+/* The mutex is held. False: the worker is to end. */
+static bool wait_for_job(struct async__pool *pool, struct worker *self)
+{
+    while (!pool->first && !pool->closing) {
+        if (pool->idle > pool->kept_threads) {
+            leave(pool, self);
+            return false;
+        }
+        pthread_cond_wait(&pool->wanted, &pool->mutex);
+    }
+    return !pool->closing;
+}
+
 static void *worker_main(void *argument)
 {
     struct worker *self = argument;
@@ -171,12 +199,8 @@ static void *worker_main(void *argument)
         pthread_setname_np(pthread_self(), name);
 
     pthread_mutex_lock(&pool->mutex);
-    for (;;) {
-        while (!pool->first && !pool->closing)
-            pthread_cond_wait(&pool->wanted, &pool->mutex);
-        if (pool->closing) break;
+    while (wait_for_job(pool, self))
         run_first(pool, self);
-    }
     bool detached = self->detached;
     pthread_mutex_unlock(&pool->mutex);
 
@@ -204,7 +228,7 @@ static bool add_worker(struct async__pool *pool)
     struct worker *worker = async__alloc_zeroed(sizeof *worker);
     if (!worker) return false;
     worker->pool = pool;
-    worker->number = pool->threads;
+    worker->number = pool->numbers++;
     if (pthread_attr_init(&attributes) != 0) {
         async__free(worker);
         return false;
@@ -244,7 +268,7 @@ static unsigned default_threads(void)
     return processors + 4 < MAX_THREADS ? (unsigned)processors + 4 : MAX_THREADS;
 }
 
-struct async__pool *async__pool_new(unsigned max_threads, const char *name)
+struct async__pool *async__pool_new(unsigned max_threads, unsigned kept_threads, const char *name)
 {
     struct async__pool *pool = async__alloc_zeroed(sizeof *pool);
     if (!pool) return NULL;
@@ -259,6 +283,7 @@ struct async__pool *async__pool_new(unsigned max_threads, const char *name)
     }
     atomic_init(&pool->references, 1);
     pool->max_threads = max_threads ? max_threads : default_threads();
+    pool->kept_threads = kept_threads ? kept_threads : pool->max_threads;
     pool->process = getpid();
     snprintf(pool->name, sizeof pool->name, "%.*s", NAME_SIZE - 5, name);
     return pool;
@@ -369,7 +394,7 @@ void async__pool_close(struct async__pool *pool, bool wait)
 int async_run_in_executor(async_loop *loop, async_job *job)
 {
     if (!loop->executor) {
-        loop->executor = async__pool_new(loop->executor_threads, "async-work");
+        loop->executor = async__pool_new(loop->executor_threads, 0, "async-work");
         if (!loop->executor) return -ENOMEM;
     }
     return async__pool_submit(loop->executor, loop, job);

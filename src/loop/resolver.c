@@ -14,10 +14,14 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* A look-up uses no processor worth the name, it waits. One thread would let one dead name hold up
- * all the others. Four let three be dead at once; many more would only ask a name server that
- * cannot keep up more often, and each costs a stack and a socket. */
-enum { RESOLVER_THREADS = 4 };
+/* A look-up hardly computes, it waits: for half a minute where no name server answers, also after
+ * it has been abandoned, since getaddrinfo cannot be interrupted. So the pool does not queue a
+ * look-up behind others that may be stuck: it makes another thread. The bound is for a program
+ * whose every look-up is stuck; each thread costs a stack and a socket. */
+enum {
+    RESOLVER_THREADS = 64,
+    RESOLVER_THREADS_KEPT = 4, /* when no look-up is under way */
+};
 
 static char *copy(const char *text)
 {
@@ -75,7 +79,8 @@ struct async__lookup *async__lookup_start(async_loop *loop, const char *host, co
                                           int *code)
 {
     *code = -ENOMEM;
-    if (!loop->resolver) loop->resolver = async__pool_new(RESOLVER_THREADS, "async-name");
+    if (!loop->resolver)
+        loop->resolver = async__pool_new(RESOLVER_THREADS, RESOLVER_THREADS_KEPT, "async-name");
     if (!loop->resolver) return NULL;
     struct async__lookup *lookup = async__alloc_zeroed(sizeof *lookup);
     if (!lookup) return NULL;
