@@ -29,6 +29,20 @@ int async__is_blocking(int fd);
 /* "127.0.0.1:80", "[::1]:80", "/a/path", "@name", or "". */
 void async__address_text(const struct sockaddr *address, socklen_t length, char *text, size_t size);
 int async__unix_address(const char *path, struct sockaddr_un *address, socklen_t *length);
+/* A Unix socket's file, which its server removes at its end. */
+struct async__unix_file {
+    char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; /* "": there is none */
+    dev_t device;
+    ino_t inode;
+    pid_t owner;
+};
+
+/* Binds the socket to the address and listens: 0, or a code, -EADDRINUSE if another server has it. A
+ * stale file at a path is replaced; `mode`, unless 0, is set (unix_path.c). */
+int async__unix_listen(int fd, const struct sockaddr_un *address, socklen_t length, int mode,
+                       int backlog, struct async__unix_file *file);
+void async__unix_file_remove(struct async__unix_file *file);
+
 /* The host name for async_getaddrinfo: 0, or a code with its message set. */
 int async__check_host(const char *host);
 

@@ -14,7 +14,6 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define RETRY_DELAY ASYNC__SECOND /* asyncio's ACCEPT_RETRY_DELAY */
@@ -39,9 +38,7 @@ struct async_server {
     bool accepting; /* a task waits for a connection */
     async__wait *waiting;
     async_stream *spare; /* for the next connection */
-    char *path;          /* of a Unix socket's file, which is ours to remove */
-    dev_t device;
-    ino_t inode;
+    struct async__unix_file file;
     size_t count, turn; /* turn: which socket is asked first */
     struct listener listeners[];
 };
@@ -50,7 +47,6 @@ static void unref(async_server *server)
 {
     if (--server->references > 0) return;
     if (server->spare) async__stream_unref(server->spare);
-    async__free(server->path);
     async__free(server);
 }
 
@@ -271,20 +267,11 @@ async_iterator *async_server_clients(async_server *server)
 
 int async_server_port(const async_server *server) { return server ? server->port : -EBADF; }
 
-/* Only the file that was made here: another server may have put its own in its place. */
-static void remove_file(const async_server *server)
-{
-    struct stat status;
-    if (server->path && stat(server->path, &status) == 0 && status.st_dev == server->device &&
-        status.st_ino == server->inode)
-        unlink(server->path);
-}
-
 void async_server_close(async_server *server)
 {
     if (!server || server->closed) return;
     server->closed = true;
-    remove_file(server);
+    async__unix_file_remove(&server->file); /* first: while its socket is open */
     async_loop *loop = async__loop();
     for (size_t i = 0; i < server->count; i++) {
         if (loop) async_remove_watch(loop, &server->listeners[i].watch);
@@ -319,6 +306,11 @@ static void set_port(struct addrinfo *address, int port)
         ((struct sockaddr_in *)address->ai_addr)->sin_port = htons((uint16_t)port);
 }
 
+static int backlog_of(const async_server_options *options)
+{
+    return options->backlog > 0 ? options->backlog : BACKLOG;
+}
+
 static int prepare(int fd, const struct addrinfo *address, bool only_ipv6,
                    const async_server_options *options)
 {
@@ -329,8 +321,7 @@ static int prepare(int fd, const struct addrinfo *address, bool only_ipv6,
     if (code < 0) return code;
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* the connections inherit it */
     if (ASYNC__CALL(bind(fd, address->ai_addr, address->ai_addrlen)) < 0) return -errno;
-    if (ASYNC__CALL(listen(fd, options->backlog > 0 ? options->backlog : BACKLOG)) < 0)
-        return -errno;
+    if (ASYNC__CALL(listen(fd, backlog_of(options))) < 0) return -errno;
     return 0;
 }
 
@@ -448,64 +439,13 @@ async_server *async_start_server(const char *host, int port, const async_server_
 
 /* ---- Unix sockets ---- */
 
-/* A server that died leaves its file behind, and nobody answers there: such a one is removed. */
-static int clear_the_way(const struct sockaddr_un *address, socklen_t length)
+static int listen_unix(async_server *server, const struct sockaddr_un *address, socklen_t length,
+                       const async_server_options *options)
 {
-    struct stat status;
-
-    if (address->sun_path[0] == 0) return 0;
-    if (ASYNC__CALL(lstat(address->sun_path, &status)) < 0) return errno == ENOENT ? 0 : -errno;
-    if (!S_ISSOCK(status.st_mode)) return -EADDRINUSE;
     int fd = ASYNC__CALL(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (fd < 0) return -errno;
-    int code = ASYNC__CALL(connect(fd, (const struct sockaddr *)address, length)) < 0 ? -errno : 0;
-    close(fd);
-    if (code != -ECONNREFUSED) return -EADDRINUSE;
-    return ASYNC__CALL(unlink(address->sun_path)) < 0 && errno != ENOENT ? -errno : 0;
-}
-
-/* The file, once it is there, is the server's to remove. */
-static int claim_file(async_server *server, const char *path, int mode)
-{
-    struct stat status;
-    size_t size = strlen(path) + 1;
-
-    server->path = async__alloc(size);
-    if (!server->path || ASYNC__CALL(stat(path, &status)) < 0) {
-        int code = server->path ? -errno : -ENOMEM;
-        unlink(path);
-        return code;
-    }
-    memcpy(server->path, path, size);
-    server->device = status.st_dev;
-    server->inode = status.st_ino;
-    /* Nobody can connect before listen: there is no moment with the wrong mode. */
-    if (mode && ASYNC__CALL(chmod(path, (mode_t)mode)) < 0) {
-        int code = -errno;
-        remove_file(server);
-        return code;
-    }
-    return 0;
-}
-
-static int listen_unix(async_server *server, const char *path, const struct sockaddr_un *address,
-                       socklen_t length, const async_server_options *options)
-{
-    int code = clear_the_way(address, length);
-    if (code < 0) return code;
-    int fd = ASYNC__CALL(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (fd < 0) return -errno;
-    bool abstract = address->sun_path[0] == 0;
-    if (ASYNC__CALL(bind(fd, (const struct sockaddr *)address, length)) < 0) {
-        code = -errno;
-    } else {
-        code = abstract ? 0 : claim_file(server, path, options->mode);
-        if (code == 0 &&
-            ASYNC__CALL(listen(fd, options->backlog > 0 ? options->backlog : BACKLOG)) < 0) {
-            code = -errno;
-            remove_file(server);
-        }
-    }
+    int code =
+        async__unix_listen(fd, address, length, options->mode, backlog_of(options), &server->file);
     if (code < 0) {
         close(fd);
         return code;
@@ -523,7 +463,7 @@ async_server *async_start_unix_server(const char *path, const async_server_optio
     if (async__unix_address(path, &address, &length) < 0) return NULL;
     async_server *server = new_server(1);
     if (!server) return NULL;
-    int code = listen_unix(server, path, &address, length, options ? options : &none);
+    int code = listen_unix(server, &address, length, options ? options : &none);
     if (code == 0) {
         async__succeed();
         return server;
