@@ -103,6 +103,9 @@ int async_stream_close(async_stream *stream)
     if (!stream) return 0;
     if (stream->closed) return async__failf(-EBADF, "the stream is being closed already");
     async_loop *loop = async__loop();
+    /* In a loop of a forked child: what the parent's loop has kept is the parent's to send. */
+    if (loop && async__stream_kept(stream) > 0 && !async__watches(loop, &stream->flush))
+        async__stream_drop_kept(stream);
     if (loop) evict(loop, stream);
 
     int code = async__checkpoint();

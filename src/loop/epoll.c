@@ -81,6 +81,8 @@ static int epoll_wait_events(async_loop *loop, int64_t timeout)
 {
     struct epoll_event events[EVENTS_PER_WAIT];
     async_poll_hooks hooks = {0};
+    /* The instance and its events are the parent's, and so is what the wake-up eventfd counts. */
+    if (async__unlikely(async__is_forked(loop))) return -ECHILD;
     if (timeout != 0) hooks = loop->hooks;
 
     if (hooks.before) hooks.before(hooks.data);

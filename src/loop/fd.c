@@ -124,7 +124,10 @@ int async_add_writer(async_loop *loop, int fd, async_watch *watch)
 bool async_remove_watch(async_loop *loop, async_watch *watch)
 {
     bool was_queued = async_callback_cancel(&watch->callback), was_armed = watch->armed;
-    if (was_armed) disarm(loop, watch);
+    if (async__likely(async__watches(loop, watch)))
+        disarm(loop, watch);
+    else
+        watch->armed = false;
     return was_queued || was_armed;
 }
 

@@ -167,6 +167,14 @@ static inline bool async__is_forked(const async_loop *loop) { return loop->forks
 /* asyncio's events: the loop that runs here, without sharing it. */
 static inline async_loop *async__loop(void) { return async__running_loop; }
 
+/* Whether the watch is armed in this loop. A child of a fork finds armed ones that are in its
+ * parent's, and may close what they belong to in a loop of its own. */
+static inline bool async__watches(const async_loop *loop, const async_watch *watch)
+{
+    return watch->armed && watch->fd < loop->fds_length &&
+           loop->fds[watch->fd].watch[watch->direction] == watch;
+}
+
 void async__wake(async_loop *loop);          /* any thread, and signal handlers */
 void async__take_incoming(async_loop *loop); /* what other threads queued joins the ready queue */
 int64_t async__clock(void);                  /* CLOCK_MONOTONIC in ns */

@@ -291,6 +291,8 @@ struct async__pool *async__pool_new(unsigned max_threads, unsigned kept_threads,
 
 int async__pool_submit(struct async__pool *pool, async_loop *loop, async_job *job)
 {
+    /* The threads are the parent's, and one of them may have held the mutex as it forked. */
+    if (async__is_forked(loop)) return -ECHILD;
     job->pool = pool;
     job->loop = loop;
     job->callback = (async_callback){.run = deliver};
@@ -403,7 +405,7 @@ int async_run_in_executor(async_loop *loop, async_job *job)
 bool async_job_cancel(async_job *job)
 {
     struct async__pool *pool = job->pool;
-    if (!pool) return false;
+    if (!pool || async__is_forked(job->loop)) return false;
     pthread_mutex_lock(&pool->mutex);
     bool queued = job->state == QUEUED;
     if (queued) {
@@ -423,7 +425,7 @@ void async_job_abandon(async_job *job)
         return;
     }
     struct async__pool *pool = job->pool;
-    if (!pool) return;
+    if (!pool || async__is_forked(job->loop)) return;
     pthread_mutex_lock(&pool->mutex);
     if (job->state == RUNNING || job->state == FINISHED) {
         job->state = ABANDONED;

@@ -8,6 +8,8 @@
  * ever (the zombie): a task cannot give back the ground it stands on. */
 #include "task.h"
 
+#include <pthread.h>
+
 /* Of the next task's last frames, which would be missed one after another. */
 #define PREFETCH_LINES 4
 
@@ -92,8 +94,16 @@ static bool idle(async_loop *loop)
     return async__stack_trim(tasks->stacks);
 }
 
+/* In a child that a task has forked no task runs: what would block the task is refused there, and
+ * does not go on to the parent's other tasks. */
+static void after_fork(void) { async__current = NULL; }
+static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
+
 void async__switch_open(async_loop *loop)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, watch_forks);
     loop->shuffled = step;
     loop->idle = idle;
 }
