@@ -32,7 +32,8 @@ static int epoll_interest(async_loop *loop, int fd, struct async__fd *entry, uns
 {
     struct epoll_event event = {
         .events = (interest & 1 ? EPOLLIN | EPOLLRDHUP : 0) | (interest & 2 ? EPOLLOUT : 0) |
-                  (interest & ASYNC__ONE_SHOT ? (uint32_t)EPOLLONESHOT : 0),
+                  (interest & ASYNC__ONE_SHOT ? (uint32_t)EPOLLONESHOT : 0) |
+                  (interest & ASYNC__EDGE ? (uint32_t)EPOLLET : 0),
         .data.u64 = (uint64_t)entry->generation << 32 | (uint32_t)fd,
     };
     int operation = !interest ? EPOLL_CTL_DEL : entry->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
@@ -93,12 +94,10 @@ static int epoll_wait_events(async_loop *loop, int64_t timeout)
     if (count < 0) return error == EINTR ? 0 : -error;
     for (int i = 0; i < count; i++) {
         uint32_t flags = events[i].events;
-        /* An error or a hang-up is for both directions to find out about by their next call. */
-        unsigned ready = flags & (EPOLLERR | EPOLLHUP) ? 3
-                                                       : (flags & (EPOLLIN | EPOLLRDHUP) ? 1 : 0) |
-                                                             (flags & EPOLLOUT ? 2 : 0);
         async__fd_ready(loop, (int)(uint32_t)events[i].data.u64,
-                        (uint32_t)(events[i].data.u64 >> 32), ready);
+                        (uint32_t)(events[i].data.u64 >> 32),
+                        (flags & (EPOLLIN | EPOLLRDHUP) ? 1 : 0) | (flags & EPOLLOUT ? 2 : 0),
+                        flags & (EPOLLERR | EPOLLHUP));
     }
     return 0;
 }

@@ -18,6 +18,7 @@
 
 #include <casyncio/sockets.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -58,13 +59,92 @@ static void disarm(async_loop *loop, async_watch *watch)
 /* Nothing is believed of what was registered without a watch of now. */
 static void distrust(struct async__fd *entry)
 {
-    unsigned watched = ASYNC__ONE_SHOT;
+    unsigned watched = ASYNC__ONE_SHOT | ASYNC__EDGE;
 
     for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++)
         if (entry->watch[direction]) watched |= 1u << direction;
     entry->regular = false;
     entry->interest &= (unsigned char)watched;
     if (!(entry->interest & ASYNC__BOTH)) entry->interest = 0;
+}
+
+/* ---- readiness that comes to nothing ----
+ *
+ * Some conditions last, and nothing can be done about them by who waits: a socket's error queue
+ * (IP_RECVERR, SO_TIMESTAMPING) is not empty, which epoll reports as EPOLLERR whatever is asked for;
+ * both directions are hung up, and the watch is kept all the same; a datagram socket was shut down
+ * for reading, and is readable, while recv says EAGAIN. Level-triggered epoll reports such a
+ * condition again and again, and the loop would never sleep.
+ *
+ * What decides: an event that is no more than an error or a hang-up in a direction that is watched,
+ * or one after which an operation's system call says EAGAIN, makes the interest edge-triggered. Each
+ * event is then told once: new data, a new error. (EPOLL_CTL_MOD has the kernel look anew, so the
+ * condition itself is told once more.) Watches are promised level-triggering for data, so they get
+ * it back as soon as there is some: when it is reported, or when a watch is added. */
+
+/* A watch of the user's, or of another layer's, which is told for as long as there is data. */
+static bool is_plain(const async_watch *watch)
+{
+    return watch && watch->callback.run != async__op_ready;
+}
+
+static bool is_socket(int fd)
+{
+    int type;
+    socklen_t size = sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+}
+
+/* Whether interest that is edge-triggered may stay so as a watch is added. It may not if there is
+ * something to be told, which an edge has told before; nor if nothing is stuck any more. */
+static bool is_still_stuck(struct async__fd *entry, int fd, unsigned char direction)
+{
+    struct pollfd now = {.fd = fd,
+                         .events = direction == ASYNC__READ ? POLLIN | POLLRDHUP : POLLOUT};
+
+    if (entry->missed & 1u << direction) return false;
+    if (poll(&now, 1, 0) <= 0) return false;
+    if (now.revents != POLLERR) return false;
+    /* A socket's own error is told by an edge, and taken by the next call. So the error queue it is
+     * that is not empty. Of anything else, as of a pipe without a reader, the error is there to stay,
+     * and the next call fails. */
+    return is_socket(fd);
+}
+
+static unsigned edge_or_level(struct async__fd *entry, int fd, unsigned char direction)
+{
+    if (is_still_stuck(entry, fd, direction)) return ASYNC__EDGE;
+    entry->missed = 0;
+    return 0;
+}
+
+void async__fd_doubt(async_loop *loop, int fd)
+{
+    struct async__fd *entry = &loop->fds[fd];
+
+    /* If it fails the loop spins, which is what it did without. */
+    if (!(entry->interest & (ASYNC__EDGE | ASYNC__ONE_SHOT)))
+        loop->poller->interest(loop, fd, entry, entry->interest | ASYNC__EDGE);
+}
+
+/* After an event with an error or a hang-up, or with edge-triggered interest: whether the interest
+ * is to be edge-triggered from here on. `told` has the directions in which a watch was told. */
+static void choose_trigger(async_loop *loop, int fd, struct async__fd *entry, unsigned told,
+                           unsigned ready, unsigned data)
+{
+    bool edge = entry->interest & ASYNC__EDGE, level = false;
+    unsigned interest = entry->interest & ASYNC__BOTH, unwanted = interest & ready & ~told;
+
+    for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++)
+        if (data & 1u << direction && is_plain(entry->watch[direction])) level = true;
+    if (edge) {
+        entry->missed |= unwanted;
+        unwanted &= data; /* an error alone would be lost if the kernel did not keep it for us */
+    }
+    interest &= ~unwanted;
+    if (interest && !level && (edge || told & ~data)) interest |= ASYNC__EDGE;
+    if (!(interest & ASYNC__EDGE)) entry->missed = 0;
+    if (interest != entry->interest) loop->poller->interest(loop, fd, entry, interest);
 }
 
 /* The interest that the descriptor is to have with this watch; one-shot, if all watches are. */
@@ -89,6 +169,8 @@ static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char
     unsigned bit = 1u << direction;
     if (async__unlikely(watch->foreign)) distrust(entry);
     unsigned interest = interest_with(entry, watch, bit);
+    if (async__unlikely(entry->interest & ASYNC__EDGE))
+        interest |= edge_or_level(entry, fd, direction);
     if (async__unlikely(interest != entry->interest) && !entry->regular) {
         int code = loop->poller->interest(loop, fd, entry, interest);
         if (code == -EPERM)
@@ -121,6 +203,8 @@ int async_add_writer(async_loop *loop, int fd, async_watch *watch)
     return add_watch(loop, fd, watch, ASYNC__WRITE);
 }
 
+void async__disarm(async_loop *loop, async_watch *watch) { disarm(loop, watch); }
+
 bool async_remove_watch(async_loop *loop, async_watch *watch)
 {
     bool was_queued = async_callback_cancel(&watch->callback), was_armed = watch->armed;
@@ -148,27 +232,47 @@ static void watch_on(async_loop *loop, int fd, struct async__fd *entry)
     }
 }
 
-void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned ready)
+/* Tells the watches of the directions in `ready`; gives those of them that have one. */
+static inline unsigned tell(async_loop *loop, struct async__fd *entry, unsigned ready)
+{
+    unsigned told = 0;
+
+    for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++) {
+        unsigned bit = 1u << direction;
+        async_watch *watch = entry->watch[direction];
+        if (!(ready & bit) || !watch) continue;
+        told |= bit;
+        if (watch->once) disarm(loop, watch);
+        async_call_soon(loop, &watch->callback);
+    }
+    return told;
+}
+
+/* With an error or a hang-up, or interest that is one-shot or edge-triggered. */
+static void ready_unusually(async_loop *loop, int fd, struct async__fd *entry, unsigned ready,
+                            unsigned data)
+{
+    bool one_shot = entry->interest & ASYNC__ONE_SHOT;
+
+    if (one_shot) entry->interest = 0;
+    unsigned told = tell(loop, entry, ready);
+    if (one_shot)
+        watch_on(loop, fd, entry);
+    else
+        choose_trigger(loop, fd, entry, told, ready, data);
+}
+
+void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned data, bool trouble)
 {
     if (async__unlikely(fd >= loop->fds_length)) return;
     struct async__fd *entry = &loop->fds[fd];
     if (async__unlikely(entry->generation != generation)) return;
 
-    bool one_shot = entry->interest & ASYNC__ONE_SHOT;
-    if (async__unlikely(one_shot)) entry->interest = 0;
-    unsigned unwanted = 0;
-    for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++) {
-        unsigned bit = 1u << direction;
-        if (!(ready & bit)) continue;
-        async_watch *watch = entry->watch[direction];
-        if (!watch) {
-            unwanted |= bit & entry->interest;
-            continue;
-        }
-        if (watch->once) disarm(loop, watch);
-        async_call_soon(loop, &watch->callback);
+    if (async__unlikely(trouble || entry->interest > ASYNC__BOTH)) {
+        ready_unusually(loop, fd, entry, trouble ? ASYNC__BOTH : data, data);
+        return;
     }
-    if (async__unlikely(one_shot)) watch_on(loop, fd, entry);
+    unsigned unwanted = data & ~tell(loop, entry, data) & entry->interest;
     if (async__unlikely(unwanted))
         loop->poller->interest(loop, fd, entry, entry->interest & ~unwanted);
 }

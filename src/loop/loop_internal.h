@@ -45,8 +45,9 @@ void async__timers_free(struct async__timers *timers);
 
 enum { ASYNC__READ = 0, ASYNC__WRITE = 1 };
 
-/* Interest: bit 0 for reading, bit 1 for writing; and whether the first event is to end it. */
-enum { ASYNC__BOTH = 3, ASYNC__ONE_SHOT = 4 };
+/* Interest: bit 0 for reading, bit 1 for writing; whether the first event is to end it; and whether
+ * each event is to be reported once (edge-triggered), not for as long as the condition lasts. */
+enum { ASYNC__BOTH = 3, ASYNC__ONE_SHOT = 4, ASYNC__EDGE = 8 };
 
 /* What the loop knows of a descriptor. Interest outlives a watch: it is dropped only when an event
  * comes that nobody waits for, so that a connection costs one epoll_ctl, not one a wait. */
@@ -56,7 +57,8 @@ struct async__fd {
     unsigned char interest; /* as the back end has it */
     unsigned char foreign;  /* the bits of interest that ends with its watch */
     bool regular;           /* a regular file: always ready */
-    bool registered;
+    bool registered : 1;
+    unsigned char missed : 2; /* with ASYNC__EDGE: directions of events that no watch was told of */
 };
 
 typedef struct async__op async__op;
@@ -80,8 +82,14 @@ typedef struct async__poller {
 
 extern const async__poller async__epoll;
 
-/* What a back end tells the loop: `ready` has bit 0 for readable, bit 1 for writable. */
-void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned ready);
+/* What a back end tells the loop: `data` has bit 0 for readable, bit 1 for writable; with `trouble`,
+ * an error or a hang-up, both directions are ready, whatever is in `data`. */
+void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned data, bool trouble);
+/* Ends a watch that is armed in this loop, and whose callback is not queued. */
+void async__disarm(async_loop *loop, async_watch *watch);
+/* An operation that was told that the descriptor is ready has found that it is not. */
+void async__fd_doubt(async_loop *loop, int fd);
+void async__op_ready(async_callback *callback); /* `run` of an operation's watch (op.c) */
 
 /* ---- operations: one system call that may have to wait (op.c) ---- */
 

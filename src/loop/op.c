@@ -27,7 +27,7 @@ static int watch(async_loop *loop, async__op *op)
 
 /* The watch stays until the operation has ended: so a close that comes between the event and this
  * callback is heard of (the number may be another descriptor's by now), and so is a second waiter. */
-static void on_ready(async_callback *callback)
+void async__op_ready(async_callback *callback)
 {
     async__op *op = async__container(callback, async__op, watch.callback);
     async_loop *loop = async__loop();
@@ -35,10 +35,13 @@ static void on_ready(async_callback *callback)
     op->result = op->watch.error ? op->watch.error : attempt(op);
     if (would_block(op->result) && op->watch.armed) {
         /* What is always ready says so once, when the watch is set. */
-        if (loop->fds[op->watch.fd].regular) async_call_soon(loop, callback);
+        if (loop->fds[op->watch.fd].regular)
+            async_call_soon(loop, callback);
+        else
+            async__fd_doubt(loop, op->watch.fd);
         return;
     }
-    async_remove_watch(loop, &op->watch);
+    if (async__likely(op->watch.armed)) async__disarm(loop, &op->watch);
     op->done(op);
 }
 
@@ -48,7 +51,7 @@ int async__op_try(async_loop *loop, async__op *op)
         op->result = attempt(op);
         if (!would_block(op->result)) return 1;
     }
-    op->watch.callback.run = on_ready;
+    op->watch.callback.run = async__op_ready;
     op->watch.once = false;
     int code = watch(loop, op);
     if (code < 0) {
