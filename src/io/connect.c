@@ -153,18 +153,22 @@ static int start_next(async_loop *loop, struct race *race)
     return -1;
 }
 
-/* What has become of an attempt that was woken: the descriptor if it won, else -1. */
+/* What has become of an attempt that was woken: the descriptor if it won, -EAGAIN if it is still
+ * under way, else -1. */
 static int look_at(async_loop *loop, struct race *race, size_t index)
 {
     struct attempt *attempt = &race->attempts[index];
-    int error = 0;
-    socklen_t size = sizeof error;
+    int code = async__connected(attempt->fd);
 
+    if (code == -EAGAIN) { /* the watch is gone with the event */
+        attempt->ready = false;
+        code = async_add_writer(loop, attempt->fd, &attempt->watch);
+        if (code == 0) return -EAGAIN;
+    }
     int fd = end_attempt(loop, attempt);
-    if (ASYNC__CALL(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size)) < 0) error = errno;
-    if (error == 0 && met_itself(fd, race->addresses[index])) error = ECONNREFUSED;
-    if (error == 0) return fd;
-    note_error(race, -error);
+    if (code == 0 && met_itself(fd, race->addresses[index])) code = -ECONNREFUSED;
+    if (code == 0) return fd;
+    note_error(race, code);
     async_close(fd);
     return -1;
 }
@@ -185,7 +189,7 @@ static int look_round(async_loop *loop, struct race *race, bool *failed)
         if (race->attempts[i].fd < 0 || !race->attempts[i].ready) continue;
         int fd = look_at(loop, race, i);
         if (fd >= 0) return fd;
-        *failed = true;
+        if (fd == -1) *failed = true;
     }
     return -1;
 }

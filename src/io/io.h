@@ -21,6 +21,10 @@ ssize_t async__op_run(async__op *op, const char *what);
 ssize_t async__try_read(int fd, void *buffer, size_t size, bool blocking);
 ssize_t async__try_write(int fd, const void *data, size_t size, bool blocking); /* no SIGPIPE */
 
+/* What has become of a connect that was under way when its socket was reported ready: 0, or its
+ * error; -EAGAIN: it is still under way. */
+int async__connected(int fd);
+
 /* 1: the descriptor is blocking, 0: it is not, -EBADF. */
 int async__is_blocking(int fd);
 

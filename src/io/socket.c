@@ -5,8 +5,11 @@
 #include "io.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
+
+#define LONGEST_PAUSE 0.04 /* seconds; where only asking again tells that there is room */
 
 static ssize_t code_of(ssize_t result) { return result < 0 ? -errno : result; }
 
@@ -155,6 +158,27 @@ static ssize_t try_sendto(async__op *op)
                                       *(socklen_t *)op->address_length)));
 }
 
+/* A Unix socket's datagram to a receiver whose queue is full: poll calls the sender ready, and
+ * nothing tells when there is room. */
+static ssize_t send_by_and_by(async__op *op)
+{
+    double pause = 0.001;
+
+    for (;;) {
+        int code = async__checkpoint();
+        if (code < 0) return code;
+        ssize_t n = try_sendto(op);
+        if (n >= 0) return n;
+        if (n == -EINTR) continue;
+        if (n != -EAGAIN)
+            return async__failf((int)n, "sendto on descriptor %d: %s", op->watch.fd,
+                                async_strerror((int)n));
+        code = async_sleep(pause);
+        if (code < 0) return code;
+        if (pause < LONGEST_PAUSE) pause *= 2;
+    }
+}
+
 ssize_t async_sendto(int fd, const void *data, size_t size, int flags,
                      const struct sockaddr *address, socklen_t length)
 {
@@ -164,6 +188,8 @@ ssize_t async_sendto(int fd, const void *data, size_t size, int flags,
     op.flags = flags;
     op.address = (void *)address;
     op.address_length = &length;
+    if (address && length >= sizeof address->sa_family && address->sa_family == AF_UNIX)
+        return send_by_and_by(&op);
     return async__op_await(&op, "sendto");
 }
 
@@ -226,14 +252,33 @@ static int start_connect(int fd, const struct sockaddr *address, socklen_t lengt
     return code;
 }
 
-static ssize_t try_connected(async__op *op)
+/* 0: the connection stands. -EINPROGRESS: there is neither that nor an error. */
+static int ask_connected(int fd)
 {
+    struct sockaddr_storage peer;
     int error = 0;
-    socklen_t size = sizeof error;
-    if (ASYNC__CALL(getsockopt(op->watch.fd, SOL_SOCKET, SO_ERROR, &error, &size)) < 0)
-        return -errno;
-    return -error;
+    socklen_t size = sizeof error, length = sizeof peer;
+
+    if (ASYNC__CALL(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size)) < 0) return -errno;
+    if (error) return -error;
+    if (ASYNC__CALL(getpeername(fd, (struct sockaddr *)&peer, &length)) == 0) return 0;
+    return errno == ENOTCONN ? -EINPROGRESS : -errno;
 }
+
+int async__connected(int fd)
+{
+    struct pollfd now = {.fd = fd, .events = POLLOUT};
+    int code = ask_connected(fd);
+
+    /* A socket that connects is reported, too, when something comes to its error queue. poll tells
+     * whether it has come to an end meanwhile; then there is an answer, asked for after that. */
+    if (code != -EINPROGRESS) return code;
+    if (poll(&now, 1, 0) <= 0 || !(now.revents & (POLLOUT | POLLHUP))) return -EAGAIN;
+    code = ask_connected(fd);
+    return code == -EINPROGRESS ? -ENOTCONN : code;
+}
+
+static ssize_t try_connected(async__op *op) { return async__connected(op->watch.fd); }
 
 static int connect_failed(int code, const struct sockaddr *address, socklen_t length)
 {
@@ -254,7 +299,7 @@ int async_connect(int fd, const struct sockaddr *address, socklen_t length)
            address->sa_family == AF_UNIX) {
         code = async_sleep(pause);
         if (code < 0) return code;
-        if (pause < 0.05) pause *= 2;
+        if (pause < LONGEST_PAUSE) pause *= 2;
     }
     if (code == 0) return 0;
     if (code != -EINPROGRESS && code != -EINTR && code != -EALREADY)

@@ -1,4 +1,6 @@
 /* sockets.h: the calls on raw descriptors. */
+#include <io/io.h>
+
 #include "io_test.h"
 
 #include <limits.h>
@@ -573,10 +575,15 @@ static int connect_without_answer(void *unused)
         connect(fds[i], (struct sockaddr *)&address, sizeof address);
     }
     int fd = async_socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(async__connected(fd), -ENOTCONN);
     async_timeout (5)
         code = async_connect(fd, (struct sockaddr *)&address, sizeof address);
     assert_int_equal(code, -ETIMEDOUT);
     assert_int_equal(tenths(), 50);
+    /* A socket that is woken for another reason than the end of its connect is asked so. */
+    assert_int_equal(async__connected(fd), -EAGAIN);
+    assert_int_equal(async__connected(fds[0]), 0);
+    assert_int_equal(async__connected(-1), -EBADF);
     async_close(fd);
     for (int i = 0; i < 4; i++)
         async_close(fds[i]);
