@@ -39,26 +39,27 @@ int async__file_closed(const async_file *file)
 static int await_turn(async_file *file)
 {
     bool granted = false;
-
-    file->references++; /* while it waits, its owner may close the file */
     int code = async__wait_in(&file->turns, "file", &granted);
+
     if (code == 0 && file->closed) code = async__file_closed(file);
     /* The turn may have come together with a close or a cancellation. */
     if (code < 0 && granted) async__file_end_turn(file);
-    async__file_unref(file);
     return code;
 }
 
 int async__file_enter(async_file *file)
 {
     if (!file) return async__failf(-EBADF, "there is no file: it is NULL");
-    int code = async__checkpoint();
-    if (code < 0) return code;
-    if (file->closed) return async__file_closed(file);
-    if (file->busy && (code = await_turn(file)) < 0) return code;
-    file->busy = true;
+    /* Before the checkpoint, where another task may close the file. */
     file->references++;
-    return 0;
+    int code = async__checkpoint();
+    if (code == 0 && file->closed) code = async__file_closed(file);
+    if (code == 0 && file->busy) code = await_turn(file);
+    if (code < 0)
+        async__file_unref(file);
+    else
+        file->busy = true;
+    return code;
 }
 
 ssize_t async__file_leave(async_file *file, ssize_t result)

@@ -16,6 +16,9 @@ struct addrinfo;
  * a checkpoint lets others run. */
 ssize_t async__op_run(async__op *op, const char *what);
 
+/* -EBADF, with its message. */
+int async__op_closed(int fd, const char *what);
+
 /* ---- attempts: system calls that do not block; a result or a negated errno (socket.c) ---- */
 
 ssize_t async__try_read(int fd, void *buffer, size_t size, bool blocking);

@@ -140,9 +140,12 @@ int async_sendall(int fd, const void *data, size_t size, size_t *sent)
     size_t unused;
     if (!sent) sent = &unused;
     *sent = 0;
-    if (size == 0) return async__checkpoint();
+    if (size == 0 || !async__current) return async__checkpoint();
 
+    uint32_t generation = async__fd_generation(async__loop(), fd);
     while (*sent < size) {
+        if (async__fd_generation(async__loop(), fd) != generation)
+            return async__op_closed(fd, "send");
         /* What took a part has no room for more just now. */
         ssize_t n = send_some(fd, (const char *)data + *sent, size - *sent, 0, *sent > 0);
         if (n < 0) return (int)n;
@@ -163,20 +166,23 @@ static ssize_t try_sendto(async__op *op)
 static ssize_t send_by_and_by(async__op *op)
 {
     double pause = 0.001;
+    int code = async__current ? 0 : -EPERM, fd = op->watch.fd;
+    uint32_t generation = code == 0 ? async__fd_generation(async__loop(), fd) : 0;
 
-    for (;;) {
-        int code = async__checkpoint();
+    while (code == 0) {
+        code = async__checkpoint();
         if (code < 0) return code;
+        if (async__fd_generation(async__loop(), fd) != generation)
+            return async__op_closed(fd, "sendto");
         ssize_t n = try_sendto(op);
         if (n >= 0) return n;
         if (n == -EINTR) continue;
         if (n != -EAGAIN)
-            return async__failf((int)n, "sendto on descriptor %d: %s", op->watch.fd,
-                                async_strerror((int)n));
+            return async__failf((int)n, "sendto on descriptor %d: %s", fd, async_strerror((int)n));
         code = async_sleep(pause);
-        if (code < 0) return code;
         if (pause < LONGEST_PAUSE) pause *= 2;
     }
+    return code;
 }
 
 ssize_t async_sendto(int fd, const void *data, size_t size, int flags,
@@ -290,8 +296,11 @@ static int connect_failed(int code, const struct sockaddr *address, socklen_t le
 int async_connect(int fd, const struct sockaddr *address, socklen_t length)
 {
     double pause = 0.001;
+    uint32_t generation = async__current ? async__fd_generation(async__loop(), fd) : 0;
     int code = async__checkpoint();
     if (code < 0) return code;
+    if (async__fd_generation(async__loop(), fd) != generation)
+        return async__op_closed(fd, "connect");
 
     /* A Unix socket whose listener's queue is full says EAGAIN, and nothing tells when there is
      * room: poll calls such a socket ready. */
@@ -299,6 +308,8 @@ int async_connect(int fd, const struct sockaddr *address, socklen_t length)
            address->sa_family == AF_UNIX) {
         code = async_sleep(pause);
         if (code < 0) return code;
+        if (async__fd_generation(async__loop(), fd) != generation)
+            return async__op_closed(fd, "connect");
         if (pause < LONGEST_PAUSE) pause *= 2;
     }
     if (code == 0) return 0;

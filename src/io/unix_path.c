@@ -20,7 +20,7 @@
 #define LOCK_PAUSE 1000000 /* ns */
 
 enum {
-    LOCK_TRIES = 200
+    LOCK_TRIES = 100
 }; /* a holder needs no more than a few system calls, unless it is stopped */
 
 struct lock {

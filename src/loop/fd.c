@@ -41,6 +41,12 @@ static int grow(async_loop *loop, int fd)
     return 0;
 }
 
+/* An entry, so that a close is counted; without one, as for what is no descriptor, none is. */
+void async__fd_know(async_loop *loop, int fd)
+{
+    if (fd >= loop->fds_length) (void)grow(loop, fd);
+}
+
 static void disarm(async_loop *loop, async_watch *watch)
 {
     struct async__fd *entry = &loop->fds[watch->fd];

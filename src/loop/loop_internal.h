@@ -175,6 +175,15 @@ static inline bool async__is_forked(const async_loop *loop) { return loop->forks
 /* asyncio's events: the loop that runs here, without sharing it. */
 static inline async_loop *async__loop(void) { return async__running_loop; }
 
+/* Changes when the descriptor is closed, and so tells a number from the same one reused: a call that
+ * lets other tasks run before it comes to its system call asks before and after. */
+void async__fd_know(async_loop *loop, int fd);
+static inline uint32_t async__fd_generation(async_loop *loop, int fd)
+{
+    if (async__unlikely((unsigned)fd >= (unsigned)loop->fds_length)) async__fd_know(loop, fd);
+    return async__likely((unsigned)fd < (unsigned)loop->fds_length) ? loop->fds[fd].generation : 0;
+}
+
 /* Whether the watch is armed in this loop. A child of a fork finds armed ones that are in its
  * parent's, and may close what they belong to in a loop of its own. */
 static inline bool async__watches(const async_loop *loop, const async_watch *watch)
