@@ -1,13 +1,14 @@
-/* file.c - files: opening, writing, closing; see file_read.c for reading.
+/* file.c - files: opening, writing, seeking, and the turns that calls take; see file_read.c for
+ * reading and file_close.c for closing.
  *
- * Files on a disk are worked on in threads. Others (FIFOs, ttys, devices) could hold a thread for
- * ever, and the end of the loop with it; but they have readiness, and wait for it like sockets. For
- * that, everything is opened non-blocking, which to a file on a disk means nothing. An open of a
- * FIFO then does not wait for its other end: a reader waits before its first read, and a writer
- * tries again.
+ * Files on a disk have no readiness, so their system calls run in threads. Those of FIFOs, ttys and
+ * devices could block a thread for ever, and the end of the loop with it; but they have readiness,
+ * and wait for it like sockets. Therefore every file is opened non-blocking, which has no effect on
+ * a file on a disk. open(2) of a FIFO then does not wait for the other end: a reader waits for
+ * readiness before its first read, and for a writer the open is repeated.
  *
- * Where a file stands is kept here, and given with each call: a read that is abandoned half-way
- * does not move it. */
+ * The file's offset is kept here and passed to each system call (pread, pwrite), so that a read that
+ * is cancelled half-way does not move it. */
 #include "file.h"
 
 #include <fcntl.h>
@@ -97,14 +98,15 @@ static void run_open(struct async__work *work)
     work->owned_fd = work->fd;
     work->result = work->fd < 0 ? -errno : 0;
     if (work->fd >= 0) work->offset = ASYNC__CALL(lseek(work->fd, 0, SEEK_CUR));
-    /* A FIFO to be written that nobody reads yet. */
+    /* ENXIO is also what a FIFO without a reader gives to a writer, for whom the open is repeated;
+     * of anything else it is final. */
     struct stat status;
     if (work->result == -ENXIO &&
         (ASYNC__CALL(stat(work->data, &status)) < 0 || !S_ISFIFO(status.st_mode)))
         work->result = -ENODEV;
 }
 
-/* One try, in a thread; *work is what came of it. */
+/* Calls open(2) once, in a thread: 0, and *work has its result, or a code. */
 static int try_open(const char *path, size_t length, int flags, struct async__work **work)
 {
     *work = async__work_new(NULL, run_open, length + 1);
@@ -116,7 +118,7 @@ static int try_open(const char *path, size_t length, int flags, struct async__wo
     return code;
 }
 
-static int open_patiently(const char *path, size_t length, int flags, struct async__work **work)
+static int open_with_retries(const char *path, size_t length, int flags, struct async__work **work)
 {
     double pause = 0.001;
 
@@ -139,7 +141,7 @@ static int open_patiently(const char *path, size_t length, int flags, struct asy
     }
 }
 
-static int learn(async_file *file, int flags)
+static int inspect(async_file *file, int flags)
 {
     struct stat status;
 
@@ -184,12 +186,12 @@ async_file *async_open(const char *path, const char *mode)
     struct async__work *work = NULL;
     async_file *file = new_file(path, length);
     if (!file) return NULL;
-    int code = open_patiently(path, length, flags, &work);
+    int code = open_with_retries(path, length, flags, &work);
     if (work) {
         file->fd = work->fd;
         file->offset = work->offset;
         async__free(work);
-        code = learn(file, flags);
+        code = inspect(file, flags);
         if (code < 0) async__failf(code, "open %s: %s", path, async_strerror(code));
     }
     if (code < 0) {
@@ -301,7 +303,7 @@ int async_file_printf(async_file *file, const char *format, ...)
     return code;
 }
 
-/* ---- places ---- */
+/* ---- seeking ---- */
 
 static int64_t seek(async_file *file, int64_t offset, int whence)
 {
@@ -357,7 +359,7 @@ static int run_simple(async_file *file, void (*run)(struct async__work *), int64
     if (!work) return (int)async__file_leave(file, -ENOMEM);
     if (run == run_truncate) {
         work->offset = size;
-        if (!file->polled) async__file_drop_block(file); /* it may be gone */
+        if (!file->polled) async__file_drop_block(file); /* what was read ahead may be cut off */
     }
     code = async__work_await(work, what);
     if (code < 0) return (int)async__file_leave(file, code);

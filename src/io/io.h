@@ -12,8 +12,8 @@ struct addrinfo;
 
 /* ---- operations (op_await.c) ---- */
 
-/* async__op_await without the checkpoint: for those who have to look round between the two, because
- * a checkpoint lets others run. */
+/* async__op_await without the checkpoint: for calls that check their object between the two, since a
+ * checkpoint may let other tasks run. */
 ssize_t async__op_run(async__op *op, const char *what);
 
 /* -EBADF, with its message. */

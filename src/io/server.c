@@ -1,12 +1,12 @@
 /* server.c - listening: one server, several sockets.
  *
- * A server that has run out of descriptors (or memory) must neither end nor spin: a connection that
- * it cannot take stays in the kernel's queue, and keeps the socket readable. So it leaves the
- * sockets alone for a second and then tries again, as asyncio does. The memory for the stream is
- * there before the connection is taken, so that none is taken in vain.
+ * A connection that cannot be accepted for lack of descriptors or memory stays in the kernel's queue,
+ * and keeps the socket readable: the server would either fail or spin. So it does not watch its
+ * sockets for a second, and then tries again, as asyncio does. The stream is allocated before
+ * accept4, so that no connection is accepted and then dropped for lack of memory.
  *
- * A server is counted, as streams are: the owner, each call under way, and the iterator have a
- * reference each. */
+ * A server is reference-counted, as streams are: its owner, each call under way, and the iterator
+ * have a reference each. */
 #include "io.h"
 
 #include <netdb.h>
@@ -20,7 +20,7 @@
 
 enum {
     BACKLOG = 100,
-    PORT_TRIES = 32, /* to find a port that is free for all the addresses */
+    PORT_TRIES = 32, /* attempts to find a port that is free for all the addresses */
 };
 
 struct listener {
@@ -39,7 +39,7 @@ struct async_server {
     async__wait *waiting;
     async_stream *spare; /* for the next connection */
     struct async__unix_file file;
-    size_t count, turn; /* turn: which socket is asked first */
+    size_t count, turn; /* turn: index of the socket that accept4 is called on first */
     struct listener listeners[];
 };
 
@@ -114,7 +114,7 @@ static int wait_for_connection(async_server *server)
     return code;
 }
 
-static int wait_for_better_times(async_server *server)
+static int wait_for_resources(async_server *server)
 {
     async_loop *loop = async__loop();
     struct pause pause = {
@@ -130,8 +130,8 @@ static int wait_for_better_times(async_server *server)
     return code;
 }
 
-/* Asks each socket once, from the one after the last that had something: a descriptor, -EAGAIN, or
- * another code. */
+/* Calls accept4 once on each socket, round-robin, beginning after the one that gave the last
+ * connection: a descriptor, -EAGAIN if there is no connection, or another code. */
 static int try_accept(async_server *server)
 {
     int code = -EAGAIN;
@@ -149,9 +149,9 @@ static int try_accept(async_server *server)
     return code;
 }
 
-/* Errors of a connection that was over before it was taken, accept(2) says; the next may be
- * better. */
-static bool is_passing(int code)
+/* Errors that belong to the connection, which has ended before it was accepted (accept(2)): the next
+ * one is tried. */
+static bool is_of_connection(int code)
 {
     switch (-code) {
     case EINTR:
@@ -178,7 +178,7 @@ static bool is_shortage(int code)
 
 static int closed(void) { return async__failf(-EBADF, "the server has been closed"); }
 
-/* One round: a descriptor, 0 to go on, or a code. */
+/* Accepts, or waits until that may be possible: a descriptor, -EAGAIN to call again, or a code. */
 static int accept_once(async_server *server)
 {
     int code = async__checkpoint();
@@ -188,11 +188,11 @@ static int accept_once(async_server *server)
 
     int fd = server->spare ? try_accept(server) : -ENOMEM;
     if (fd >= 0) return fd;
-    if (is_passing(fd)) return -EAGAIN;
+    if (is_of_connection(fd)) return -EAGAIN;
     if (fd == -EAGAIN)
         code = wait_for_connection(server);
     else if (is_shortage(fd))
-        code = wait_for_better_times(server);
+        code = wait_for_resources(server);
     else
         code = async__failf(fd, "accept: %s", async_strerror(fd));
     if (server->closed) return closed();
@@ -250,7 +250,7 @@ static void close_clients(async_iterator *iterator)
 
 async_iterator *async_server_clients(async_server *server)
 {
-    if (!server) { /* the error of who should have made it tells more */
+    if (!server) { /* keep the error of the start that failed */
         if (!async__current || !async__current->last_code) async__fail(-EBADF);
         return NULL;
     }
@@ -271,12 +271,15 @@ void async_server_close(async_server *server)
 {
     if (!server || server->closed) return;
     server->closed = true;
-    async__unix_file_remove(&server->file); /* first: while its socket is open */
+    /* The file goes first: while the socket is open, no other server takes the path, and the file's
+     * inode number is not given to another file. */
+    async__unix_file_remove(&server->file);
     async_loop *loop = async__loop();
     for (size_t i = 0; i < server->count; i++) {
         if (loop) async_remove_watch(loop, &server->listeners[i].watch);
         async_close(server->listeners[i].fd);
     }
+    /* A call under way finds `closed` when it runs; its reference keeps the server until then. */
     if (server->waiting) async__unpark(server->waiting);
     unref(server);
 }
@@ -288,7 +291,7 @@ static int set_option(int fd, int level, int option, int value)
     return ASYNC__CALL(setsockopt(fd, level, option, &value, sizeof value)) < 0 ? -errno : 0;
 }
 
-/* The port stands at the same place in both families' addresses. */
+/* sin_port and sin6_port have the same offset. */
 static int port_of(int fd)
 {
     struct sockaddr_in6 address = {.sin6_port = 0};
@@ -360,7 +363,7 @@ static bool names_both(const struct addrinfo *list)
     return ipv4 && ipv6;
 }
 
-/* A family that the machine does not have, though its hosts file or a name server names it. */
+/* The machine has no such address or family, though its hosts file or a name server lists it. */
 static bool is_missing(int code) { return code == -EAFNOSUPPORT || code == -EADDRNOTAVAIL; }
 
 static bool is_repeated(const struct addrinfo *list, const struct addrinfo *address)
@@ -372,9 +375,9 @@ static bool is_repeated(const struct addrinfo *list, const struct addrinfo *addr
     return false;
 }
 
-/* Listens on all of the list: 0, or a code, and *culprit is whose. */
+/* Listens on every address of the list: 0, or a code, and *failed is the address it belongs to. */
 static int listen_on_all(async_server *server, struct addrinfo *list, int port,
-                         const async_server_options *options, const struct addrinfo **culprit)
+                         const async_server_options *options, const struct addrinfo **failed)
 {
     bool only_ipv6 = options->ipv6_only || names_both(list);
     int missing = 0;
@@ -385,7 +388,7 @@ static int listen_on_all(async_server *server, struct addrinfo *list, int port,
         if (is_repeated(list, address)) continue;
         int code = listen_on(server, address, only_ipv6, options);
         if (code == 0) continue;
-        *culprit = address;
+        *failed = address;
         if (is_missing(code)) {
             missing = code;
             continue;
@@ -409,7 +412,7 @@ async_server *async_start_server(const char *host, int port, const async_server_
     struct addrinfo hints = {
         .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP, .ai_flags = AI_PASSIVE};
     struct addrinfo *list;
-    const struct addrinfo *culprit = NULL;
+    const struct addrinfo *failed = NULL;
     char service[16];
     size_t count = 0;
 
@@ -424,10 +427,10 @@ async_server *async_start_server(const char *host, int port, const async_server_
         count++;
     async_server *server = new_server(count);
     int code = server ? -EADDRINUSE : -ENOMEM;
-    /* A port that is free for the first address may not be so for the next. */
+    /* With port 0 the kernel picks a port for the first address, which may be taken for another. */
     for (int tries = port ? 1 : PORT_TRIES; server && tries > 0 && code == -EADDRINUSE; tries--)
-        code = listen_on_all(server, list, port, options ? options : &none, &culprit);
-    if (code < 0 && culprit) listen_failed(code, culprit);
+        code = listen_on_all(server, list, port, options ? options : &none, &failed);
+    if (code < 0 && failed) listen_failed(code, failed);
     freeaddrinfo(list);
     if (code == 0) {
         async__succeed();

@@ -1,18 +1,18 @@
 /* fd.c - what the loop knows of descriptors: one entry for each, with a watch a direction.
  *
- * Interest in a descriptor is lazy: it is registered when first waited for and stays, so that a
- * connection costs one epoll_ctl in its life and not two a message. If an event comes that nobody
- * waits for, the interest is dropped then: epoll is level-triggered and would report it for ever.
+ * Interest in a descriptor is lazy: it is registered with the first watch, and stays when the watch
+ * is removed, so that a connection costs one epoll_ctl in its life and not two a message. When an
+ * event arrives for which there is no watch, the interest is dropped: level-triggered epoll would
+ * report it for ever.
  *
- * The price is that the loop must hear of a close: async_close. A number that is reused gets a new
- * generation, so that events on their way for the old one are told apart.
+ * Therefore the loop must be told of a close: async_close. Each close increments the entry's
+ * generation, which is part of every event, so that an event of a closed descriptor is not taken for
+ * one of the file that has its number now.
  *
- * Not everybody can promise that: other languages' sockets are closed by their own destructors.
- * A `foreign` watch believes nothing that was known of the descriptor before, and leaves nothing
- * behind that could be reported. Those that are `once`, too, as of somebody who waits for one
- * event and then for the next, share an interest that the kernel ends by itself as it reports:
- * that costs one call a wait, which is also how a descriptor that was closed meanwhile is found
- * out. */
+ * Sockets of other languages are closed by their own destructors, without the loop being told. A
+ * `foreign` watch does not rely on what was registered before, and its interest ends with it. Foreign
+ * watches that are `once`, too, use one-shot interest, which the kernel disables as it reports: that
+ * costs one epoll_ctl a wait, which also finds out that a descriptor has been closed meanwhile. */
 #include "../base/faults.h"
 #include "loop_internal.h"
 
@@ -41,7 +41,7 @@ static int grow(async_loop *loop, int fd)
     return 0;
 }
 
-/* An entry, so that a close is counted; without one, as for what is no descriptor, none is. */
+/* Makes the entry, so that a close of the descriptor changes its generation. */
 void async__fd_know(async_loop *loop, int fd)
 {
     if (fd >= loop->fds_length) (void)grow(loop, fd);
@@ -62,8 +62,8 @@ static void disarm(async_loop *loop, async_watch *watch)
     loop->poller->interest(loop, watch->fd, entry, rest & ASYNC__BOTH ? rest : 0);
 }
 
-/* Nothing is believed of what was registered without a watch of now. */
-static void distrust(struct async__fd *entry)
+/* Forgets interest that no present watch needs: it may have been another file's. */
+static void forget_unwatched(struct async__fd *entry)
 {
     unsigned watched = ASYNC__ONE_SHOT | ASYNC__EDGE;
 
@@ -76,19 +76,20 @@ static void distrust(struct async__fd *entry)
 
 /* ---- readiness that comes to nothing ----
  *
- * Some conditions last, and nothing can be done about them by who waits: a socket's error queue
- * (IP_RECVERR, SO_TIMESTAMPING) is not empty, which epoll reports as EPOLLERR whatever is asked for;
- * both directions are hung up, and the watch is kept all the same; a datagram socket was shut down
- * for reading, and is readable, while recv says EAGAIN. Level-triggered epoll reports such a
- * condition again and again, and the loop would never sleep.
+ * Some conditions last although the waiting call can do nothing about them: a socket's error queue
+ * (IP_RECVERR, SO_TIMESTAMPING) is not empty, which epoll reports as EPOLLERR whatever the interest
+ * is; both directions are hung up, and the watch is kept; a datagram socket was shut down for reading
+ * and is readable, while recv gives EAGAIN. Level-triggered epoll reports such a condition at every
+ * look, and the loop would never sleep.
  *
- * What decides: an event that is no more than an error or a hang-up in a direction that is watched,
- * or one after which an operation's system call says EAGAIN, makes the interest edge-triggered. Each
- * event is then told once: new data, a new error. (EPOLL_CTL_MOD has the kernel look anew, so the
- * condition itself is told once more.) Watches are promised level-triggering for data, so they get
- * it back as soon as there is some: when it is reported, or when a watch is added. */
+ * The rule: interest becomes edge-triggered after an event that is only an error or a hang-up in a
+ * direction that is watched, and after one that an operation's system call answers with EAGAIN. From
+ * then on each new event is reported once: more data, another error. (EPOLL_CTL_MOD makes the kernel
+ * check the descriptor, so the lasting condition is reported once more.) Watches are promised
+ * level-triggered data, so interest becomes level-triggered again when data is reported to one, or
+ * when one is added while there is some. */
 
-/* A watch of the user's, or of another layer's, which is told for as long as there is data. */
+/* A watch that is not an operation's: its callback runs for as long as there is data. */
 static bool is_plain(const async_watch *watch)
 {
     return watch && watch->callback.run != async__op_ready;
@@ -101,8 +102,8 @@ static bool is_socket(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
 }
 
-/* Whether interest that is edge-triggered may stay so as a watch is added. It may not if there is
- * something to be told, which an edge has told before; nor if nothing is stuck any more. */
+/* Whether edge-triggered interest may stay so when a watch is added. It may not if the descriptor is
+ * ready now, since that edge has been reported before; nor if the lasting condition is over. */
 static bool is_still_stuck(struct async__fd *entry, int fd, unsigned char direction)
 {
     struct pollfd now = {.fd = fd,
@@ -111,9 +112,9 @@ static bool is_still_stuck(struct async__fd *entry, int fd, unsigned char direct
     if (entry->missed & 1u << direction) return false;
     if (poll(&now, 1, 0) <= 0) return false;
     if (now.revents != POLLERR) return false;
-    /* A socket's own error is told by an edge, and taken by the next call. So the error queue it is
-     * that is not empty. Of anything else, as of a pipe without a reader, the error is there to stay,
-     * and the next call fails. */
+    /* POLLERR alone. A socket's pending error has been reported by an edge, and taken by the call that
+     * followed; so its error queue is not empty, which is nothing to wake for. Of any other file, such
+     * as a pipe without a reader, the error is permanent, and the next call fails with it. */
     return is_socket(fd);
 }
 
@@ -124,17 +125,17 @@ static unsigned edge_or_level(struct async__fd *entry, int fd, unsigned char dir
     return 0;
 }
 
-void async__fd_doubt(async_loop *loop, int fd)
+void async__fd_not_ready(async_loop *loop, int fd)
 {
     struct async__fd *entry = &loop->fds[fd];
 
-    /* If it fails the loop spins, which is what it did without. */
+    /* If this fails, interest stays level-triggered, and the loop does not sleep. */
     if (!(entry->interest & (ASYNC__EDGE | ASYNC__ONE_SHOT)))
         loop->poller->interest(loop, fd, entry, entry->interest | ASYNC__EDGE);
 }
 
-/* After an event with an error or a hang-up, or with edge-triggered interest: whether the interest
- * is to be edge-triggered from here on. `told` has the directions in which a watch was told. */
+/* After an event with an error or a hang-up, or with edge-triggered interest: decides whether the
+ * interest is edge-triggered from here on. `told` has the directions in which there was a watch. */
 static void choose_trigger(async_loop *loop, int fd, struct async__fd *entry, unsigned told,
                            unsigned ready, unsigned data)
 {
@@ -145,7 +146,9 @@ static void choose_trigger(async_loop *loop, int fd, struct async__fd *entry, un
         if (data & 1u << direction && is_plain(entry->watch[direction])) level = true;
     if (edge) {
         entry->missed |= unwanted;
-        unwanted &= data; /* an error alone would be lost if the kernel did not keep it for us */
+        /* Only data that is not waited for ends interest. After an error alone it has to stay, or the
+         * next one would not be reported; and an edge does not repeat itself. */
+        unwanted &= data;
     }
     interest &= ~unwanted;
     if (interest && !level && (edge || told & ~data)) interest |= ASYNC__EDGE;
@@ -173,7 +176,7 @@ static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char
     if (entry->watch[direction] || watch->armed) return -EBUSY;
 
     unsigned bit = 1u << direction;
-    if (async__unlikely(watch->foreign)) distrust(entry);
+    if (async__unlikely(watch->foreign)) forget_unwatched(entry);
     unsigned interest = interest_with(entry, watch, bit);
     if (async__unlikely(entry->interest & ASYNC__EDGE))
         interest |= edge_or_level(entry, fd, direction);
@@ -192,7 +195,7 @@ static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char
     entry->watch[direction] = watch;
     loop->watches++;
     if (async__unlikely(entry->regular)) {
-        /* What nobody reports has to be asked for again: there is nothing to keep it armed for. */
+        /* A regular file has no events: its callback is queued here, once for each call. */
         if (watch->once) disarm(loop, watch);
         async_call_soon(loop, &watch->callback);
     }
@@ -221,9 +224,9 @@ bool async_remove_watch(async_loop *loop, async_watch *watch)
     return was_queued || was_armed;
 }
 
-/* One event has ended the interest in both directions: what still waits is watched on. If that
- * fails it goes off, and its owner finds out why by his next call. */
-static void watch_on(async_loop *loop, int fd, struct async__fd *entry)
+/* A one-shot event has disabled interest in both directions: enables it for the watches that remain.
+ * If that fails they go off, and their owners' next calls report the error. */
+static void enable_again(async_loop *loop, int fd, struct async__fd *entry)
 {
     unsigned rest = (entry->watch[ASYNC__READ] ? 1u << ASYNC__READ : 0) |
                     (entry->watch[ASYNC__WRITE] ? 1u << ASYNC__WRITE : 0);
@@ -255,15 +258,15 @@ static inline unsigned tell(async_loop *loop, struct async__fd *entry, unsigned 
 }
 
 /* With an error or a hang-up, or interest that is one-shot or edge-triggered. */
-static void ready_unusually(async_loop *loop, int fd, struct async__fd *entry, unsigned ready,
-                            unsigned data)
+static void on_special_event(async_loop *loop, int fd, struct async__fd *entry, unsigned ready,
+                             unsigned data)
 {
     bool one_shot = entry->interest & ASYNC__ONE_SHOT;
 
     if (one_shot) entry->interest = 0;
     unsigned told = tell(loop, entry, ready);
     if (one_shot)
-        watch_on(loop, fd, entry);
+        enable_again(loop, fd, entry);
     else
         choose_trigger(loop, fd, entry, told, ready, data);
 }
@@ -275,7 +278,7 @@ void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned dat
     if (async__unlikely(entry->generation != generation)) return;
 
     if (async__unlikely(trouble || entry->interest > ASYNC__BOTH)) {
-        ready_unusually(loop, fd, entry, trouble ? ASYNC__BOTH : data, data);
+        on_special_event(loop, fd, entry, trouble ? ASYNC__BOTH : data, data);
         return;
     }
     unsigned unwanted = data & ~tell(loop, entry, data) & entry->interest;
@@ -306,6 +309,6 @@ int async_close(int fd)
     async_loop *loop = async__loop();
 
     if (loop) async_forget_fd(loop, fd);
-    /* On Linux the descriptor is gone even if close says EINTR. */
+    /* On Linux the descriptor is closed even if close gives EINTR. */
     return ASYNC__CLOSE(fd) < 0 && errno != EINTR ? -errno : 0;
 }

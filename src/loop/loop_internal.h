@@ -50,7 +50,7 @@ enum { ASYNC__READ = 0, ASYNC__WRITE = 1 };
 enum { ASYNC__BOTH = 3, ASYNC__ONE_SHOT = 4, ASYNC__EDGE = 8 };
 
 /* What the loop knows of a descriptor. Interest outlives a watch: it is dropped only when an event
- * comes that nobody waits for, so that a connection costs one epoll_ctl, not one a wait. */
+ * comes for which there is no watch, so that a connection costs one epoll_ctl, not one a wait. */
 struct async__fd {
     async_watch *watch[2];
     uint32_t generation;    /* tells a reused number's events from the old one's */
@@ -88,7 +88,7 @@ void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned dat
 /* Ends a watch that is armed in this loop, and whose callback is not queued. */
 void async__disarm(async_loop *loop, async_watch *watch);
 /* An operation that was told that the descriptor is ready has found that it is not. */
-void async__fd_doubt(async_loop *loop, int fd);
+void async__fd_not_ready(async_loop *loop, int fd);
 void async__op_ready(async_callback *callback); /* `run` of an operation's watch (op.c) */
 
 /* ---- operations: one system call that may have to wait (op.c) ---- */

@@ -10,15 +10,15 @@
  *                          |           |
  *                          +-----------+-> ABANDONED -> IDLE, drop()
  *
- * A worker goes to FINISHED and hands job->callback to the loop in one step under the mutex. So
- * the loop's thread never meets a job that has finished but is not yet on its way to the loop, and
- * once async__pool_close has marked a job ABANDONED, its thread will not touch the loop again. To
- * abandon a job is no more than to change its state: whoever holds it next, the worker at the end
- * of the work or the loop when the callback comes round, sees that and calls drop.
+ * A worker sets FINISHED and passes job->callback to the loop in one step under the mutex. So the
+ * loop's thread never sees a finished job whose callback is not queued, and once async__pool_close
+ * has marked a job ABANDONED, its worker does not access the loop again. Abandoning a job only sets
+ * its state: the worker at the end of the work, or the loop when it runs the callback, then calls
+ * drop.
  *
- * The pool is counted: one reference is the loop's, one each worker's. A worker that is stuck when
- * the loop closes (a name server that does not answer takes half a minute) is detached, and the
- * last one to leave frees the pool. */
+ * The pool is reference-counted: the loop has one reference, and each worker one. A worker that is
+ * in a job when the loop closes and is not to be waited for (a name server that does not answer
+ * takes half a minute) is detached; the last reference frees the pool. */
 #include "loop_internal.h"
 
 #include <pthread.h>
@@ -51,7 +51,7 @@ struct worker {
     struct async__pool *pool;
     pthread_t thread;
     async_job *job; /* whose work runs; NULL before and after */
-    bool busy;      /* in a job's functions, for as long as those please */
+    bool busy;      /* in a job's work or drop, which may block */
     bool detached;  /* frees itself */
     unsigned number;
 };
@@ -64,7 +64,7 @@ struct async__pool {
     async_job *first, *last;
     struct worker *workers;
     unsigned queued, threads, max_threads, kept_threads;
-    unsigned idle; /* workers that will look at the queue soon; a new one is idle from its making */
+    unsigned idle; /* workers that wait for a job or are about to; a new one from its creation on */
     unsigned numbers; /* workers ever made */
     bool closing;
     pid_t process;
@@ -117,8 +117,8 @@ static void drop(async_job *job)
     if (job->drop) job->drop(job);
 }
 
-/* job->callback, in the loop. No lock: the worker is through with the job, and what it wrote came
- * here with the callback. */
+/* job->callback, in the loop. No lock is needed: the worker does not access the job any more, and
+ * passing the callback to the loop has made its writes visible here. */
 static void deliver(async_callback *callback)
 {
     async_job *job = async__container(callback, async_job, callback);
@@ -209,8 +209,9 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-/* Signals go to the program's own threads, so that nobody's handler runs on a stack of ours.
- * Faults stay open: a blocked one would kill the process before any handler could report it. */
+/* Signals go to the program's own threads, so that its handlers do not run on a worker's stack.
+ * Those of faults stay unblocked: the kernel kills a process whose thread faults with the signal
+ * blocked, and no handler could report it. */
 static void block_signals(sigset_t *before)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
@@ -255,7 +256,7 @@ static bool add_worker(struct async__pool *pool)
 
 /* ---- the pool ---- */
 
-/* Python's rule: work that blocks on input and output wants more threads than processors. */
+/* Python's default: work that blocks on input and output needs more threads than processors. */
 static unsigned default_threads(void)
 {
     cpu_set_t set;
@@ -263,7 +264,7 @@ static unsigned default_threads(void)
     if (sched_getaffinity(0, sizeof set, &set) == 0)
         processors = CPU_COUNT(&set);
     else
-        processors = sysconf(_SC_NPROCESSORS_ONLN); /* more of them than the set has room for */
+        processors = sysconf(_SC_NPROCESSORS_ONLN); /* there are more than the set has bits */
     if (processors < 1) processors = 1;
     return processors + 4 < MAX_THREADS ? (unsigned)processors + 4 : MAX_THREADS;
 }
@@ -314,8 +315,8 @@ int async__pool_submit(struct async__pool *pool, async_loop *loop, async_job *jo
     return 0;
 }
 
-/* Drops the finished jobs whose callbacks the loop has not run; they are on their way to it or in
- * its ready queue. First all are taken out, as a drop may well change that queue. */
+/* Drops the finished jobs whose callbacks the loop has not run: they are in its incoming stack or in
+ * its ready queue. All are taken out before the first is dropped, since a drop may change the queue. */
 static void drop_finished(struct async__pool *pool)
 {
     async_loop *loop = pool->loop;
@@ -339,9 +340,9 @@ static void drop_finished(struct async__pool *pool)
     }
 }
 
-/* Marks what runs as abandoned, and gives the workers that are to be joined: all that will end
- * soon, or, if `wait`, all. The others are on their own from here. The mutex is held. */
-static struct worker *part_with_workers(struct async__pool *pool, bool wait)
+/* Marks running jobs as abandoned, and gives the workers that are to be joined: with `wait` all,
+ * else those that are not in a job. The others are detached. The mutex is held. */
+static struct worker *take_workers(struct async__pool *pool, bool wait)
 {
     struct worker *joined = NULL, *worker, *next;
     for (worker = pool->workers; worker; worker = next) {
@@ -365,7 +366,7 @@ static struct worker *part_with_workers(struct async__pool *pool, bool wait)
 void async__pool_close(struct async__pool *pool, bool wait)
 {
     if (!pool) return;
-    /* In a child after fork there are no threads to join, and one may have held the mutex. */
+    /* In a child after fork the workers do not exist, and one of them may have held the mutex. */
     if (pool->process != getpid()) return;
 
     pthread_mutex_lock(&pool->mutex);
@@ -374,7 +375,7 @@ void async__pool_close(struct async__pool *pool, bool wait)
     async_job *job = pool->first, *next_job;
     pool->first = pool->last = NULL;
     pool->queued = 0;
-    struct worker *worker = part_with_workers(pool, wait), *next;
+    struct worker *worker = take_workers(pool, wait), *next;
     pthread_cond_broadcast(&pool->wanted);
     pthread_mutex_unlock(&pool->mutex);
 

@@ -1,11 +1,10 @@
-/* resolver.c - names to addresses, by the system's own getaddrinfo.
+/* resolver.c - names to addresses, by the system's getaddrinfo.
  *
- * Only getaddrinfo knows all that a system is set up to do (hosts, nsswitch, mDNS, resolv.conf's
- * rules), and it blocks, for up to half a minute where a name server does not answer. So it runs
- * in threads, and a look-up that nobody waits for any more is abandoned: its thread frees it when
- * it comes back.
+ * Only getaddrinfo follows the whole configuration of a system (hosts, nsswitch, mDNS, resolv.conf),
+ * and it blocks, for up to half a minute where a name server does not answer. So it runs in threads.
+ * A look-up whose caller is cancelled is abandoned: its thread frees it when getaddrinfo returns.
  *
- * Numeric addresses need none of this: async__lookup_numeric answers at once. */
+ * Numeric addresses need no thread: async__lookup_numeric answers at once. */
 #include "../base/faults.h"
 #include "loop_internal.h"
 
@@ -51,7 +50,7 @@ static void look_up(async_job *job)
     errno = 0;
     self->error = ask(self->host, self->service, &hints, &self->list);
     if (self->error == EAI_SYSTEM) self->system_error = errno;
-    if (self->error) self->list = NULL; /* POSIX leaves it open */
+    if (self->error) self->list = NULL; /* POSIX does not say what an error leaves in it */
 }
 
 static void looked_up(async_job *job)
@@ -107,8 +106,8 @@ void async__lookup_abandon(struct async__lookup *lookup) { async_job_abandon(&lo
 int async__lookup_numeric(const char *host, const char *service, int family, int type, int protocol,
                           int flags, struct addrinfo **list)
 {
-    /* AI_ADDRCONFIG has glibc ask the kernel for all addresses of the machine, only to refuse ::1
-     * on one that has no other IPv6 address. */
+    /* With AI_ADDRCONFIG glibc reads all addresses of the machine over netlink, and refuses ::1 on a
+     * machine without another IPv6 address. */
     struct addrinfo hints = {
         .ai_family = family,
         .ai_socktype = type,
