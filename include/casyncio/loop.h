@@ -104,7 +104,8 @@ typedef struct async_callback {
 ASYNC_API void async_call_soon(async_loop *loop, async_callback *callback);
 
 /* The same, from any thread while the loop is not closed. The callback must not be queued already,
- * and cannot be cancelled until it runs. Callbacks of one thread run in their order.
+ * and cannot be cancelled until it runs. Callbacks of one thread run in their order; one that comes
+ * when the loop does not run again never runs.
  * asyncio: loop.call_soon_threadsafe */
 ASYNC_API void async_call_soon_threadsafe(async_loop *loop, async_callback *callback);
 
