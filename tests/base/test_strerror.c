@@ -12,6 +12,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#ifdef __GLIBC__
+#if __GLIBC_PREREQ(2, 32)
+#define HAS_NAMES
+#endif
+#endif
+
 enum { LAST = 133 }; /* EHWPOISON, the highest on Linux but for MIPS' EDQUOT */
 
 static int known_to_libc(int number)
@@ -29,17 +35,19 @@ static void test_every_errno_value(void **state)
     for (int number = 1; number <= LAST; number++) {
         const char *name = async_error_name(-number), *text = async_strerror(-number);
         int known = known_to_libc(number);
-        assert_int_equal(known, strcmp(name, "?") != 0);
+#ifdef __GLIBC__ /* musl's knows fewer */
+        if (!known) assert_string_equal(name, "?");
+#endif
         if (!known) continue;
         count++;
         assert_int_equal(name[0], 'E');
         assert_int_not_equal(strncmp(text, "Unknown", 7), 0);
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 32)
+#ifdef HAS_NAMES
         assert_string_equal(name, strerrorname_np(number));
         assert_string_equal(text, strerrordesc_np(number));
 #endif
     }
-    assert_true(count > 120);
+    assert_true(count > 80);
 }
 
 static void test_no_locale_changes_the_text(void **state)
