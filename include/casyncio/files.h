@@ -58,7 +58,9 @@ ASYNC_API int async_file_stat(async_file *file, struct stat *status);
 ASYNC_API int async_file_fd(const async_file *file);
 
 /* Closes and frees it, always. NULL is fine. 0, or close(2)'s error, or the code of a cancellation:
- * then a thread closes it. Who waits to use it gets -EBADF. */
+ * then a thread closes it. Calls that wait for their turn or for readiness give -EBADF. If a thread
+ * is at work for a call, then 0 at once: that call ends as it would have, the descriptor lives
+ * until then, and an error of its close goes to the exception handler. */
 ASYNC_API int async_file_close(async_file *file);
 
 ASYNC_END

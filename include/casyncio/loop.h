@@ -112,7 +112,8 @@ typedef struct async_callback {
 ASYNC_API void async_call_soon(async_loop *loop, async_callback *callback);
 
 /* The same, from any thread while the loop is not closed. The callback must not be queued already,
- * and cannot be cancelled until it runs. Those of one thread run in the order of their calls.
+ * and cannot be cancelled until it runs. Callbacks of one thread run in their order; one that comes
+ * when the loop does not run again never runs.
  * asyncio: loop.call_soon_threadsafe */
 ASYNC_API void async_call_soon_threadsafe(async_loop *loop, async_callback *callback);
 
@@ -174,10 +175,11 @@ typedef struct async_watch {
 /* Watches a descriptor, until the watch is removed: 0. One watch a direction: a second is -EBUSY. A
  * regular file is always ready: its callback is queued once for each call. -EBADF for what is no
  * descriptor; -ENOMEM; -ENOSPC (fs.epoll.max_user_watches). An error or a hang-up makes both
- * directions ready. A descriptor that has been watched must be closed with async_close (sockets.h),
- * or async_forget_fd told of it before it is closed: the loop's interest outlives the watch. Not so
- * for a `foreign` watch: it ends with the watch, at the price of two system calls for each; of one
- * for each event, if it is `once` as well.
+ * directions ready; one that comes without data runs the callback once for each time that it
+ * happens, and not for as long as it lasts. A descriptor that has been watched must be closed with
+ * async_close (sockets.h), or async_forget_fd told of it before it is closed: the loop's interest
+ * outlives the watch. Not so for a `foreign` watch: it ends with the watch, at the price of two
+ * system calls for each; of one for each event, if it is `once` as well.
  * asyncio: loop.add_reader, loop.add_writer */
 ASYNC_API int async_add_reader(async_loop *loop, int fd, async_watch *watch);
 ASYNC_API int async_add_writer(async_loop *loop, int fd, async_watch *watch);
@@ -218,7 +220,8 @@ struct async_job {
 
 /* Has a thread of the loop's pool run job->work, and then the loop job->done. The job is the loop's
  * until done or drop runs (drop may be NULL). The pool makes its threads as they are needed, and
- * blocks signals in them. 0; -EAGAIN if not even one thread can be made; -ENOMEM.
+ * blocks signals in them. 0; -EAGAIN if not even one thread can be made; -ENOMEM; -ECHILD in a
+ * process forked from the loop's.
  * asyncio: loop.run_in_executor */
 ASYNC_API int async_run_in_executor(async_loop *loop, async_job *job);
 

@@ -57,7 +57,8 @@ ASYNC_API int async_connect(int fd, const struct sockaddr *address, socklen_t le
 ASYNC_API ssize_t async_read(int fd, void *buffer, size_t size);
 ASYNC_API ssize_t async_write(int fd, const void *data, size_t size);
 
-/* Closes a descriptor that the loop may know; who waits on it gets -EBADF. Does not block. */
+/* Closes a descriptor that the loop may know; calls on it that are under way give -EBADF. Does not
+ * block. */
 ASYNC_API int async_close(int fd);
 
 /* getaddrinfo(3), in a thread; *list is the caller's, to be freed by freeaddrinfo. A host and a

@@ -163,8 +163,12 @@ typedef struct async_server_options {
 ASYNC_API async_server *async_start_server(const char *host, int port,
                                            const async_server_options *options);
 
-/* The same for a Unix socket; a path that begins with '@' is an abstract one. A socket at that path
- * to which nobody listens any more is replaced; closing the server removes its own. Does not block.
+/* The same for a Unix socket; a path that begins with '@' is an abstract one. A stale socket file, at
+ * which no server listens, is replaced; anything else at the path is -EADDRINUSE, and stays. If
+ * several servers start at one path, in whatever processes, exactly one gets it; meanwhile there is an
+ * empty file beside it, <path>.casyncio-lock. Closing the server removes its own socket file; in a
+ * forked child it does not. Does not wait for events; for another process that is starting a server
+ * at the path it waits 0.1 s at the most.
  * asyncio: start_unix_server */
 ASYNC_API async_server *async_start_unix_server(const char *path,
                                                 const async_server_options *options);

@@ -16,9 +16,10 @@ ASYNC_API int async_to_thread(int (*function)(void *argument), void *argument);
 
 /* Has the loop make a detached task, from any thread, and waits in this thread for its result; in
  * the loop's own thread it is -EDEADLK. Blocks the thread, and cannot be cancelled. -ECANCELED if
- * the loop ends first, or the task was cancelled; -ENOMEM. The loop must be shared
- * (async_loop_share), and must not have been closed: it is for the caller to know that async_run
- * has not returned.
+ * the main task has ended or ends first, if the loop runs no tasks, or if the task was cancelled;
+ * -ENOMEM; -ECHILD in a process forked from the loop's; -EBADF for a loop that is NULL. The loop must
+ * be shared (async_loop_share), and must not have been closed: it is for the caller to know that
+ * async_run has not returned.
  * asyncio: run_coroutine_threadsafe(...).result() */
 ASYNC_API int async_run_coroutine_threadsafe(async_loop *loop, async_coroutine coroutine,
                                              void *argument);

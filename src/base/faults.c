@@ -12,6 +12,7 @@ __thread struct async__fault_counter async__faults[ASYNC__FAULT_KINDS];
 struct async__fault_counter async__worker_faults[ASYNC__FAULT_KINDS];
 __thread bool async__fault_worker;
 int async__fault_errno = EIO;
+void (*async__fault_action)(void);
 bool async__fault_virtual_clock;
 int async__fault_speed = 1;
 int64_t async__fault_tick;
@@ -28,7 +29,10 @@ bool async__fault(enum async__fault_kind kind)
         async__fault_worker ? &async__worker_faults[kind] : &async__faults[kind];
     long at = __atomic_load_n(&counter->at, __ATOMIC_RELAXED);
     long count = __atomic_add_fetch(&counter->count, 1, __ATOMIC_RELAXED);
-    return count == at || (at > 0 && count > at && counter->on);
+    bool hit = count == at || (at > 0 && count > at && counter->on);
+    if (!hit || !async__fault_action || async__fault_worker) return hit;
+    async__fault_action();
+    return false;
 }
 
 size_t async__fault_size(size_t size)

@@ -53,6 +53,9 @@ extern __thread struct async__fault_counter async__faults[ASYNC__FAULT_KINDS];
 extern struct async__fault_counter async__worker_faults[ASYNC__FAULT_KINDS];
 extern __thread bool async__fault_worker; /* this is a thread of a pool */
 extern int async__fault_errno;
+/* Unless it is NULL it is called instead, in the loop's thread, and nothing fails: a test has another
+ * task do something at the n-th point of a kind. */
+extern void (*async__fault_action)(void);
 
 /* The values of CASYNCIO_FAULT_CLOCK. */
 extern bool async__fault_virtual_clock;

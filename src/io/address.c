@@ -68,7 +68,7 @@ int async__unix_address(const char *path, struct sockaddr_un *address, socklen_t
     address->sun_family = AF_UNIX;
     memcpy(address->sun_path, path, size);
     *length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size + 1);
-    if (path[0] == '@') { /* an abstract name has a length and no end */
+    if (path[0] == '@') { /* an abstract name begins with \0, and does not end with one */
         address->sun_path[0] = 0;
         (*length)--;
     }
@@ -77,7 +77,7 @@ int async__unix_address(const char *path, struct sockaddr_un *address, socklen_t
 
 int async__check_host(const char *host)
 {
-    enum { LONGEST = 255 }; /* in the name system, its dots included */
+    enum { LONGEST = 255 }; /* the limit of the DNS (RFC 1035), dots included */
     size_t size = strlen(host);
 
     if (size == 0) return async__failf(ASYNC_ENONAME, "the host name is empty");

@@ -4,8 +4,8 @@
  * ("happy eyeballs"): the families take turns, a new attempt begins when the last one has failed or
  * 250 ms old, those under way go on, and the first to succeed wins.
  *
- * All of it is one task's work: each attempt has a watch of its own, and they and the timer do no
- * more than wake the task, which looks round for what has happened. */
+ * One task does all of it: each attempt has a watch of its own; the watches and the timer only mark
+ * what has happened and wake the task, which then checks all attempts. */
 #include "io.h"
 
 #include <netdb.h>
@@ -22,15 +22,15 @@ struct race;
 struct attempt {
     async_watch watch;
     struct race *race;
-    int fd; /* -1 while it does not run */
+    int fd; /* -1 before it begins and after it has ended */
     bool ready;
 };
 
 struct race {
     async__wait wait;
     async_timer timer;
-    bool late; /* the timer has gone off: time for another attempt */
-    int error; /* the most telling one so far */
+    bool staggered; /* the timer has gone off: another attempt is due */
+    int error;      /* the one to report if all attempts fail: see relevance */
     const struct addrinfo **addresses;
     size_t count, next, running;
     struct attempt *attempts;
@@ -45,10 +45,10 @@ static void on_connected(async_callback *callback)
     async__unpark(&attempt->race->wait);
 }
 
-static void on_late(async_callback *callback)
+static void on_stagger(async_callback *callback)
 {
     struct race *race = async__container(callback, struct race, timer.callback);
-    race->late = true;
+    race->staggered = true;
     async__unpark(&race->wait);
 }
 
@@ -56,8 +56,9 @@ static void on_interrupt(async__wait *wait) { async__unpark(wait); }
 
 /* ---- attempts ---- */
 
-/* That there is no way to an address says less than what was heard from it. */
-static int weight(int code)
+/* Which of two errors is reported: a refusal or a time-out of one address says more than that this
+ * machine has no route to another. */
+static int relevance(int code)
 {
     switch (code) {
     case 0: return 0;
@@ -71,12 +72,12 @@ static int weight(int code)
 
 static void note_error(struct race *race, int code)
 {
-    if (weight(code) > weight(race->error)) race->error = code;
+    if (relevance(code) > relevance(race->error)) race->error = code;
 }
 
-/* A connection to a port of this machine to which nobody listens can meet itself, if the kernel
- * picks that very port for its other end. */
-static bool met_itself(int fd, const struct addrinfo *address)
+/* A connection to an unused port of this machine can connect to itself, if the kernel chooses that
+ * very port as its source (TCP simultaneous open). */
+static bool is_self_connected(int fd, const struct addrinfo *address)
 {
     struct sockaddr_storage own = {0};
     socklen_t length = sizeof own;
@@ -95,7 +96,7 @@ static bool met_itself(int fd, const struct addrinfo *address)
     return false;
 }
 
-/* The descriptor: connected, or (*pending) on its way; or a code. */
+/* A new socket's descriptor, connected or, with *pending, connecting; or a code. */
 static int begin_connect(const struct addrinfo *address, bool *pending)
 {
     int fd = ASYNC__CALL(socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
@@ -109,7 +110,7 @@ static int begin_connect(const struct addrinfo *address, bool *pending)
     return code;
 }
 
-/* Ends an attempt, well or not, and gives its descriptor away. */
+/* Ends an attempt, whatever its result, and gives its descriptor to the caller. */
 static int end_attempt(async_loop *loop, struct attempt *attempt)
 {
     int fd = attempt->fd;
@@ -119,7 +120,7 @@ static int end_attempt(async_loop *loop, struct attempt *attempt)
     return fd;
 }
 
-/* Begins the next attempt: the descriptor if it succeeded at once, else -1. */
+/* Begins the next attempt: the descriptor if it connected at once, else -1. */
 static int start_next(async_loop *loop, struct race *race)
 {
     size_t index = race->next++;
@@ -132,7 +133,7 @@ static int start_next(async_loop *loop, struct race *race)
         note_error(race, fd);
         return -1;
     }
-    if (!pending && met_itself(fd, address)) {
+    if (!pending && is_self_connected(fd, address)) {
         note_error(race, -ECONNREFUSED);
         close(fd);
         return -1;
@@ -153,18 +154,22 @@ static int start_next(async_loop *loop, struct race *race)
     return -1;
 }
 
-/* What has become of an attempt that was woken: the descriptor if it won, else -1. */
-static int look_at(async_loop *loop, struct race *race, size_t index)
+/* The result of an attempt whose watch has gone off: the descriptor if it is connected, -EAGAIN if
+ * it is still connecting, else -1. */
+static int check_attempt(async_loop *loop, struct race *race, size_t index)
 {
     struct attempt *attempt = &race->attempts[index];
-    int error = 0;
-    socklen_t size = sizeof error;
+    int code = async__connected(attempt->fd);
 
+    if (code == -EAGAIN) { /* the watch was for one event: it is added again */
+        attempt->ready = false;
+        code = async_add_writer(loop, attempt->fd, &attempt->watch);
+        if (code == 0) return -EAGAIN;
+    }
     int fd = end_attempt(loop, attempt);
-    if (ASYNC__CALL(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size)) < 0) error = errno;
-    if (error == 0 && met_itself(fd, race->addresses[index])) error = ECONNREFUSED;
-    if (error == 0) return fd;
-    note_error(race, -error);
+    if (code == 0 && is_self_connected(fd, race->addresses[index])) code = -ECONNREFUSED;
+    if (code == 0) return fd;
+    note_error(race, code);
     async_close(fd);
     return -1;
 }
@@ -173,19 +178,20 @@ static int look_at(async_loop *loop, struct race *race, size_t index)
 
 static int set_timer(async_loop *loop, struct race *race)
 {
-    race->late = false;
-    race->timer.callback.run = on_late;
+    race->staggered = false;
+    race->timer.callback.run = on_stagger;
     return async_call_at_ns(loop, &race->timer, async__deadline(async_loop_time_ns(loop), STAGGER));
 }
 
-/* Looks at those that were woken: the winner's descriptor or -1. *failed: one has ended in vain. */
-static int look_round(async_loop *loop, struct race *race, bool *failed)
+/* Checks the attempts whose watches have gone off: the descriptor of one that is connected, or -1;
+ * *failed is set if one has failed. */
+static int check_attempts(async_loop *loop, struct race *race, bool *failed)
 {
     for (size_t i = 0; i < race->next; i++) {
         if (race->attempts[i].fd < 0 || !race->attempts[i].ready) continue;
-        int fd = look_at(loop, race, i);
+        int fd = check_attempt(loop, race, i);
         if (fd >= 0) return fd;
-        *failed = true;
+        if (fd == -1) *failed = true;
     }
     return -1;
 }
@@ -199,23 +205,23 @@ static int run_race(async_loop *loop, struct race *race)
             size_t before = race->running;
             int fd = start_next(loop, race);
             if (fd >= 0) return fd;
-            start = race->running == before; /* it failed at once */
-            /* Without memory for a timer the next one waits until this one has failed. */
+            start = race->running == before; /* it failed at once: begin the next */
+            /* If the timer cannot be set, the next attempt begins when this one has failed. */
             if (!start && race->next < race->count) set_timer(loop, race);
         }
         if (race->running == 0) return race->error;
 
         async__park(&race->wait);
-        start = race->late;
-        race->late = false;
-        int fd = look_round(loop, race, &start);
+        start = race->staggered;
+        race->staggered = false;
+        int fd = check_attempts(loop, race, &start);
         if (fd >= 0) return fd;
         if (race->wait.interrupted) return -ECANCELED;
     }
 }
 
-/* Those that lost. */
-static void end_race(async_loop *loop, struct race *race)
+/* Closes the attempts that are still under way. */
+static void close_attempts(async_loop *loop, struct race *race)
 {
     async_timer_cancel(loop, &race->timer);
     for (size_t i = 0; i < race->next; i++)
@@ -248,7 +254,7 @@ int async__connect_any(const struct addrinfo *list, const char *host, int port)
         race.count++;
     if (race.count == 0)
         return async__failf(ASYNC_ENONAME, "the host name %s has no address", host);
-    /* One piece of memory: the attempts, and behind them the addresses in their order. */
+    /* One allocation: the attempts, and behind them the addresses in the order of attempts. */
     size_t size = race.count * (sizeof *race.attempts + sizeof *race.addresses);
     race.attempts = async__alloc_zeroed(size);
     if (!race.attempts) return async__failf(-ENOMEM, "connect to %s: out of memory", host);
@@ -258,7 +264,7 @@ int async__connect_any(const struct addrinfo *list, const char *host, int port)
         race.attempts[i].fd = -1;
 
     int fd = run_race(loop, &race);
-    end_race(loop, &race);
+    close_attempts(loop, &race);
     async__free(race.attempts);
     if (fd >= 0) return fd;
     if (race.wait.interrupted) return async__interrupted(async__current);
@@ -276,7 +282,6 @@ static async_stream *stream_of(int fd)
         return NULL;
     }
     async__stream_set_fd(stream, fd, true);
-    async__succeed();
     return stream;
 }
 
@@ -300,7 +305,7 @@ async_stream *async_open_connection(const char *host, int port)
     int fd = async__connect_any(list, host, port);
     freeaddrinfo(list);
     if (fd < 0) return NULL;
-    /* asyncio does so: a stream gathers what is to be sent by itself. */
+    /* As asyncio does: the stream coalesces small writes itself. */
     (void)ASYNC__CALL(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)));
     return stream_of(fd);
 }

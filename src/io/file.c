@@ -1,13 +1,14 @@
-/* file.c - files: opening, writing, closing; see file_read.c for reading.
+/* file.c - files: opening, writing, seeking, and the turns that calls take; see file_read.c for
+ * reading and file_close.c for closing.
  *
- * Files on a disk are worked on in threads. Others (FIFOs, ttys, devices) could hold a thread for
- * ever, and the end of the loop with it; but they have readiness, and wait for it like sockets. For
- * that, everything is opened non-blocking, which to a file on a disk means nothing. An open of a
- * FIFO then does not wait for its other end: a reader waits before its first read, and a writer
- * tries again.
+ * Files on a disk have no readiness, so their system calls run in threads. Those of FIFOs, ttys and
+ * devices could block a thread for ever, and the end of the loop with it; but they have readiness,
+ * and wait for it like sockets. Therefore every file is opened non-blocking, which has no effect on
+ * a file on a disk. open(2) of a FIFO then does not wait for the other end: a reader waits for
+ * readiness before its first read, and for a writer the open is repeated.
  *
- * Where a file stands is kept here, and given with each call: a read that is abandoned half-way
- * does not move it. */
+ * The file's offset is kept here and passed to each system call (pread, pwrite), so that a read that
+ * is cancelled half-way does not move it. */
 #include "file.h"
 
 #include <fcntl.h>
@@ -30,37 +31,41 @@ void async__file_unref(async_file *file)
     async__free(file);
 }
 
-void async__file_give_turn(async_file *file)
-{
-    if (!async__wake_first(&file->turns)) file->busy = false;
-}
-
-static int closed(const async_file *file)
+int async__file_closed(const async_file *file)
 {
     return async__failf(-EBADF, "the file %s has been closed", file->path);
+}
+
+/* Waits for the turn: 0, and the call has it, or a code. */
+static int await_turn(async_file *file)
+{
+    bool granted = false;
+    int code = async__wait_in(&file->turns, "file", &granted);
+
+    if (code == 0 && file->closed) code = async__file_closed(file);
+    /* The turn may have come together with a close or a cancellation. */
+    if (code < 0 && granted) async__file_end_turn(file);
+    return code;
 }
 
 int async__file_enter(async_file *file)
 {
     if (!file) return async__failf(-EBADF, "there is no file: it is NULL");
-    int code = async__checkpoint();
-    if (code < 0) return code;
-    if (file->closed) return closed(file);
-    if (file->busy) {
-        file->references++;
-        code = async__wait_in(&file->turns, "file", NULL);
-        if (code == 0 && file->closed) code = closed(file);
-        async__file_unref(file);
-        if (code < 0) return code;
-    }
-    file->busy = true;
+    /* Before the checkpoint, where another task may close the file. */
     file->references++;
-    return 0;
+    int code = async__checkpoint();
+    if (code == 0 && file->closed) code = async__file_closed(file);
+    if (code == 0 && file->busy) code = await_turn(file);
+    if (code < 0)
+        async__file_unref(file);
+    else
+        file->busy = true;
+    return code;
 }
 
 ssize_t async__file_leave(async_file *file, ssize_t result)
 {
-    if (!file->detached) async__file_give_turn(file);
+    if (!file->left_to_job) async__file_end_turn(file);
     async__file_unref(file);
     return result;
 }
@@ -93,14 +98,15 @@ static void run_open(struct async__work *work)
     work->owned_fd = work->fd;
     work->result = work->fd < 0 ? -errno : 0;
     if (work->fd >= 0) work->offset = ASYNC__CALL(lseek(work->fd, 0, SEEK_CUR));
-    /* A FIFO to be written that nobody reads yet. */
+    /* ENXIO is also what a FIFO without a reader gives to a writer, for whom the open is repeated;
+     * of anything else it is final. */
     struct stat status;
     if (work->result == -ENXIO &&
         (ASYNC__CALL(stat(work->data, &status)) < 0 || !S_ISFIFO(status.st_mode)))
         work->result = -ENODEV;
 }
 
-/* One try, in a thread; *work is what came of it. */
+/* Calls open(2) once, in a thread: 0, and *work has its result, or a code. */
 static int try_open(const char *path, size_t length, int flags, struct async__work **work)
 {
     *work = async__work_new(NULL, run_open, length + 1);
@@ -112,7 +118,7 @@ static int try_open(const char *path, size_t length, int flags, struct async__wo
     return code;
 }
 
-static int open_patiently(const char *path, size_t length, int flags, struct async__work **work)
+static int open_with_retries(const char *path, size_t length, int flags, struct async__work **work)
 {
     double pause = 0.001;
 
@@ -135,7 +141,7 @@ static int open_patiently(const char *path, size_t length, int flags, struct asy
     }
 }
 
-static int learn(async_file *file, int flags)
+static int inspect(async_file *file, int flags)
 {
     struct stat status;
 
@@ -159,6 +165,7 @@ static async_file *new_file(const char *path, size_t length)
     memcpy(file->path, path, length);
     file->fd = -1;
     file->references = 1;
+    file->forks = async__forks;
     return file;
 }
 
@@ -179,19 +186,18 @@ async_file *async_file_open(const char *path, const char *mode)
     struct async__work *work = NULL;
     async_file *file = new_file(path, length);
     if (!file) return NULL;
-    int code = open_patiently(path, length, flags, &work);
+    int code = open_with_retries(path, length, flags, &work);
     if (work) {
         file->fd = work->fd;
         file->offset = work->offset;
         async__free(work);
-        code = learn(file, flags);
+        code = inspect(file, flags);
         if (code < 0) async__failf(code, "open %s: %s", path, async_strerror(code));
     }
     if (code < 0) {
         async__file_unref(file);
         return NULL;
     }
-    async__succeed();
     return file;
 }
 
@@ -263,13 +269,14 @@ static int write_all(async_file *file, const char *data, size_t size)
             n = write_polled(file, data, chunk);
         else if ((code = write_chunk(file, data, chunk)) < 0)
             return code;
-        if (n < 0) return file->closed ? closed(file) : (int)n;
+        if (n == -EBADF && file->closed) return async__file_closed(file);
+        if (n < 0) return (int)n;
         data += n;
         size -= (size_t)n;
         if (size == 0) break;
         code = async__checkpoint();
         if (code < 0) return code;
-        if (file->closed) return closed(file);
+        if (file->closed) return async__file_closed(file);
     }
     return 0;
 }
@@ -295,7 +302,7 @@ int async_file_printf(async_file *file, const char *format, ...)
     return code;
 }
 
-/* ---- places ---- */
+/* ---- seeking ---- */
 
 static int64_t seek(async_file *file, int64_t offset, int whence)
 {
@@ -315,7 +322,7 @@ static int64_t seek(async_file *file, int64_t offset, int whence)
 int64_t async_file_seek(async_file *file, int64_t offset, int whence)
 {
     if (!file) return async__failf(-EBADF, "there is no file: it is NULL");
-    if (file->closed) return closed(file);
+    if (file->closed) return async__file_closed(file);
     if (file->busy)
         return async__failf(-EBUSY, "seek in %s: another call is under way", file->path);
     int64_t place = seek(file, offset, whence);
@@ -351,7 +358,7 @@ static int run_simple(async_file *file, void (*run)(struct async__work *), int64
     if (!work) return (int)async__file_leave(file, -ENOMEM);
     if (run == run_truncate) {
         work->offset = size;
-        if (!file->polled) async__file_drop_block(file); /* it may be gone */
+        if (!file->polled) async__file_drop_block(file); /* what was read ahead may be cut off */
     }
     code = async__work_await(work, what);
     if (code < 0) return (int)async__file_leave(file, code);
@@ -374,67 +381,4 @@ int async_file_stat(async_file *file, struct stat *status)
     return run_simple(file, run_stat, 0, status, "stat");
 }
 
-int async_file_fd(const async_file *file) { return file ? file->fd : -EBADF; }
-
-/* ---- closing ---- */
-
-static void run_close(struct async__work *work)
-{
-    int fd = work->owned_fd;
-    work->owned_fd = -1;
-    work->result = ASYNC__CLOSE(fd) < 0 && errno != EINTR ? -errno : 0;
-}
-
-static int close_here(int fd) { return ASYNC__CLOSE(fd) < 0 && errno != EINTR ? -errno : 0; }
-
-/* A close may write, and then wait for a server far away. */
-static int close_in_thread(int fd)
-{
-    int interrupted = async__checkpoint();
-    struct async__work *work = async__work_new(NULL, run_close, 0);
-    if (!work) return close_here(fd);
-    work->fd = work->owned_fd = fd;
-    if (interrupted < 0) {
-        async__work_detach(work);
-        return interrupted;
-    }
-    int code = async__work_await(work, "close");
-    if (code < 0) return code;
-    code = (int)work->result;
-    async__free(work);
-    return code;
-}
-
-/* A job that nobody waits for any more closes the descriptor at its end; a call under way, at
- * its. */
-static int close_descriptor(async_file *file)
-{
-    struct async__work *work = file->detached;
-    int fd = file->fd;
-
-    if (work) {
-        work->file = NULL;
-        work->owned_fd = fd;
-        file->detached = NULL;
-        file->fd = -1;
-        async_job_abandon(&work->job);
-        return 0;
-    }
-    if (file->busy && !file->polled) return 0;
-    file->fd = -1;
-    if (file->polled) return async_close(fd);
-    return file->written && async__current ? close_in_thread(fd) : close_here(fd);
-}
-
-int async_file_close(async_file *file)
-{
-    if (!file) return 0;
-    if (file->closed) return closed(file);
-    file->closed = true;
-    async__wake_all(&file->turns);
-    int code = close_descriptor(file);
-    if (code < 0 && !(async__current && async__current->interrupt == code))
-        async__file_failed(file, "close", code);
-    async__file_unref(file);
-    return code;
-}
+int async_file_fd(const async_file *file) { return file && !file->closed ? file->fd : -EBADF; }

@@ -24,13 +24,13 @@ static ssize_t read_cached(async_file *file, void *buffer, size_t size)
     long place = file->positioned ? (long)file->offset : -1L;
 
     if (file->uncached) return -EAGAIN;
-    /* A call with 64 bits in two registers would have the upper half in the fifth argument. */
+    /* preadv2 takes the offset as two longs; on 32 bits the fifth argument is the upper half. */
     ssize_t n =
         ASYNC__CALL(syscall(SYS_preadv2, file->fd, &piece, 1, place,
                             sizeof(long) == 8 ? 0L : (long)(file->offset >> 31 >> 1), RWF_NOWAIT));
     if (n >= 0) return n;
     if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL || errno == ESPIPE)
-        file->uncached = true; /* the read itself will tell what is wrong */
+        file->uncached = true; /* if it is an error, the read in the thread reports it */
     return errno == EINTR || file->uncached ? -EAGAIN : -errno;
 }
 
@@ -76,7 +76,7 @@ static ssize_t read_polled(async_file *file, void *buffer, size_t size)
     return n;
 }
 
-/* Some of the file, past what has been read ahead; 0 is its end. */
+/* Reads at the file's offset, past what has been read ahead: a number of bytes, 0 at its end. */
 static ssize_t read_some(async_file *file, void *buffer, size_t size)
 {
     ssize_t n = -EAGAIN;
@@ -89,10 +89,11 @@ static ssize_t read_some(async_file *file, void *buffer, size_t size)
         else if (n < 0)
             return async__file_failed(file, "read", n);
     }
-    /* There are files in /proc that say so: they look like any other, and wait for something. */
-    if (n == -EAGAIN) n = read_polled(file, buffer, size);
-    if (n < 0 && file->closed)
-        return async__failf(-EBADF, "the file %s has been closed", file->path);
+    /* Some files in /proc look regular, and still have nothing to read until something happens:
+     * they are waited for like a FIFO. The thread's answer may have taken long enough for a close,
+     * which has ended all waiting for the descriptor and would not end this. */
+    if (n == -EAGAIN && !file->closed) n = read_polled(file, buffer, size);
+    if ((n == -EAGAIN || n == -EBADF) && file->closed) return async__file_closed(file);
     if (n > 0 && file->positioned) file->offset += n;
     return n;
 }
@@ -125,7 +126,7 @@ ssize_t async_file_read(async_file *file, void *buffer, size_t size)
 
 /* ---- lines ---- */
 
-/* Room behind what has been read ahead: 0 or -ENOMEM. */
+/* Makes room for `size` bytes behind what has been read ahead: 0 or -ENOMEM. */
 static int make_room(async_file *file, size_t size)
 {
     size_t there = file->end - file->start;
@@ -151,7 +152,7 @@ static int make_room(async_file *file, size_t size)
 
 void async__file_keep(async_file *file, const char *data, size_t size)
 {
-    if (make_room(file, size) < 0) return; /* nothing can be done about it, and nobody be told */
+    if (make_room(file, size) < 0) return; /* no call is left that could return the error */
     memcpy(file->block + file->end, data, size);
     file->end += size;
 }
@@ -166,8 +167,8 @@ static ssize_t read_ahead(async_file *file)
     return n;
 }
 
-/* Has the next line, its \n included, lie at file->start: its length, 0 at the end, ASYNC_ELIMIT if
- * it is longer than `limit`. */
+/* Reads ahead until a whole line lies at file->start: its length, \n included; 0 at the end of the
+ * file; ASYNC_ELIMIT if it is longer than `limit`. */
 static ssize_t find_line(async_file *file, size_t limit)
 {
     size_t seen = 0;
@@ -187,7 +188,7 @@ static ssize_t find_line(async_file *file, size_t limit)
         if (n == 0) return (ssize_t)(file->end - file->start);
         int code = async__checkpoint();
         if (code < 0) return code;
-        if (file->closed) return async__failf(-EBADF, "the file %s has been closed", file->path);
+        if (file->closed) return async__file_closed(file);
     }
 }
 
@@ -260,7 +261,7 @@ static void close_lines(async_iterator *iterator)
 
 async_iterator *async_file_lines(async_file *file)
 {
-    if (!file) { /* the error of who should have made it tells more */
+    if (!file) { /* keep the error of the open that failed */
         async__fail_null("the file");
         return NULL;
     }
@@ -272,7 +273,6 @@ async_iterator *async_file_lines(async_file *file)
     self->iterator =
         (async_iterator){.next = next_line, .close = close_lines, .size = sizeof(char *)};
     self->file = file;
-    file->references++; /* the loop's body may close it */
-    async__succeed();
+    file->references++; /* the file may be closed during the iteration */
     return &self->iterator;
 }

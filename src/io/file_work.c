@@ -1,9 +1,10 @@
-/* file_work.c - the work of files in the loop's threads.
+/* file_work.c - jobs of files, which run in the loop's threads.
  *
- * A thread that reads cannot be interrupted, and a task that is cancelled is to go on at once. So a
- * job reads into memory of its own, and if its task is cancelled it is detached: it keeps the
- * file's turn, so that whoever comes next waits for it, and at its end does to the file what its
- * caller would have done (where it stands after a write), and frees itself. */
+ * A thread that reads cannot be interrupted, yet a task that is cancelled goes on at once. So a job
+ * works on memory of its own. When its call is cancelled the job takes over the call's turn and a
+ * reference to the file: later calls wait for it, and the descriptor stays open until it has ended.
+ * At its end it does to the file what its call would have done (sets the offset after a write),
+ * passes the turn on, and frees itself. */
 #include "file.h"
 
 #include <unistd.h>
@@ -14,23 +15,27 @@ struct hold {
     bool taken_back;
 };
 
-/* The end of one whose result nobody takes; in any thread. */
+/* Frees the work and what it owns; in any thread. */
 static void discard(struct async__work *work)
 {
     if (work->owned_fd >= 0) close(work->owned_fd);
     async__free(work);
 }
 
+/* In the loop: the end of a job whose call was cancelled. */
 static void settle(struct async__work *work)
 {
     async_file *file = work->file;
     if (file) {
-        file->detached = NULL;
+        file->left_to_job = false;
         if (work->moves)
             file->offset = work->offset;
-        else if (!work->positioned && work->result > 0)
+        else if (!work->positioned && work->result > 0 && !file->closed)
             async__file_keep(file, work->data, (size_t)work->result);
-        async__file_give_turn(file);
+        async__file_end_turn(file);
+        async__file_unref(file);
+    } else if (work->must_run && work->result < 0) {
+        async__report(async__loop(), (int)work->result, work->data);
     }
     discard(work);
 }
@@ -50,7 +55,19 @@ static void on_done(async_job *job)
         settle(work);
 }
 
-static void on_drop(async_job *job) { discard(async__container(job, struct async__work, job)); }
+/* The loop ends. This may be a thread of the pool: the loop's own waits for it meanwhile, and no
+ * task is left that could use the file. */
+static void on_drop(async_job *job)
+{
+    struct async__work *work = async__container(job, struct async__work, job);
+    async_file *file = work->waiter ? NULL : work->file;
+    if (file) {
+        file->left_to_job = false;
+        async__file_end_turn_outside(file);
+        async__file_unref(file);
+    }
+    discard(work);
+}
 
 static void interrupt(async__wait *wait)
 {
@@ -58,10 +75,12 @@ static void interrupt(async__wait *wait)
     struct async__work *work = hold->work;
 
     work->waiter = NULL;
-    if (async_job_cancel(&work->job))
+    if (!work->must_run && async_job_cancel(&work->job)) {
         hold->taken_back = true;
-    else if (work->file)
-        work->file->detached = work;
+    } else if (work->file) {
+        work->file->references++;
+        work->file->left_to_job = true;
+    }
     async__unpark(wait);
 }
 
@@ -96,6 +115,10 @@ int async__work_await(struct async__work *work, const char *what)
 
     work->waiter = &hold.wait;
     int code = async_run_in_executor(async__loop(), &work->job);
+    if (code < 0 && work->must_run) {
+        work->run(work);
+        return 0;
+    }
     if (code < 0) {
         discard(work);
         return async__failf(code, "%s: no thread can be made", what);
@@ -109,5 +132,7 @@ int async__work_await(struct async__work *work, const char *what)
 void async__work_detach(struct async__work *work)
 {
     work->waiter = NULL;
-    if (async_run_in_executor(async__loop(), &work->job) < 0) discard(work);
+    if (async_run_in_executor(async__loop(), &work->job) == 0) return;
+    if (work->must_run) work->run(work);
+    settle(work);
 }

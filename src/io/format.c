@@ -1,5 +1,5 @@
-/* format.c - printf to memory, for the calls that print: what is short needs no memory of its
- * own. */
+/* format.c - vsnprintf to a buffer of sufficient size, for the calls that print. Short texts are
+ * formatted on the caller's stack. */
 #include "io.h"
 
 #include <stdio.h>

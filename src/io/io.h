@@ -12,14 +12,21 @@ struct addrinfo;
 
 /* ---- operations (op_await.c) ---- */
 
-/* async__op_await without the checkpoint: for those who have to look round between the two, because
- * a checkpoint lets others run. */
+/* async__op_await without the checkpoint: for calls that check their object between the two, since a
+ * checkpoint may let other tasks run. */
 ssize_t async__op_run(async__op *op, const char *what);
+
+/* -EBADF, with its message. */
+int async__op_closed(int fd, const char *what);
 
 /* ---- attempts: system calls that do not block; a result or a negated errno (socket.c) ---- */
 
 ssize_t async__try_read(int fd, void *buffer, size_t size, bool blocking);
 ssize_t async__try_write(int fd, const void *data, size_t size, bool blocking); /* no SIGPIPE */
+
+/* What has become of a connect that was under way when its socket was reported ready: 0, or its
+ * error; -EAGAIN: it is still under way. */
+int async__connected(int fd);
 
 /* 1: the descriptor is blocking, 0: it is not, -EBADF. */
 int async__is_blocking(int fd);
@@ -29,6 +36,20 @@ int async__is_blocking(int fd);
 /* "127.0.0.1:80", "[::1]:80", "/a/path", "@name", or "". */
 void async__address_text(const struct sockaddr *address, socklen_t length, char *text, size_t size);
 int async__unix_address(const char *path, struct sockaddr_un *address, socklen_t *length);
+/* A Unix socket's file, which its server removes at its end. */
+struct async__unix_file {
+    char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)]; /* "": there is none */
+    dev_t device;
+    ino_t inode;
+    pid_t owner;
+};
+
+/* Binds the socket to the address and listens: 0, or a code, -EADDRINUSE if another server has it. A
+ * stale file at a path is replaced; `mode`, unless 0, is set (unix_path.c). */
+int async__unix_listen(int fd, const struct sockaddr_un *address, socklen_t length, int mode,
+                       int backlog, struct async__unix_file *file);
+void async__unix_file_remove(struct async__unix_file *file);
+
 /* The host name for async_getaddrinfo: 0, or a code with its message set. */
 int async__check_host(const char *host);
 

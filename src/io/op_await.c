@@ -50,8 +50,32 @@ ssize_t async__op_run(async__op *op, const char *what)
                         async_strerror((int)op->result));
 }
 
+/* The descriptor was closed while the call let other tasks run; the number may be another's now. */
+int async__op_closed(int fd, const char *what)
+{
+    return async__failf(-EBADF, "%s on descriptor %d: it has been closed meanwhile", what, fd);
+}
+
+static ssize_t await_with_turn(async__op *op, const char *what)
+{
+    async_loop *loop = async__loop();
+    uint32_t generation = loop ? async__fd_generation(loop, op->watch.fd) : 0;
+    int code = async__checkpoint();
+
+    if (code < 0) return code;
+    if (async__fd_generation(loop, op->watch.fd) != generation)
+        return async__op_closed(op->watch.fd, what);
+    return async__op_run(op, what);
+}
+
 ssize_t async__op_await(async__op *op, const char *what)
 {
-    int code = async__checkpoint();
-    return code < 0 ? code : async__op_run(op, what);
+#ifndef ASYNC_FAULTS /* where a checkpoint may let other tasks run at any time */
+    async_task *self = async__current;
+    if (async__likely(self && self->tasks->budget > 1)) {
+        int code = async__checkpoint();
+        return async__unlikely(code < 0) ? code : async__op_run(op, what);
+    }
+#endif
+    return await_with_turn(op, what);
 }

@@ -1,26 +1,26 @@
-/* resolve.c - getaddrinfo for tasks. What is written in numbers is answered at once; a name goes to
- * the resolver's threads, and a task that is cancelled leaves the look-up to itself. */
+/* resolve.c - getaddrinfo for tasks. Numeric hosts are answered at once; names are looked up in the
+ * resolver's threads. A task that is cancelled abandons its look-up, whose thread then frees it. */
 #include "io.h"
 
 #include <netdb.h>
 
-struct asking {
+struct lookup_wait {
     async__wait wait;
     struct async__lookup *lookup;
 };
 
 static void on_answer(struct async__lookup *lookup)
 {
-    struct asking *asking = lookup->data;
-    async__unpark(&asking->wait);
+    struct lookup_wait *waiting = lookup->data;
+    async__unpark(&waiting->wait);
 }
 
 static void interrupt(async__wait *wait)
 {
-    struct asking *asking = async__container(wait, struct asking, wait);
+    struct lookup_wait *waiting = async__container(wait, struct lookup_wait, wait);
 
-    async__lookup_abandon(asking->lookup);
-    asking->lookup = NULL;
+    async__lookup_abandon(waiting->lookup);
+    waiting->lookup = NULL;
     async__unpark(wait);
 }
 
@@ -41,17 +41,18 @@ static int ask_thread(const char *host, const char *service, const struct addrin
                       struct addrinfo **list)
 {
     int code;
-    struct asking asking = {.wait = {.interrupt = interrupt, .what = "getaddrinfo", .fd = -1}};
+    struct lookup_wait waiting = {
+        .wait = {.interrupt = interrupt, .what = "getaddrinfo", .fd = -1}};
 
-    asking.lookup =
+    waiting.lookup =
         async__lookup_start(async__loop(), host, service, hints->ai_family, hints->ai_socktype,
-                            hints->ai_protocol, hints->ai_flags, on_answer, &asking, &code);
-    if (!asking.lookup)
+                            hints->ai_protocol, hints->ai_flags, on_answer, &waiting, &code);
+    if (!waiting.lookup)
         return async__failf(code, "looking up the host name %s: %s", host ? host : "",
                             code == -EAGAIN ? "no thread can be made" : async_strerror(code));
-    async__park(&asking.wait);
+    async__park(&waiting.wait);
 
-    struct async__lookup *lookup = asking.lookup;
+    struct async__lookup *lookup = waiting.lookup;
     if (!lookup) return async__interrupted(async__current);
     *list = lookup->list;
     lookup->list = NULL;

@@ -1,12 +1,12 @@
 /* server.c - listening: one server, several sockets.
  *
- * A server that has run out of descriptors (or memory) must neither end nor spin: a connection that
- * it cannot take stays in the kernel's queue, and keeps the socket readable. So it leaves the
- * sockets alone for a second and then tries again, as asyncio does. The memory for the stream is
- * there before the connection is taken, so that none is taken in vain.
+ * A connection that cannot be accepted for lack of descriptors or memory stays in the kernel's queue,
+ * and keeps the socket readable: the server would either fail or spin. So it does not watch its
+ * sockets for a second, and then tries again, as asyncio does. The stream is allocated before
+ * accept4, so that no connection is accepted and then dropped for lack of memory.
  *
- * A server is counted, as streams are: the owner, each call under way, and the iterator have a
- * reference each. */
+ * A server is reference-counted, as streams are: its owner, each call under way, and the iterator
+ * have a reference each. */
 #include "io.h"
 
 #include <netdb.h>
@@ -14,14 +14,13 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define RETRY_DELAY ASYNC__SECOND /* asyncio's ACCEPT_RETRY_DELAY */
 
 enum {
     BACKLOG = 100,
-    PORT_TRIES = 32, /* to find a port that is free for all the addresses */
+    PORT_TRIES = 32, /* attempts to find a port that is free for all the addresses */
 };
 
 struct listener {
@@ -39,10 +38,8 @@ struct async_server {
     bool accepting; /* a task waits for a connection */
     async__wait *waiting;
     async_stream *spare; /* for the next connection */
-    char *path;          /* of a Unix socket's file, which is ours to remove */
-    dev_t device;
-    ino_t inode;
-    size_t count, turn; /* turn: which socket is asked first */
+    struct async__unix_file file;
+    size_t count, turn; /* turn: index of the socket that accept4 is called on first */
     struct listener listeners[];
 };
 
@@ -50,7 +47,6 @@ static void unref(async_server *server)
 {
     if (--server->references > 0) return;
     if (server->spare) async__stream_unref(server->spare);
-    async__free(server->path);
     async__free(server);
 }
 
@@ -118,7 +114,7 @@ static int wait_for_connection(async_server *server)
     return code;
 }
 
-static int wait_for_better_times(async_server *server)
+static int wait_for_resources(async_server *server)
 {
     async_loop *loop = async__loop();
     struct pause pause = {
@@ -134,8 +130,8 @@ static int wait_for_better_times(async_server *server)
     return code;
 }
 
-/* Asks each socket once, from the one after the last that had something: a descriptor, -EAGAIN, or
- * another code. */
+/* Calls accept4 once on each socket, round-robin, beginning after the one that gave the last
+ * connection: a descriptor, -EAGAIN if there is no connection, or another code. */
 static int try_accept(async_server *server)
 {
     int code = -EAGAIN;
@@ -153,9 +149,9 @@ static int try_accept(async_server *server)
     return code;
 }
 
-/* Errors of a connection that was over before it was taken, accept(2) says; the next may be
- * better. */
-static bool is_passing(int code)
+/* Errors that belong to the connection, which has ended before it was accepted (accept(2)): the next
+ * one is tried. */
+static bool is_of_connection(int code)
 {
     switch (-code) {
     case EINTR:
@@ -182,7 +178,7 @@ static bool is_shortage(int code)
 
 static int closed(void) { return async__failf(-EBADF, "the server has been closed"); }
 
-/* One round: a descriptor, 0 to go on, or a code. */
+/* Accepts, or waits until that may be possible: a descriptor, -EAGAIN to call again, or a code. */
 static int accept_once(async_server *server)
 {
     int code = async__checkpoint();
@@ -192,11 +188,11 @@ static int accept_once(async_server *server)
 
     int fd = server->spare ? try_accept(server) : -ENOMEM;
     if (fd >= 0) return fd;
-    if (is_passing(fd)) return -EAGAIN;
+    if (is_of_connection(fd)) return -EAGAIN;
     if (fd == -EAGAIN)
         code = wait_for_connection(server);
     else if (is_shortage(fd))
-        code = wait_for_better_times(server);
+        code = wait_for_resources(server);
     else
         code = async__failf(fd, "accept: %s", async_strerror(fd));
     if (server->closed) return closed();
@@ -231,7 +227,6 @@ async_stream *async_server_accept(async_server *server)
         return NULL;
     }
     if (accept_stream(server, &stream) < 0) return NULL;
-    async__succeed();
     return stream;
 }
 
@@ -254,7 +249,7 @@ static void close_clients(async_iterator *iterator)
 
 async_iterator *async_server_clients(async_server *server)
 {
-    if (!server) {
+    if (!server) { /* keep the error of the start that failed */
         async__fail_null("the server");
         return NULL;
     }
@@ -266,31 +261,24 @@ async_iterator *async_server_clients(async_server *server)
     server->references++;
     server->iterator = (async_iterator){
         .next = next_client, .close = close_clients, .size = sizeof(async_stream *)};
-    async__succeed();
     return &server->iterator;
 }
 
 int async_server_port(const async_server *server) { return server ? server->port : -EBADF; }
 
-/* Only the file that was made here: another server may have put its own in its place. */
-static void remove_file(const async_server *server)
-{
-    struct stat status;
-    if (server->path && stat(server->path, &status) == 0 && status.st_dev == server->device &&
-        status.st_ino == server->inode)
-        unlink(server->path);
-}
-
 void async_server_close(async_server *server)
 {
     if (!server || server->closed) return;
     server->closed = true;
-    remove_file(server);
+    /* The file goes first: while the socket is open, no other server takes the path, and the file's
+     * inode number is not given to another file. */
+    async__unix_file_remove(&server->file);
     async_loop *loop = async__loop();
     for (size_t i = 0; i < server->count; i++) {
         if (loop) async_remove_watch(loop, &server->listeners[i].watch);
         async_close(server->listeners[i].fd);
     }
+    /* A call under way finds `closed` when it runs; its reference keeps the server until then. */
     if (server->waiting) async__unpark(server->waiting);
     unref(server);
 }
@@ -302,7 +290,7 @@ static int set_option(int fd, int level, int option, int value)
     return ASYNC__CALL(setsockopt(fd, level, option, &value, sizeof value)) < 0 ? -errno : 0;
 }
 
-/* The port stands at the same place in both families' addresses. */
+/* sin_port and sin6_port have the same offset. */
 static int port_of(int fd)
 {
     struct sockaddr_in6 address = {.sin6_port = 0};
@@ -320,6 +308,11 @@ static void set_port(struct addrinfo *address, int port)
         ((struct sockaddr_in *)address->ai_addr)->sin_port = htons((uint16_t)port);
 }
 
+static int backlog_of(const async_server_options *options)
+{
+    return options->backlog > 0 ? options->backlog : BACKLOG;
+}
+
 static int prepare(int fd, const struct addrinfo *address, bool only_ipv6,
                    const async_server_options *options)
 {
@@ -330,8 +323,7 @@ static int prepare(int fd, const struct addrinfo *address, bool only_ipv6,
     if (code < 0) return code;
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* the connections inherit it */
     if (ASYNC__CALL(bind(fd, address->ai_addr, address->ai_addrlen)) < 0) return -errno;
-    if (ASYNC__CALL(listen(fd, options->backlog > 0 ? options->backlog : BACKLOG)) < 0)
-        return -errno;
+    if (ASYNC__CALL(listen(fd, backlog_of(options))) < 0) return -errno;
     return 0;
 }
 
@@ -370,7 +362,7 @@ static bool names_both(const struct addrinfo *list)
     return ipv4 && ipv6;
 }
 
-/* A family that the machine does not have, though its hosts file or a name server names it. */
+/* The machine has no such address or family, though its hosts file or a name server lists it. */
 static bool is_missing(int code) { return code == -EAFNOSUPPORT || code == -EADDRNOTAVAIL; }
 
 static bool is_repeated(const struct addrinfo *list, const struct addrinfo *address)
@@ -382,9 +374,9 @@ static bool is_repeated(const struct addrinfo *list, const struct addrinfo *addr
     return false;
 }
 
-/* Listens on all of the list: 0, or a code, and *culprit is whose. */
+/* Listens on every address of the list: 0, or a code, and *failed is the address it belongs to. */
 static int listen_on_all(async_server *server, struct addrinfo *list, int port,
-                         const async_server_options *options, const struct addrinfo **culprit)
+                         const async_server_options *options, const struct addrinfo **failed)
 {
     bool only_ipv6 = options->ipv6_only || names_both(list);
     int missing = 0;
@@ -395,7 +387,7 @@ static int listen_on_all(async_server *server, struct addrinfo *list, int port,
         if (is_repeated(list, address)) continue;
         int code = listen_on(server, address, only_ipv6, options);
         if (code == 0) continue;
-        *culprit = address;
+        *failed = address;
         if (is_missing(code)) {
             missing = code;
             continue;
@@ -419,7 +411,7 @@ async_server *async_start_server(const char *host, int port, const async_server_
     struct addrinfo hints = {
         .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP, .ai_flags = AI_PASSIVE};
     struct addrinfo *list;
-    const struct addrinfo *culprit = NULL;
+    const struct addrinfo *failed = NULL;
     char service[16];
     size_t count = 0;
 
@@ -434,13 +426,12 @@ async_server *async_start_server(const char *host, int port, const async_server_
         count++;
     async_server *server = new_server(count);
     int code = server ? -EADDRINUSE : -ENOMEM;
-    /* A port that is free for the first address may not be so for the next. */
+    /* With port 0 the kernel picks a port for the first address, which may be taken for another. */
     for (int tries = port ? 1 : PORT_TRIES; server && tries > 0 && code == -EADDRINUSE; tries--)
-        code = listen_on_all(server, list, port, options ? options : &none, &culprit);
-    if (code < 0 && culprit) listen_failed(code, culprit);
+        code = listen_on_all(server, list, port, options ? options : &none, &failed);
+    if (code < 0 && failed) listen_failed(code, failed);
     freeaddrinfo(list);
     if (code == 0) {
-        async__succeed();
         return server;
     }
     if (server) unref(server);
@@ -449,64 +440,13 @@ async_server *async_start_server(const char *host, int port, const async_server_
 
 /* ---- Unix sockets ---- */
 
-/* A server that died leaves its file behind, and nobody answers there: such a one is removed. */
-static int clear_the_way(const struct sockaddr_un *address, socklen_t length)
+static int listen_unix(async_server *server, const struct sockaddr_un *address, socklen_t length,
+                       const async_server_options *options)
 {
-    struct stat status;
-
-    if (address->sun_path[0] == 0) return 0;
-    if (ASYNC__CALL(lstat(address->sun_path, &status)) < 0) return errno == ENOENT ? 0 : -errno;
-    if (!S_ISSOCK(status.st_mode)) return -EADDRINUSE;
     int fd = ASYNC__CALL(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (fd < 0) return -errno;
-    int code = ASYNC__CALL(connect(fd, (const struct sockaddr *)address, length)) < 0 ? -errno : 0;
-    close(fd);
-    if (code != -ECONNREFUSED) return -EADDRINUSE;
-    return ASYNC__CALL(unlink(address->sun_path)) < 0 && errno != ENOENT ? -errno : 0;
-}
-
-/* The file, once it is there, is the server's to remove. */
-static int claim_file(async_server *server, const char *path, int mode)
-{
-    struct stat status;
-    size_t size = strlen(path) + 1;
-
-    server->path = async__alloc(size);
-    if (!server->path || ASYNC__CALL(stat(path, &status)) < 0) {
-        int code = server->path ? -errno : -ENOMEM;
-        unlink(path);
-        return code;
-    }
-    memcpy(server->path, path, size);
-    server->device = status.st_dev;
-    server->inode = status.st_ino;
-    /* Nobody can connect before listen: there is no moment with the wrong mode. */
-    if (mode && ASYNC__CALL(chmod(path, (mode_t)mode)) < 0) {
-        int code = -errno;
-        remove_file(server);
-        return code;
-    }
-    return 0;
-}
-
-static int listen_unix(async_server *server, const char *path, const struct sockaddr_un *address,
-                       socklen_t length, const async_server_options *options)
-{
-    int code = clear_the_way(address, length);
-    if (code < 0) return code;
-    int fd = ASYNC__CALL(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (fd < 0) return -errno;
-    bool abstract = address->sun_path[0] == 0;
-    if (ASYNC__CALL(bind(fd, (const struct sockaddr *)address, length)) < 0) {
-        code = -errno;
-    } else {
-        code = abstract ? 0 : claim_file(server, path, options->mode);
-        if (code == 0 &&
-            ASYNC__CALL(listen(fd, options->backlog > 0 ? options->backlog : BACKLOG)) < 0) {
-            code = -errno;
-            remove_file(server);
-        }
-    }
+    int code =
+        async__unix_listen(fd, address, length, options->mode, backlog_of(options), &server->file);
     if (code < 0) {
         close(fd);
         return code;
@@ -524,9 +464,8 @@ async_server *async_start_unix_server(const char *path, const async_server_optio
     if (async__unix_address(path, &address, &length) < 0) return NULL;
     async_server *server = new_server(1);
     if (!server) return NULL;
-    int code = listen_unix(server, path, &address, length, options ? options : &none);
+    int code = listen_unix(server, &address, length, options ? options : &none);
     if (code == 0) {
-        async__succeed();
         return server;
     }
     unref(server);

@@ -1,12 +1,19 @@
 /* socket.c - calls on raw descriptors: sockets.h.
  *
- * Each is an attempt, which makes the system call without blocking, and a function that describes
- * it as an operation and awaits that. */
+ * Each call consists of an attempt, which makes the system call without blocking, and a function
+ * that describes it as an operation (async__op) and awaits that.
+ *
+ * A descriptor is a number, which after a close may be given to something else. The loop ends
+ * operations that wait as it is told of the close; a call that lets other tasks run at another point
+ * compares the descriptor's generation before and after (async__fd_generation). */
 #include "io.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
+
+#define LONGEST_PAUSE 0.04 /* seconds between attempts where no event tells that there is room */
 
 static ssize_t code_of(ssize_t result) { return result < 0 ? -errno : result; }
 
@@ -53,8 +60,8 @@ static ssize_t try_recv(async__op *op)
         recv(op->watch.fd, op->buffer, ASYNC__SIZE(op->length), op->flags | MSG_DONTWAIT)));
 }
 
-/* For the kernel a stream socket without data is not ready for 0 bytes either; everybody else takes
- * them for nothing to wait for. A datagram of 0 bytes is something. */
+/* recv of 0 bytes on a stream socket gives EAGAIN while there is no data, though there is nothing to
+ * wait for. On a datagram socket it takes a datagram. */
 static bool is_stream(int fd)
 {
     int type = 0;
@@ -137,10 +144,13 @@ int async_sendall(int fd, const void *data, size_t size, size_t *sent)
     size_t unused;
     if (!sent) sent = &unused;
     *sent = 0;
-    if (size == 0) return async__checkpoint();
+    if (size == 0 || !async__current) return async__checkpoint();
 
+    uint32_t generation = async__fd_generation(async__loop(), fd);
     while (*sent < size) {
-        /* What took a part has no room for more just now. */
+        if (async__fd_generation(async__loop(), fd) != generation)
+            return async__op_closed(fd, "send");
+        /* After a partial send the socket's buffer is full: wait before the next attempt. */
         ssize_t n = send_some(fd, (const char *)data + *sent, size - *sent, 0, *sent > 0);
         if (n < 0) return (int)n;
         *sent += (size_t)n;
@@ -155,6 +165,30 @@ static ssize_t try_sendto(async__op *op)
                                       *(socklen_t *)op->address_length)));
 }
 
+/* A Unix datagram to a receiver whose queue is full gives EAGAIN, while poll reports the sender as
+ * writable, and no event reports that the queue has room. So the call is repeated, ever later. */
+static ssize_t send_with_backoff(async__op *op)
+{
+    double pause = 0.001;
+    int code = async__current ? 0 : -EPERM, fd = op->watch.fd;
+    uint32_t generation = code == 0 ? async__fd_generation(async__loop(), fd) : 0;
+
+    while (code == 0) {
+        code = async__checkpoint();
+        if (code < 0) return code;
+        if (async__fd_generation(async__loop(), fd) != generation)
+            return async__op_closed(fd, "sendto");
+        ssize_t n = try_sendto(op);
+        if (n >= 0) return n;
+        if (n == -EINTR) continue;
+        if (n != -EAGAIN)
+            return async__failf((int)n, "sendto on descriptor %d: %s", fd, async_strerror((int)n));
+        code = async_sleep(pause);
+        if (pause < LONGEST_PAUSE) pause *= 2;
+    }
+    return code;
+}
+
 ssize_t async_sendto(int fd, const void *data, size_t size, int flags,
                      const struct sockaddr *address, socklen_t length)
 {
@@ -164,6 +198,8 @@ ssize_t async_sendto(int fd, const void *data, size_t size, int flags,
     op.flags = flags;
     op.address = (void *)address;
     op.address_length = &length;
+    if (address && length >= sizeof address->sa_family && address->sa_family == AF_UNIX)
+        return send_with_backoff(&op);
     return async__op_await(&op, "sendto");
 }
 
@@ -192,7 +228,8 @@ static ssize_t try_accept(async__op *op)
         accept4(op->watch.fd, op->address, op->address_length, SOCK_NONBLOCK | SOCK_CLOEXEC)));
 }
 
-/* accept4 has no MSG_DONTWAIT, and a connection may be gone by the time that it is asked for. */
+/* accept4 has no MSG_DONTWAIT, and would block if the connection that made the socket ready is gone.
+ * So the socket is non-blocking for the time of the call. */
 static ssize_t try_accept_on_blocking(async__op *op)
 {
     int flags = ASYNC__CALL(fcntl(op->watch.fd, F_GETFL));
@@ -226,14 +263,34 @@ static int start_connect(int fd, const struct sockaddr *address, socklen_t lengt
     return code;
 }
 
-static ssize_t try_connected(async__op *op)
+/* 0: connected. -EINPROGRESS: neither connected nor failed. */
+static int ask_connected(int fd)
 {
+    struct sockaddr_storage peer;
     int error = 0;
-    socklen_t size = sizeof error;
-    if (ASYNC__CALL(getsockopt(op->watch.fd, SOL_SOCKET, SO_ERROR, &error, &size)) < 0)
-        return -errno;
-    return -error;
+    socklen_t size = sizeof error, length = sizeof peer;
+
+    if (ASYNC__CALL(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size)) < 0) return -errno;
+    if (error) return -error;
+    if (ASYNC__CALL(getpeername(fd, (struct sockaddr *)&peer, &length)) == 0) return 0;
+    return errno == ENOTCONN ? -EINPROGRESS : -errno;
 }
+
+int async__connected(int fd)
+{
+    struct pollfd now = {.fd = fd, .events = POLLOUT};
+    int code = ask_connected(fd);
+
+    /* The socket has neither connected nor failed: it was reported for another reason, such as an
+     * entry in its error queue. Or the connect has ended between the two calls above: then poll says
+     * so, and they are repeated. If they still say neither, another call has taken the error. */
+    if (code != -EINPROGRESS) return code;
+    if (poll(&now, 1, 0) <= 0 || !(now.revents & (POLLOUT | POLLHUP))) return -EAGAIN;
+    code = ask_connected(fd);
+    return code == -EINPROGRESS ? -ENOTCONN : code;
+}
+
+static ssize_t try_connected(async__op *op) { return async__connected(op->watch.fd); }
 
 static int connect_failed(int code, const struct sockaddr *address, socklen_t length)
 {
@@ -245,16 +302,21 @@ static int connect_failed(int code, const struct sockaddr *address, socklen_t le
 int async_connect(int fd, const struct sockaddr *address, socklen_t length)
 {
     double pause = 0.001;
+    uint32_t generation = async__current ? async__fd_generation(async__loop(), fd) : 0;
     int code = async__checkpoint();
     if (code < 0) return code;
+    if (async__fd_generation(async__loop(), fd) != generation)
+        return async__op_closed(fd, "connect");
 
-    /* A Unix socket whose listener's queue is full says EAGAIN, and nothing tells when there is
-     * room: poll calls such a socket ready. */
+    /* connect to a Unix socket whose listener's queue is full gives EAGAIN, while poll reports the
+     * socket as ready, and no event reports that the queue has room. So the call is repeated. */
     while ((code = start_connect(fd, address, length)) == -EAGAIN &&
            address->sa_family == AF_UNIX) {
         code = async_sleep(pause);
         if (code < 0) return code;
-        if (pause < 0.05) pause *= 2;
+        if (async__fd_generation(async__loop(), fd) != generation)
+            return async__op_closed(fd, "connect");
+        if (pause < LONGEST_PAUSE) pause *= 2;
     }
     if (code == 0) return 0;
     if (code != -EINPROGRESS && code != -EINTR && code != -EALREADY)

@@ -55,7 +55,6 @@ async_stream *async_stream_from_fd(int fd)
     }
     async__stream_set_fd(stream, fd, socket);
     stream->blocking = blocking && !socket; /* a socket's calls say MSG_DONTWAIT */
-    async__succeed();
     return stream;
 }
 
@@ -103,6 +102,9 @@ int async_stream_close(async_stream *stream)
     if (!stream) return 0;
     if (stream->closed) return async__failf(-EBADF, "the stream is being closed already");
     async_loop *loop = async__loop();
+    /* In a loop of a forked child: what the parent's loop has kept is the parent's to send. */
+    if (loop && async__stream_kept(stream) > 0 && !async__watches(loop, &stream->flush))
+        async__stream_drop_kept(stream);
     if (loop) evict(loop, stream);
 
     int code = async__checkpoint();

@@ -481,7 +481,6 @@ async_iterator *async_stream_lines(async_stream *stream)
         (async_iterator){.next = next_line, .close = close_lines, .size = sizeof(char *)};
     self->stream = stream;
     stream->references++; /* the loop's body may close it */
-    async__succeed();
     return &self->iterator;
 }
 

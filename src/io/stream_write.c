@@ -149,8 +149,10 @@ static void on_room(async_callback *callback)
 
 int async__stream_watch_room(async_stream *stream)
 {
+    async_loop *loop = async__loop();
+    if (!loop) return async__no_task(); /* nothing could send it later */
     stream->flush.callback.run = on_room;
-    return async_add_writer(async__loop(), stream->fd, &stream->flush);
+    return async_add_writer(loop, stream->fd, &stream->flush);
 }
 
 static int make_room(async_stream *stream, size_t size)

@@ -1,6 +1,7 @@
-/* epoll.c - the readiness back end. Level-triggered: an event that is not consumed is reported again,
- * so a wait that begins too late loses nothing. Operations are tried by op.c, which waits for readiness
- * only when the kernel has nothing. */
+/* epoll.c - the readiness back end. Interest is level-triggered: readiness is reported for as long as
+ * it lasts, so a wait that begins after the event misses nothing. (fd.c makes it edge-triggered where
+ * that would keep the loop awake for nothing.) Operations are attempted by op.c, which waits for
+ * readiness only when an attempt gives EAGAIN. */
 #include "../base/faults.h"
 #include "loop_internal.h"
 
@@ -10,7 +11,7 @@
 
 #define EVENTS_PER_WAIT 256
 
-/* valgrind 3.19 does not know epoll_pwait2, and says so each time. */
+/* valgrind 3.19 does not know epoll_pwait2, and prints a warning at each call. */
 #if __has_include(<valgrind/valgrind.h>)
 #include <valgrind/valgrind.h>
 #else
@@ -32,16 +33,18 @@ static int epoll_interest(async_loop *loop, int fd, struct async__fd *entry, uns
 {
     struct epoll_event event = {
         .events = (interest & 1 ? EPOLLIN | EPOLLRDHUP : 0) | (interest & 2 ? EPOLLOUT : 0) |
-                  (interest & ASYNC__ONE_SHOT ? (uint32_t)EPOLLONESHOT : 0),
+                  (interest & ASYNC__ONE_SHOT ? (uint32_t)EPOLLONESHOT : 0) |
+                  (interest & ASYNC__EDGE ? (uint32_t)EPOLLET : 0),
         .data.u64 = (uint64_t)entry->generation << 32 | (uint32_t)fd,
     };
     int operation = !interest ? EPOLL_CTL_DEL : entry->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    /* The epoll instance is shared with the parent, whose interest it is. */
+    /* After a fork the epoll instance is shared with the parent: a change would be made to its. */
     if (async__unlikely(async__is_forked(loop))) goto done;
     int result = ASYNC__CALL(epoll_ctl(loop->epoll_fd, operation, fd, &event));
 
-    /* A descriptor closed behind the loop's back, its number reused: the kernel has forgotten it. And
-     * the other way round: a duplicate of it kept the registration alive. */
+    /* ENOENT: the descriptor was closed without async_close, which ended its registration, and the
+     * number is another file's now. EEXIST: the registration outlives such a close, since a duplicate
+     * of the descriptor is open. */
     if (result < 0 && operation == EPOLL_CTL_MOD && errno == ENOENT)
         result = ASYNC__CALL(epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event));
     else if (result < 0 && operation == EPOLL_CTL_ADD && errno == EEXIST)
@@ -53,8 +56,8 @@ done:
     return 0;
 }
 
-/* epoll_pwait2 (Linux 5.11) waits to the nanosecond; before it, milliseconds are rounded up, so that
- * no timer is found not to be due yet. */
+/* epoll_pwait2 (Linux 5.11) takes nanoseconds. On older kernels the time-out is rounded up to
+ * milliseconds, so that the wait does not end before the timer is due. */
 static int wait_for_events(async_loop *loop, struct epoll_event *events, int64_t timeout)
 {
 #ifdef ASYNC_FAULTS
@@ -81,6 +84,8 @@ static int epoll_wait_events(async_loop *loop, int64_t timeout)
 {
     struct epoll_event events[EVENTS_PER_WAIT];
     async_poll_hooks hooks = {0};
+    /* The instance and its events are the parent's, and so is what the wake-up eventfd counts. */
+    if (async__unlikely(async__is_forked(loop))) return -ECHILD;
     if (timeout != 0) hooks = loop->hooks;
 
     if (hooks.before) hooks.before(hooks.data);
@@ -91,12 +96,10 @@ static int epoll_wait_events(async_loop *loop, int64_t timeout)
     if (count < 0) return error == EINTR ? 0 : -error;
     for (int i = 0; i < count; i++) {
         uint32_t flags = events[i].events;
-        /* An error or a hang-up is for both directions to find out about by their next call. */
-        unsigned ready = flags & (EPOLLERR | EPOLLHUP) ? 3
-                                                       : (flags & (EPOLLIN | EPOLLRDHUP) ? 1 : 0) |
-                                                             (flags & EPOLLOUT ? 2 : 0);
         async__fd_ready(loop, (int)(uint32_t)events[i].data.u64,
-                        (uint32_t)(events[i].data.u64 >> 32), ready);
+                        (uint32_t)(events[i].data.u64 >> 32),
+                        (flags & (EPOLLIN | EPOLLRDHUP) ? 1 : 0) | (flags & EPOLLOUT ? 2 : 0),
+                        flags & (EPOLLERR | EPOLLHUP));
     }
     return 0;
 }

@@ -1,39 +1,50 @@
 /* fd.c - what the loop knows of descriptors: one entry for each, with a watch a direction.
  *
- * Interest in a descriptor is lazy: it is registered when first waited for and stays, so that a
- * connection costs one epoll_ctl in its life and not two a message. If an event comes that nobody
- * waits for, the interest is dropped then: epoll is level-triggered and would report it for ever.
+ * Interest in a descriptor is lazy: it is registered with the first watch, and stays when the watch
+ * is removed, so that a connection costs one epoll_ctl in its life and not two a message. When an
+ * event arrives for which there is no watch, the interest is dropped: level-triggered epoll would
+ * report it for ever.
  *
- * The price is that the loop must hear of a close: async_close. A number that is reused gets a new
- * generation, so that events on their way for the old one are told apart.
+ * Therefore the loop must be told of a close: async_close. Each close increments the entry's
+ * generation, which is part of every event, so that an event of a closed descriptor is not taken for
+ * one of the file that has its number now.
  *
- * Not everybody can promise that: other languages' sockets are closed by their own destructors.
- * A `foreign` watch believes nothing that was known of the descriptor before, and leaves nothing
- * behind that could be reported. Those that are `once`, too, as of somebody who waits for one
- * event and then for the next, share an interest that the kernel ends by itself as it reports:
- * that costs one call a wait, which is also how a descriptor that was closed meanwhile is found
- * out. */
+ * Sockets of other languages are closed by their own destructors, without the loop being told. A
+ * `foreign` watch does not rely on what was registered before, and its interest ends with it. Foreign
+ * watches that are `once`, too, use one-shot interest, which the kernel disables as it reports: that
+ * costs one epoll_ctl a wait, which also finds out that a descriptor has been closed meanwhile. */
 #include "../base/faults.h"
 #include "loop_internal.h"
 
 #include <casyncio/sockets.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
-static struct async__fd *entry_of(async_loop *loop, int fd)
+/* Makes room for the entry of descriptor `fd`: 0, -EBADF or -ENOMEM. */
+static int grow(async_loop *loop, int fd)
 {
-    if (async__likely(fd < loop->fds_length)) return &loop->fds[fd];
+    /* The table is as long as the highest number, so a number that is no descriptor must not reach
+     * it. The kernel gives out the lowest free number: what is open bounds the table. */
+    if (ASYNC__CALL(fcntl(fd, F_GETFD)) < 0) return -errno;
 
-    int length = loop->fds_length ? loop->fds_length : 64;
-    while (length <= fd)
+    size_t length = loop->fds_length ? (size_t)loop->fds_length : 64;
+    while (length <= (size_t)fd)
         length *= 2;
-    struct async__fd *fds = async__realloc(loop->fds, (size_t)length * sizeof *fds);
-    if (!fds) return NULL;
-    memset(fds + loop->fds_length, 0, (size_t)(length - loop->fds_length) * sizeof *fds);
+    if (length > INT_MAX) length = INT_MAX;
+    struct async__fd *fds = async__realloc(loop->fds, length * sizeof *fds);
+    if (!fds) return -ENOMEM;
+    memset(fds + loop->fds_length, 0, (length - (size_t)loop->fds_length) * sizeof *fds);
     loop->fds = fds;
-    loop->fds_length = length;
-    return &loop->fds[fd];
+    loop->fds_length = (int)length;
+    return 0;
+}
+
+/* Makes the entry, so that a close of the descriptor changes its generation. */
+void async__fd_know(async_loop *loop, int fd)
+{
+    if (fd >= loop->fds_length) (void)grow(loop, fd);
 }
 
 static void disarm(async_loop *loop, async_watch *watch)
@@ -51,16 +62,98 @@ static void disarm(async_loop *loop, async_watch *watch)
     loop->poller->interest(loop, watch->fd, entry, rest & ASYNC__BOTH ? rest : 0);
 }
 
-/* Nothing is believed of what was registered without a watch of now. */
-static void distrust(struct async__fd *entry)
+/* Forgets interest that no present watch needs: it may have been another file's. */
+static void forget_unwatched(struct async__fd *entry)
 {
-    unsigned watched = ASYNC__ONE_SHOT;
+    unsigned watched = ASYNC__ONE_SHOT | ASYNC__EDGE;
 
     for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++)
         if (entry->watch[direction]) watched |= 1u << direction;
     entry->regular = false;
     entry->interest &= (unsigned char)watched;
     if (!(entry->interest & ASYNC__BOTH)) entry->interest = 0;
+}
+
+/* ---- readiness that comes to nothing ----
+ *
+ * Some conditions last although the waiting call can do nothing about them: a socket's error queue
+ * (IP_RECVERR, SO_TIMESTAMPING) is not empty, which epoll reports as EPOLLERR whatever the interest
+ * is; both directions are hung up, and the watch is kept; a datagram socket was shut down for reading
+ * and is readable, while recv gives EAGAIN. Level-triggered epoll reports such a condition at every
+ * look, and the loop would never sleep.
+ *
+ * The rule: interest becomes edge-triggered after an event that is only an error or a hang-up in a
+ * direction that is watched, and after one that an operation's system call answers with EAGAIN. From
+ * then on each new event is reported once: more data, another error. (EPOLL_CTL_MOD makes the kernel
+ * check the descriptor, so the lasting condition is reported once more.) Watches are promised
+ * level-triggered data, so interest becomes level-triggered again when data is reported to one, or
+ * when one is added while there is some. */
+
+/* A watch that is not an operation's: its callback runs for as long as there is data. */
+static bool is_plain(const async_watch *watch)
+{
+    return watch && watch->callback.run != async__op_ready;
+}
+
+static bool is_socket(int fd)
+{
+    int type;
+    socklen_t size = sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+}
+
+/* Whether edge-triggered interest may stay so when a watch is added. It may not if the descriptor is
+ * ready now, since that edge has been reported before; nor if the lasting condition is over. */
+static bool is_still_stuck(struct async__fd *entry, int fd, unsigned char direction)
+{
+    struct pollfd now = {.fd = fd,
+                         .events = direction == ASYNC__READ ? POLLIN | POLLRDHUP : POLLOUT};
+
+    if (entry->missed & 1u << direction) return false;
+    if (poll(&now, 1, 0) <= 0) return false;
+    if (now.revents != POLLERR) return false;
+    /* POLLERR alone. A socket's pending error has been reported by an edge, and taken by the call that
+     * followed; so its error queue is not empty, which is nothing to wake for. Of any other file, such
+     * as a pipe without a reader, the error is permanent, and the next call fails with it. */
+    return is_socket(fd);
+}
+
+static unsigned edge_or_level(struct async__fd *entry, int fd, unsigned char direction)
+{
+    if (is_still_stuck(entry, fd, direction)) return ASYNC__EDGE;
+    entry->missed = 0;
+    return 0;
+}
+
+void async__fd_not_ready(async_loop *loop, int fd)
+{
+    struct async__fd *entry = &loop->fds[fd];
+
+    /* If this fails, interest stays level-triggered, and the loop does not sleep. */
+    if (!(entry->interest & (ASYNC__EDGE | ASYNC__ONE_SHOT)))
+        loop->poller->interest(loop, fd, entry, entry->interest | ASYNC__EDGE);
+}
+
+/* After an event with an error or a hang-up, or with edge-triggered interest: decides whether the
+ * interest is edge-triggered from here on. `told` has the directions in which there was a watch. */
+static void choose_trigger(async_loop *loop, int fd, struct async__fd *entry, unsigned told,
+                           unsigned ready, unsigned data)
+{
+    bool edge = entry->interest & ASYNC__EDGE, level = false;
+    unsigned interest = entry->interest & ASYNC__BOTH, unwanted = interest & ready & ~told;
+
+    for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++)
+        if (data & 1u << direction && is_plain(entry->watch[direction])) level = true;
+    if (edge) {
+        entry->missed |= unwanted;
+        /* Only data that is not waited for ends interest. After an error alone it has to stay, or the
+         * next one would not be reported; and an edge does not repeat itself. */
+        unwanted &= data;
+    }
+    interest &= ~unwanted;
+    if (interest && !level && (edge || told & ~data)) interest |= ASYNC__EDGE;
+    if (!(interest & ASYNC__EDGE)) entry->missed = 0;
+    if (interest != entry->interest) loop->poller->interest(loop, fd, entry, interest);
 }
 
 /* The interest that the descriptor is to have with this watch; one-shot, if all watches are. */
@@ -75,13 +168,18 @@ static unsigned interest_with(const struct async__fd *entry, const async_watch *
 static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char direction)
 {
     if (fd < 0) return -EBADF;
-    struct async__fd *entry = entry_of(loop, fd);
-    if (!entry) return -ENOMEM;
+    if (async__unlikely(fd >= loop->fds_length)) {
+        int code = grow(loop, fd);
+        if (code < 0) return code;
+    }
+    struct async__fd *entry = &loop->fds[fd];
     if (entry->watch[direction] || watch->armed) return -EBUSY;
 
     unsigned bit = 1u << direction;
-    if (async__unlikely(watch->foreign)) distrust(entry);
+    if (async__unlikely(watch->foreign)) forget_unwatched(entry);
     unsigned interest = interest_with(entry, watch, bit);
+    if (async__unlikely(entry->interest & ASYNC__EDGE))
+        interest |= edge_or_level(entry, fd, direction);
     if (async__unlikely(interest != entry->interest) && !entry->regular) {
         int code = loop->poller->interest(loop, fd, entry, interest);
         if (code == -EPERM)
@@ -97,7 +195,7 @@ static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char
     entry->watch[direction] = watch;
     loop->watches++;
     if (async__unlikely(entry->regular)) {
-        /* What nobody reports has to be asked for again: there is nothing to keep it armed for. */
+        /* A regular file has no events: its callback is queued here, once for each call. */
         if (watch->once) disarm(loop, watch);
         async_call_soon(loop, &watch->callback);
     }
@@ -114,16 +212,21 @@ int async_add_writer(async_loop *loop, int fd, async_watch *watch)
     return add_watch(loop, fd, watch, ASYNC__WRITE);
 }
 
+void async__disarm(async_loop *loop, async_watch *watch) { disarm(loop, watch); }
+
 bool async_remove_watch(async_loop *loop, async_watch *watch)
 {
     bool was_queued = async_callback_cancel(&watch->callback), was_armed = watch->armed;
-    if (was_armed) disarm(loop, watch);
+    if (async__likely(async__watches(loop, watch)))
+        disarm(loop, watch);
+    else
+        watch->armed = false;
     return was_queued || was_armed;
 }
 
-/* One event has ended the interest in both directions: what still waits is watched on. If that
- * fails it goes off, and its owner finds out why by his next call. */
-static void watch_on(async_loop *loop, int fd, struct async__fd *entry)
+/* A one-shot event has disabled interest in both directions: enables it for the watches that remain.
+ * If that fails they go off, and their owners' next calls report the error. */
+static void enable_again(async_loop *loop, int fd, struct async__fd *entry)
 {
     unsigned rest = (entry->watch[ASYNC__READ] ? 1u << ASYNC__READ : 0) |
                     (entry->watch[ASYNC__WRITE] ? 1u << ASYNC__WRITE : 0);
@@ -138,27 +241,47 @@ static void watch_on(async_loop *loop, int fd, struct async__fd *entry)
     }
 }
 
-void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned ready)
+/* Tells the watches of the directions in `ready`; gives those of them that have one. */
+static inline unsigned tell(async_loop *loop, struct async__fd *entry, unsigned ready)
+{
+    unsigned told = 0;
+
+    for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++) {
+        unsigned bit = 1u << direction;
+        async_watch *watch = entry->watch[direction];
+        if (!(ready & bit) || !watch) continue;
+        told |= bit;
+        if (watch->once) disarm(loop, watch);
+        async_call_soon(loop, &watch->callback);
+    }
+    return told;
+}
+
+/* With an error or a hang-up, or interest that is one-shot or edge-triggered. */
+static void on_special_event(async_loop *loop, int fd, struct async__fd *entry, unsigned ready,
+                             unsigned data)
+{
+    bool one_shot = entry->interest & ASYNC__ONE_SHOT;
+
+    if (one_shot) entry->interest = 0;
+    unsigned told = tell(loop, entry, ready);
+    if (one_shot)
+        enable_again(loop, fd, entry);
+    else
+        choose_trigger(loop, fd, entry, told, ready, data);
+}
+
+void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned data, bool trouble)
 {
     if (async__unlikely(fd >= loop->fds_length)) return;
     struct async__fd *entry = &loop->fds[fd];
     if (async__unlikely(entry->generation != generation)) return;
 
-    bool one_shot = entry->interest & ASYNC__ONE_SHOT;
-    if (async__unlikely(one_shot)) entry->interest = 0;
-    unsigned unwanted = 0;
-    for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++) {
-        unsigned bit = 1u << direction;
-        if (!(ready & bit)) continue;
-        async_watch *watch = entry->watch[direction];
-        if (!watch) {
-            unwanted |= bit & entry->interest;
-            continue;
-        }
-        if (watch->once) disarm(loop, watch);
-        async_call_soon(loop, &watch->callback);
+    if (async__unlikely(trouble || entry->interest > ASYNC__BOTH)) {
+        on_special_event(loop, fd, entry, trouble ? ASYNC__BOTH : data, data);
+        return;
     }
-    if (async__unlikely(one_shot)) watch_on(loop, fd, entry);
+    unsigned unwanted = data & ~tell(loop, entry, data) & entry->interest;
     if (async__unlikely(unwanted))
         loop->poller->interest(loop, fd, entry, entry->interest & ~unwanted);
 }
@@ -186,6 +309,6 @@ int async_close(int fd)
     async_loop *loop = async__loop();
 
     if (loop) async_forget_fd(loop, fd);
-    /* On Linux the descriptor is gone even if close says EINTR. */
+    /* On Linux the descriptor is closed even if close gives EINTR. */
     return ASYNC__CLOSE(fd) < 0 && errno != EINTR ? -errno : 0;
 }

@@ -108,6 +108,7 @@ bool async_timer_cancel(async_loop *loop, async_timer *timer)
 
 void async__wake(async_loop *loop)
 {
+    if (async__unlikely(async__is_forked(loop))) return; /* it would wake the parent's loop */
     if (atomic_exchange(&loop->woken, true)) return;
     uint64_t one = 1;
     int saved = errno;
@@ -380,10 +381,16 @@ const char *async_loop_backend(const async_loop *loop) { return loop->poller->na
 unsigned async__forks;
 static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
 
-/* The child of a fork in a loop's callback is in no loop: it may run one of its own. */
+/* In a child that was forked in a callback of a loop no loop runs, so that the child may run one of
+ * its own. If it returns from the callback instead, the loop goes no further than to its next look,
+ * which gives -ECHILD. */
 static void after_fork(void)
 {
     async__forks++;
+    if (async__running_loop) {
+        async__running_loop->poll_due = true;
+        async__running_loop->credit = 0;
+    }
     async__running_loop = NULL;
 }
 static void count_forks(void) { pthread_atfork(NULL, NULL, after_fork); }

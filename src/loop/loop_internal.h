@@ -45,8 +45,9 @@ void async__timers_free(struct async__timers *timers);
 
 enum { ASYNC__READ = 0, ASYNC__WRITE = 1 };
 
-/* Interest: bit 0 for reading, bit 1 for writing; and whether the first event is to end it. */
-enum { ASYNC__BOTH = 3, ASYNC__ONE_SHOT = 4 };
+/* Interest: bit 0 for reading, bit 1 for writing; whether the first event is to end it; and whether
+ * each event is to be reported once (edge-triggered), not for as long as the condition lasts. */
+enum { ASYNC__BOTH = 3, ASYNC__ONE_SHOT = 4, ASYNC__EDGE = 8 };
 
 /* What the loop knows of a descriptor. Interest outlives a watch: it is dropped only when an event
  * comes for which there is no watch, so that a connection costs one epoll_ctl, not one a wait. */
@@ -56,7 +57,8 @@ struct async__fd {
     unsigned char interest; /* as the back end has it */
     unsigned char foreign;  /* the bits of interest that end with their watch */
     bool regular;           /* a regular file: always ready */
-    bool registered;
+    bool registered : 1;
+    unsigned char missed : 2; /* with ASYNC__EDGE: directions of events that no watch was told of */
 };
 
 typedef struct async__op async__op;
@@ -82,8 +84,14 @@ typedef struct async__poller {
 
 extern const async__poller async__epoll;
 
-/* What a back end tells the loop: `ready` has bit 0 for readable, bit 1 for writable. */
-void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned ready);
+/* What a back end tells the loop: `data` has bit 0 for readable, bit 1 for writable; with `trouble`,
+ * an error or a hang-up, both directions are ready, whatever is in `data`. */
+void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned data, bool trouble);
+/* Ends a watch that is armed in this loop, and whose callback is not queued. */
+void async__disarm(async_loop *loop, async_watch *watch);
+/* An operation that was told that the descriptor is ready has found that it is not. */
+void async__fd_not_ready(async_loop *loop, int fd);
+void async__op_ready(async_callback *callback); /* `run` of an operation's watch (op.c) */
 
 /* ---- operations: one system call that may have to wait (op.c) ---- */
 
@@ -136,6 +144,8 @@ struct async_loop {
     async_watch wake_watch;
     atomic_bool woken;                  /* wake_fd has been written to and not yet read */
     _Atomic(async_callback *) incoming; /* call_soon_threadsafe: a stack, newest first */
+    atomic_bool takes_requests;         /* of async_run_coroutine_threadsafe (task/thread.c) */
+    atomic_uint requesting;             /* threads between their look at that and their push */
     struct async__fd *fds;
     int fds_length;
 
@@ -169,6 +179,23 @@ static inline bool async__is_forked(const async_loop *loop) { return loop->forks
 
 /* The loop that runs in this thread, or NULL. */
 static inline async_loop *async__loop(void) { return async__running_loop; }
+
+/* Changes when the descriptor is closed, and so tells a number from the same one reused: a call that
+ * lets other tasks run before it comes to its system call asks before and after. */
+void async__fd_know(async_loop *loop, int fd);
+static inline uint32_t async__fd_generation(async_loop *loop, int fd)
+{
+    if (async__unlikely((unsigned)fd >= (unsigned)loop->fds_length)) async__fd_know(loop, fd);
+    return async__likely((unsigned)fd < (unsigned)loop->fds_length) ? loop->fds[fd].generation : 0;
+}
+
+/* Whether the watch is armed in this loop. A child of a fork finds armed ones that are in its
+ * parent's, and may close what they belong to in a loop of its own. */
+static inline bool async__watches(const async_loop *loop, const async_watch *watch)
+{
+    return watch->armed && watch->fd < loop->fds_length &&
+           loop->fds[watch->fd].watch[watch->direction] == watch;
+}
 
 void async__wake(async_loop *loop);          /* any thread, and signal handlers */
 void async__take_incoming(async_loop *loop); /* what other threads queued joins the ready queue */
@@ -216,7 +243,9 @@ static inline async_callback *async__ready_take(async_loop *loop, void (*run)(as
 
 /* ---- thread pools (pool.c) ---- */
 
-struct async__pool *async__pool_new(unsigned max_threads, const char *name);
+/* At most max_threads (0: processors + 4, at most 32) at a time, of which kept_threads (0: all) stay
+ * when there is nothing to do. */
+struct async__pool *async__pool_new(unsigned max_threads, unsigned kept_threads, const char *name);
 int async__pool_submit(struct async__pool *pool, async_loop *loop, async_job *job);
 /* Ends the pool. Its jobs are abandoned, in whatever state they are: done runs for none of them. `wait`: until
  * all work that has begun is done; else threads that are in a job end by themselves, and do not touch

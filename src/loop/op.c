@@ -1,9 +1,9 @@
 /* op.c - operations on a back end that knows readiness only: try the call; if the kernel has nothing,
  * wait until the descriptor is ready and try again.
  *
- * The interface is that of a back end that knows completions (io_uring): start, and later done, also
- * after a cancel. There a cancelled operation still belongs to the kernel until its own completion;
- * here done is called at once. Callers are written for the former. */
+ * The interface fits a back end of completions (io_uring) as well: start, and later done, also after
+ * a cancel. There a cancelled operation belongs to the kernel until its completion arrives; here done
+ * is called at once. Callers must be correct for both. */
 #include "../base/faults.h"
 #include "loop_internal.h"
 
@@ -25,20 +25,24 @@ static int watch(async_loop *loop, async__op *op)
                                               : async_add_writer(loop, op->watch.fd, &op->watch);
 }
 
-/* The watch stays until the operation has ended: so a close that comes between the event and this
- * callback is heard of (the number may be another descriptor's by now), and so is a second waiter. */
-static void on_ready(async_callback *callback)
+/* The watch is not removed before the operation has ended. So a close between the event and this
+ * callback sets watch.error (the number may be another file's by now), and a second operation in the
+ * same direction gets -EBUSY. */
+void async__op_ready(async_callback *callback)
 {
     async__op *op = async__container(callback, async__op, watch.callback);
     async_loop *loop = async__loop();
 
     op->result = op->watch.error ? op->watch.error : attempt(op);
     if (would_block(op->result) && op->watch.armed) {
-        /* What is always ready says so once, when the watch is set. */
-        if (loop->fds[op->watch.fd].regular) async_call_soon(loop, callback);
+        /* A regular file's readiness is reported once, by async_add_reader: so try again. */
+        if (loop->fds[op->watch.fd].regular)
+            async_call_soon(loop, callback);
+        else
+            async__fd_not_ready(loop, op->watch.fd);
         return;
     }
-    async_remove_watch(loop, &op->watch);
+    if (async__likely(op->watch.armed)) async__disarm(loop, &op->watch);
     op->done(op);
 }
 
@@ -48,7 +52,7 @@ int async__op_try(async_loop *loop, async__op *op)
         op->result = attempt(op);
         if (!would_block(op->result)) return 1;
     }
-    op->watch.callback.run = on_ready;
+    op->watch.callback.run = async__op_ready;
     op->watch.once = false;
     int code = watch(loop, op);
     if (code < 0) {

@@ -10,15 +10,15 @@
  *                          |           |
  *                          +-----------+-> ABANDONED -> IDLE, drop()
  *
- * A worker goes to FINISHED and hands job->callback to the loop in one step under the mutex. So
- * the loop's thread never meets a job that has finished but is not yet on its way to the loop, and
- * once async__pool_close has marked a job ABANDONED, its thread will not touch the loop again. To
- * abandon a job is no more than to change its state: whoever holds it next, the worker at the end
- * of the work or the loop when the callback comes round, sees that and calls drop.
+ * A worker sets FINISHED and passes job->callback to the loop in one step under the mutex. So the
+ * loop's thread never sees a finished job whose callback is not queued, and once async__pool_close
+ * has marked a job ABANDONED, its worker does not access the loop again. Abandoning a job only sets
+ * its state: the worker at the end of the work, or the loop when it runs the callback, then calls
+ * drop.
  *
- * The pool is counted: one reference is the loop's, one each worker's. A worker that is stuck when
- * the loop closes (a name server that does not answer takes half a minute) is detached, and the
- * last one to leave frees the pool. */
+ * The pool is reference-counted: the loop has one reference, and each worker one. A worker that is
+ * in a job when the loop closes and is not to be waited for (a name server that does not answer
+ * takes half a minute) is detached; the last reference frees the pool. */
 #include "loop_internal.h"
 
 #include <pthread.h>
@@ -51,7 +51,7 @@ struct worker {
     struct async__pool *pool;
     pthread_t thread;
     async_job *job; /* whose work runs; NULL before and after */
-    bool busy;      /* in a job's functions, for as long as those please */
+    bool busy;      /* in a job's work or drop, which may block */
     bool detached;  /* frees itself */
     unsigned number;
 };
@@ -63,8 +63,9 @@ struct async__pool {
     async_loop *loop;
     async_job *first, *last;
     struct worker *workers;
-    unsigned queued, threads, max_threads;
-    unsigned idle; /* workers that will look at the queue soon; a new one is idle from its making */
+    unsigned queued, threads, max_threads, kept_threads;
+    unsigned idle; /* workers that wait for a job or are about to; a new one from its creation on */
+    unsigned numbers; /* workers ever made */
     bool closing;
     pid_t process;
     char name[NAME_SIZE];
@@ -116,8 +117,8 @@ static void drop(async_job *job)
     if (job->drop) job->drop(job);
 }
 
-/* job->callback, in the loop. No lock: the worker is through with the job, and what it wrote came
- * here with the callback. */
+/* job->callback, in the loop. No lock is needed: the worker does not access the job any more, and
+ * passing the callback to the loop has made its writes visible here. */
 static void deliver(async_callback *callback)
 {
     async_job *job = async__container(callback, async_job, callback);
@@ -159,6 +160,33 @@ static void run_first(struct async__pool *pool, struct worker *self)
     pool->idle++;
 }
 
+/* The mutex is held. Threads beyond those that are kept were made because the others were stuck:
+ * once there is nothing to do they end. */
+static void leave(struct async__pool *pool, struct worker *self)
+{
+    struct worker **place = &pool->workers;
+    while (*place != self)
+        place = &(*place)->next;
+    *place = self->next;
+    pool->idle--;
+    pool->threads--;
+    self->detached = true;
+    pthread_detach(self->thread);
+}
+
+/* The mutex is held. False: the worker is to end. */
+static bool wait_for_job(struct async__pool *pool, struct worker *self)
+{
+    while (!pool->first && !pool->closing) {
+        if (pool->idle > pool->kept_threads) {
+            leave(pool, self);
+            return false;
+        }
+        pthread_cond_wait(&pool->wanted, &pool->mutex);
+    }
+    return !pool->closing;
+}
+
 static void *worker_main(void *argument)
 {
     struct worker *self = argument;
@@ -171,12 +199,8 @@ static void *worker_main(void *argument)
         pthread_setname_np(pthread_self(), name);
 
     pthread_mutex_lock(&pool->mutex);
-    for (;;) {
-        while (!pool->first && !pool->closing)
-            pthread_cond_wait(&pool->wanted, &pool->mutex);
-        if (pool->closing) break;
+    while (wait_for_job(pool, self))
         run_first(pool, self);
-    }
     bool detached = self->detached;
     pthread_mutex_unlock(&pool->mutex);
 
@@ -185,8 +209,9 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-/* Signals go to the program's own threads, so that nobody's handler runs on a stack of ours.
- * Faults stay open: a blocked one would kill the process before any handler could report it. */
+/* Signals go to the program's own threads, so that its handlers do not run on a worker's stack.
+ * Those of faults stay unblocked: the kernel kills a process whose thread faults with the signal
+ * blocked, and no handler could report it. */
 static void block_signals(sigset_t *before)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
@@ -204,7 +229,7 @@ static bool add_worker(struct async__pool *pool)
     struct worker *worker = async__alloc_zeroed(sizeof *worker);
     if (!worker) return false;
     worker->pool = pool;
-    worker->number = pool->threads;
+    worker->number = pool->numbers++;
     if (pthread_attr_init(&attributes) != 0) {
         async__free(worker);
         return false;
@@ -231,7 +256,7 @@ static bool add_worker(struct async__pool *pool)
 
 /* ---- the pool ---- */
 
-/* Python's rule: work that blocks on input and output wants more threads than processors. */
+/* Python's default: work that blocks on input and output needs more threads than processors. */
 static unsigned default_threads(void)
 {
     cpu_set_t set;
@@ -239,12 +264,12 @@ static unsigned default_threads(void)
     if (sched_getaffinity(0, sizeof set, &set) == 0)
         processors = CPU_COUNT(&set);
     else
-        processors = sysconf(_SC_NPROCESSORS_ONLN); /* more of them than the set has room for */
+        processors = sysconf(_SC_NPROCESSORS_ONLN); /* there are more than the set has bits */
     if (processors < 1) processors = 1;
     return processors + 4 < MAX_THREADS ? (unsigned)processors + 4 : MAX_THREADS;
 }
 
-struct async__pool *async__pool_new(unsigned max_threads, const char *name)
+struct async__pool *async__pool_new(unsigned max_threads, unsigned kept_threads, const char *name)
 {
     struct async__pool *pool = async__alloc_zeroed(sizeof *pool);
     if (!pool) return NULL;
@@ -259,6 +284,7 @@ struct async__pool *async__pool_new(unsigned max_threads, const char *name)
     }
     atomic_init(&pool->references, 1);
     pool->max_threads = max_threads ? max_threads : default_threads();
+    pool->kept_threads = kept_threads ? kept_threads : pool->max_threads;
     pool->process = getpid();
     snprintf(pool->name, sizeof pool->name, "%.*s", NAME_SIZE - 5, name);
     return pool;
@@ -266,6 +292,8 @@ struct async__pool *async__pool_new(unsigned max_threads, const char *name)
 
 int async__pool_submit(struct async__pool *pool, async_loop *loop, async_job *job)
 {
+    /* The threads are the parent's, and one of them may have held the mutex as it forked. */
+    if (async__is_forked(loop)) return -ECHILD;
     job->pool = pool;
     job->loop = loop;
     job->callback = (async_callback){.run = deliver};
@@ -287,8 +315,8 @@ int async__pool_submit(struct async__pool *pool, async_loop *loop, async_job *jo
     return 0;
 }
 
-/* Drops the finished jobs whose callbacks the loop has not run; they are on their way to it or in
- * its ready queue. First all are taken out, as a drop may well change that queue. */
+/* Drops the finished jobs whose callbacks the loop has not run: they are in its incoming stack or in
+ * its ready queue. All are taken out before the first is dropped, since a drop may change the queue. */
 static void drop_finished(struct async__pool *pool)
 {
     async_loop *loop = pool->loop;
@@ -312,9 +340,9 @@ static void drop_finished(struct async__pool *pool)
     }
 }
 
-/* Marks what runs as abandoned, and gives the workers that are to be joined: all that will end
- * soon, or, if `wait`, all. The others are on their own from here. The mutex is held. */
-static struct worker *part_with_workers(struct async__pool *pool, bool wait)
+/* Marks running jobs as abandoned, and gives the workers that are to be joined: with `wait` all,
+ * else those that are not in a job. The others are detached. The mutex is held. */
+static struct worker *take_workers(struct async__pool *pool, bool wait)
 {
     struct worker *joined = NULL, *worker, *next;
     for (worker = pool->workers; worker; worker = next) {
@@ -338,7 +366,7 @@ static struct worker *part_with_workers(struct async__pool *pool, bool wait)
 void async__pool_close(struct async__pool *pool, bool wait)
 {
     if (!pool) return;
-    /* In a child after fork there are no threads to join, and one may have held the mutex. */
+    /* In a child after fork the workers do not exist, and one of them may have held the mutex. */
     if (pool->process != getpid()) return;
 
     pthread_mutex_lock(&pool->mutex);
@@ -347,7 +375,7 @@ void async__pool_close(struct async__pool *pool, bool wait)
     async_job *job = pool->first, *next_job;
     pool->first = pool->last = NULL;
     pool->queued = 0;
-    struct worker *worker = part_with_workers(pool, wait), *next;
+    struct worker *worker = take_workers(pool, wait), *next;
     pthread_cond_broadcast(&pool->wanted);
     pthread_mutex_unlock(&pool->mutex);
 
@@ -369,7 +397,7 @@ void async__pool_close(struct async__pool *pool, bool wait)
 int async_run_in_executor(async_loop *loop, async_job *job)
 {
     if (!loop->executor) {
-        loop->executor = async__pool_new(loop->executor_threads, "async-work");
+        loop->executor = async__pool_new(loop->executor_threads, 0, "async-work");
         if (!loop->executor) return -ENOMEM;
     }
     return async__pool_submit(loop->executor, loop, job);
@@ -378,7 +406,7 @@ int async_run_in_executor(async_loop *loop, async_job *job)
 bool async_job_cancel(async_job *job)
 {
     struct async__pool *pool = job->pool;
-    if (!pool) return false;
+    if (!pool || async__is_forked(job->loop)) return false;
     pthread_mutex_lock(&pool->mutex);
     bool queued = job->state == QUEUED;
     if (queued) {
@@ -398,7 +426,7 @@ void async_job_abandon(async_job *job)
         return;
     }
     struct async__pool *pool = job->pool;
-    if (!pool) return;
+    if (!pool || async__is_forked(job->loop)) return;
     pthread_mutex_lock(&pool->mutex);
     if (job->state == RUNNING || job->state == FINISHED) {
         job->state = ABANDONED;

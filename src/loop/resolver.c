@@ -1,11 +1,10 @@
-/* resolver.c - names to addresses, by the system's own getaddrinfo.
+/* resolver.c - names to addresses, by the system's getaddrinfo.
  *
- * Only getaddrinfo knows all that a system is set up to do (hosts, nsswitch, mDNS, resolv.conf's
- * rules), and it blocks, for up to half a minute where a name server does not answer. So it runs
- * in threads, and a look-up that nobody waits for any more is abandoned: its thread frees it when
- * it comes back.
+ * Only getaddrinfo follows the whole configuration of a system (hosts, nsswitch, mDNS, resolv.conf),
+ * and it blocks, for up to half a minute where a name server does not answer. So it runs in threads.
+ * A look-up whose caller is cancelled is abandoned: its thread frees it when getaddrinfo returns.
  *
- * Numeric addresses need none of this: async__lookup_numeric answers at once. */
+ * Numeric addresses need no thread: async__lookup_numeric answers at once. */
 #include "../base/faults.h"
 #include "loop_internal.h"
 
@@ -14,10 +13,14 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* A look-up uses no processor worth the name, it waits. One thread would let one dead name hold up
- * all the others. Four let three be dead at once; many more would only ask a name server that
- * cannot keep up more often, and each costs a stack and a socket. */
-enum { RESOLVER_THREADS = 4 };
+/* A look-up hardly computes, it waits: for half a minute where no name server answers, also after
+ * it has been abandoned, since getaddrinfo cannot be interrupted. So the pool does not queue a
+ * look-up behind others that may be stuck: it makes another thread. The bound is for a program
+ * whose every look-up is stuck; each thread costs a stack and a socket. */
+enum {
+    RESOLVER_THREADS = 64,
+    RESOLVER_THREADS_KEPT = 4, /* when no look-up is under way */
+};
 
 static char *copy(const char *text)
 {
@@ -47,7 +50,7 @@ static void look_up(async_job *job)
     errno = 0;
     self->error = ask(self->host, self->service, &hints, &self->list);
     if (self->error == EAI_SYSTEM) self->system_error = errno;
-    if (self->error) self->list = NULL; /* POSIX leaves it open */
+    if (self->error) self->list = NULL; /* POSIX does not say what an error leaves in it */
 }
 
 static void looked_up(async_job *job)
@@ -75,7 +78,8 @@ struct async__lookup *async__lookup_start(async_loop *loop, const char *host, co
                                           int *code)
 {
     *code = -ENOMEM;
-    if (!loop->resolver) loop->resolver = async__pool_new(RESOLVER_THREADS, "async-name");
+    if (!loop->resolver)
+        loop->resolver = async__pool_new(RESOLVER_THREADS, RESOLVER_THREADS_KEPT, "async-name");
     if (!loop->resolver) return NULL;
     struct async__lookup *lookup = async__alloc_zeroed(sizeof *lookup);
     if (!lookup) return NULL;
@@ -102,8 +106,8 @@ void async__lookup_abandon(struct async__lookup *lookup) { async_job_abandon(&lo
 int async__lookup_numeric(const char *host, const char *service, int family, int type, int protocol,
                           int flags, struct addrinfo **list)
 {
-    /* AI_ADDRCONFIG has glibc ask the kernel for all addresses of the machine, only to refuse ::1
-     * on one that has no other IPv6 address. */
+    /* With AI_ADDRCONFIG glibc reads all addresses of the machine over netlink, and refuses ::1 on a
+     * machine without another IPv6 address. */
     struct addrinfo hints = {
         .ai_family = family,
         .ai_socktype = type,

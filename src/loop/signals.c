@@ -4,15 +4,15 @@
  * goes to. The handler sets a bit in that loop's state and wakes it; the rest happens in the
  * loop's thread.
  *
- * The handler may run in any thread, also while the loop's own thread takes the loop away. So it
- * counts itself in before it reads the table, and whoever removes a loop from the table waits
- * until all that were in have left: a handler has either seen that the loop is gone, or is done
- * with it. It blocks all signals, so nothing can keep it from leaving.
+ * The handler may run in any thread, also while the loop's own thread removes the loop from the
+ * table. So the handler increments `inside` before it reads the table, and decrements it when it has
+ * finished with the loop; after a loop has been removed, its thread waits until `inside` is 0. From
+ * then on no handler uses the loop. A handler runs with all signals blocked, so it always finishes.
  *
- * A child shares the parent's eventfd after fork: our handler there would wake the parent. So a
- * fork gives the child the dispositions of before and an empty table. Children that are made
- * behind fork's back (vfork, clone) are told by their process id, and hand the signal back in the
- * same way. */
+ * After fork the child shares the parent's eventfd, and our handler there would wake the parent. So
+ * in the child the previous dispositions are restored and the table is emptied. Children made without
+ * fork (vfork, clone) run no such code; the handler finds that the process id is another, restores
+ * the disposition itself, and raises the signal again. */
 #include "loop_internal.h"
 
 #include <pthread.h>
@@ -29,7 +29,7 @@ static struct slot {
     atomic_int inside;         /* handlers that may be using the loop */
     atomic_bool own;           /* async_run's handling of Ctrl-C, and no handler of the user's */
     atomic_int arrivals;       /* while it is */
-    struct sigaction previous; /* good while our handler is installed */
+    struct sigaction previous; /* valid while our handler is installed */
 } table[SIGNALS + 1];
 
 static atomic_int process; /* whose table this is */
@@ -39,7 +39,7 @@ static int once_error;
 struct async__signal_state {
     _Atomic uint64_t pending; /* bit n - 1: signal n has arrived */
     struct {
-        async_callback *user, *own; /* own: async_run's, which stands back for the user's */
+        async_callback *user, *own; /* own: async_run's, not called while there is a user's */
     } callbacks[SIGNALS + 1];
 };
 
@@ -52,14 +52,14 @@ static bool is_second(struct slot *slot)
     return atomic_load(&slot->own) && atomic_fetch_add(&slot->arrivals, 1) > 0;
 }
 
-static void arrived(int number)
+static void on_signal(int number)
 {
     int saved = errno;
     struct slot *slot = &table[number];
     pid_t here = getpid();
     if (here != atomic_load(&process) || is_second(slot)) { /* hands it back */
         sigaction(number, &slot->previous, NULL);
-        kill(here, number); /* not raise: musl's believes a thread id that is the parent's */
+        kill(here, number); /* not raise: musl's uses a cached thread id, which is the parent's */
     } else {
         atomic_fetch_add(&slot->inside, 1);
         async_loop *loop = atomic_load(&slot->loop);
@@ -74,10 +74,10 @@ static void arrived(int number)
 
 static bool is_ours(const struct sigaction *action)
 {
-    return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == arrived;
+    return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == on_signal;
 }
 
-/* Leaves alone what the program has put in our handler's place in the meantime. */
+/* Restores the previous disposition, unless the program has replaced our handler meanwhile. */
 static void restore(int number)
 {
     struct sigaction current;
@@ -92,7 +92,7 @@ static void after_fork(void)
     for (int number = 1; number <= SIGNALS; number++) {
         if (atomic_load(&table[number].loop)) restore(number);
         atomic_store(&table[number].loop, NULL);
-        atomic_store(&table[number].inside, 0); /* threads that were in it are not here */
+        atomic_store(&table[number].inside, 0); /* the threads that counted are the parent's */
     }
     atomic_store(&process, getpid());
 }
@@ -111,13 +111,13 @@ static int install(async_loop *loop, int number)
     /* No SA_ONSTACK: the handler is small, and valgrind (3.19), where a thread has no alternate
      * stack, then does not let the main stack grow to take the signal's frame, and ends the
      * program. */
-    struct sigaction action = {.sa_handler = arrived, .sa_flags = SA_RESTART};
-    async_loop *nobody = NULL;
-    if (!atomic_compare_exchange_strong(&slot->loop, &nobody, loop)) return -EBUSY;
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    async_loop *none = NULL;
+    if (!atomic_compare_exchange_strong(&slot->loop, &none, loop)) return -EBUSY;
     sigfillset(&action.sa_mask);
-    /* Asked for first, so that it is there before the handler can run. */
+    /* In a call of its own, so that `previous` is set before the handler can run. */
     if (sigaction(number, NULL, &slot->previous) == 0) {
-        /* Somebody saved our handler, and put it back after we had left. */
+        /* The program saved our handler, and restored it after we had uninstalled it. */
         if (is_ours(&slot->previous)) slot->previous = (struct sigaction){.sa_handler = SIG_DFL};
         if (ASYNC__CALL(sigaction(number, &action, NULL)) == 0) return 0;
     }
@@ -133,7 +133,7 @@ static void uninstall(async_loop *loop, int number)
     if (atomic_load(&slot->loop) != loop) return; /* in a child after fork */
     restore(number);
     atomic_store(&slot->loop, NULL);
-    /* Not sched_yield: a real-time thread would yield to nobody who is in there. */
+    /* Not sched_yield: a real-time thread does not yield to one of lower priority in the handler. */
     while (atomic_load(&slot->inside) > 0)
         nanosleep(&moment, NULL);
     atomic_fetch_and(&loop->signal_state->pending, ~bit(number));

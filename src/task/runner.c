@@ -180,6 +180,7 @@ static int run_main(struct runner *runner, async_coroutine main, void *argument,
     if (!options->no_signals) handle_interrupt(runner); /* the handler cancels runner->main */
     bool ended = run_until_done(runner, runner->main) && end_tasks(runner);
     if (runner->handles_interrupt) async__signal_remove(runner->loop, SIGINT, false);
+    async__requests_end(runner->loop);
     if (!ended) return runner->failure;
     int code = outcome(runner);
     async__task_release(runner->main);

@@ -9,6 +9,8 @@
  * program with C++ in it, to put its own exceptions in the place of those of what ran before. */
 #include "task.h"
 
+#include <pthread.h>
+
 /* Cache lines of a ready task, its struct and its last frames, that are prefetched: else they would
  * be missed one after another. */
 #define PREFETCH_LINES 4
@@ -113,10 +115,17 @@ static bool idle(async_loop *loop)
     return async__stack_trim(tasks->stacks);
 }
 
+/* In a child that a task has forked no task runs: what would block the task is refused there, and
+ * does not go on to the parent's other tasks. */
+static void after_fork(void) { async__current = NULL; }
+static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
+
 void async__switch_open(async_loop *loop)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct async__tasks *tasks = loop->client;
 
+    pthread_once(&once, watch_forks);
     loop->shuffled = step;
     loop->idle = idle;
     if (!__cxa_get_globals) return;

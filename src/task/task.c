@@ -62,6 +62,7 @@ int async__tasks_open(async_loop *loop)
     async__fiber_init_thread(&tasks->main);
     loop->client = tasks;
     async__switch_open(loop);
+    async__requests_open(loop);
     /* Without it an overflow is an ordinary crash: no reason to refuse to run. */
     tasks->watches_overflow = async__overflow_install(tasks->stacks, overflowing_task) == 0;
     return 0;
@@ -71,7 +72,7 @@ void async__tasks_close(async_loop *loop)
 {
     struct async__tasks *tasks = loop->client;
 
-    async__visits_end(loop);
+    async__requests_end(loop);
     async__do_chores(tasks);
     if (tasks->watches_overflow) async__overflow_release(); /* its handler reads the pool */
     while (tasks->unclaimed) {

@@ -225,8 +225,6 @@ int async__fail_with(int code, async__error *error);
 int async__failf(int code, const char *format, ...) ASYNC_PRINTF(2, 3);
 
 /* Marks where a constructor succeeds. Nothing is done: a success leaves the last error alone. */
-#define async__succeed() ((void)0)
-
 /* Keeps the last error, which the construct that it happened in cannot return: unless
  * async_block_error() asks for it, it becomes the task's result. Of several the first is kept. */
 void async__pend(int code);
@@ -316,8 +314,10 @@ void async__scope_changed(async_task *task);
 /* At the end of the loop: frees the generators that were not closed. */
 void async__generators_free(struct async__tasks *tasks);
 
-/* At the end of the loop: tells threads that wait for a coroutine in it (thread.c). */
-void async__visits_end(async_loop *loop);
+/* From when on, and until when, other threads may have the loop run a coroutine (thread.c). The end
+ * answers those that still wait with -ECANCELED, and refuses all later ones. */
+void async__requests_open(async_loop *loop);
+void async__requests_end(async_loop *loop);
 
 /* The tree of what waits for what, a line a task; to be freed by free(). NULL: no memory. */
 char *async__format_call_graph(async_loop *loop);

@@ -118,7 +118,7 @@ static void sweep_kind(async_coroutine scenario, enum async__fault_kind kind, bo
 {
     static const char *const names[] = {"allocation", "system_call", "transfer", "await",
                                         "wait",       "wake",        "expire"};
-    static const int errors[] = {EMFILE, ECONNRESET, EINTR, EIO, ENOMEM};
+    static const int errors[] = {EMFILE, ECONNRESET, EINTR, EIO, ENOMEM, EAGAIN};
     size_t count = kind == ASYNC__FAULT_SYSTEM_CALL ? COUNT(errors) : 1;
     long most = 0, runs = 0;
     static char name[64];

@@ -420,6 +420,8 @@ static int abstract(void *unused)
     assert_non_null(client);
     assert_int_equal(async_stream_peername(client, text, sizeof text), 0);
     assert_string_equal(text, name);
+    assert_null(async_start_unix_server(name, NULL));
+    assert_int_equal(async_error_code(), -EADDRINUSE);
     async_stream_close(client);
     async_server_close(server);
     assert_null(async_open_unix_connection(name));

@@ -1,5 +1,9 @@
 /* sockets.h: the calls on raw descriptors. */
+#include <io/io.h>
+
 #include "io_test.h"
+
+#include <limits.h>
 
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -65,27 +69,47 @@ static int sizes(void *unused)
 }
 TEST(sizes)
 
+/* Every call that takes a descriptor. */
+static void refuse(int fd)
+{
+    char byte = 0;
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    async_loop *loop = async_get_running_loop();
+    async_watch watch = {0};
+    assert_int_equal(async_recv(fd, &byte, 1, 0), -EBADF);
+    assert_int_equal(async_recv(fd, &byte, 0, 0), -EBADF);
+    assert_int_equal(async_send(fd, &byte, 1, 0), -EBADF);
+    assert_int_equal(async_sendall(fd, &byte, 1, NULL), -EBADF);
+    assert_int_equal(async_read(fd, &byte, 1), -EBADF);
+    assert_message("read on descriptor ");
+    assert_int_equal(async_write(fd, &byte, 1), -EBADF);
+    assert_int_equal(async_accept(fd, NULL, NULL), -EBADF);
+    assert_int_equal(async_connect(fd, (struct sockaddr *)&address, sizeof address), -EBADF);
+    assert_message("connect to 0.0.0.0:0");
+    assert_int_equal(async_recvfrom(fd, &byte, 1, 0, NULL, NULL), -EBADF);
+    assert_int_equal(async_sendto(fd, &byte, 1, 0, NULL, 0), -EBADF);
+    assert_int_equal(async_wait_readable(fd), -EBADF);
+    assert_int_equal(async_wait_writable(fd), -EBADF);
+    assert_int_equal(async_add_reader(loop, fd, &watch), -EBADF);
+    assert_int_equal(async_add_writer(loop, fd, &watch), -EBADF);
+    watch.foreign = watch.once = true;
+    assert_int_equal(async_add_reader(loop, fd, &watch), -EBADF);
+    assert_false(async_remove_watch(loop, &watch));
+    assert_null(async_stream_from_fd(fd));
+    assert_int_equal(async_error_code(), -EBADF);
+    async_forget_fd(loop, fd);
+    assert_int_equal(async_close(fd), -EBADF);
+}
+
 static int bad_descriptors(void *unused)
 {
     (void)unused;
-    char byte = 0;
-    struct sockaddr_in address = {.sin_family = AF_INET};
+    static const int numbers[] = {-1, INT_MIN, 1000, 10000000, 1500000000, INT_MAX};
+    char byte;
+    for (size_t i = 0; i < COUNT(numbers); i++)
+        refuse(numbers[i]);
     assert_int_equal(async_recv(-1, &byte, 1, 0), -EBADF);
     assert_string_equal(async_error_message(), "recv on descriptor -1: Bad file descriptor");
-    assert_int_equal(async_recv(-1, &byte, 0, 0), -EBADF);
-    assert_int_equal(async_send(-1, &byte, 1, 0), -EBADF);
-    assert_int_equal(async_sendall(-1, &byte, 1, NULL), -EBADF);
-    assert_int_equal(async_read(-1, &byte, 1), -EBADF);
-    assert_message("read on descriptor -1");
-    assert_int_equal(async_write(-1, &byte, 1), -EBADF);
-    assert_int_equal(async_accept(-1, NULL, NULL), -EBADF);
-    assert_int_equal(async_connect(-1, (struct sockaddr *)&address, sizeof address), -EBADF);
-    assert_message("connect to 0.0.0.0:0");
-    assert_int_equal(async_recvfrom(-1, &byte, 1, 0, NULL, NULL), -EBADF);
-    assert_int_equal(async_sendto(-1, &byte, 1, 0, NULL, 0), -EBADF);
-    assert_int_equal(async_wait_readable(-1), -EBADF);
-    assert_int_equal(async_wait_writable(-1), -EBADF);
-    assert_int_equal(async_close(-1), -EBADF);
     assert_int_equal(async_socket(9999, SOCK_STREAM, 0), -EAFNOSUPPORT);
     assert_message("socket of family 9999");
     return 0;
@@ -551,10 +575,15 @@ static int connect_without_answer(void *unused)
         connect(fds[i], (struct sockaddr *)&address, sizeof address);
     }
     int fd = async_socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(async__connected(fd), -ENOTCONN);
     async_timeout (5)
         code = async_connect(fd, (struct sockaddr *)&address, sizeof address);
     assert_int_equal(code, -ETIMEDOUT);
     assert_int_equal(tenths(), 50);
+    /* A socket that is woken for another reason than the end of its connect is asked so. */
+    assert_int_equal(async__connected(fd), -EAGAIN);
+    assert_int_equal(async__connected(fds[0]), 0);
+    assert_int_equal(async__connected(-1), -EBADF);
     async_close(fd);
     for (int i = 0; i < 4; i++)
         async_close(fds[i]);

@@ -6,6 +6,7 @@
 
 #include <casyncio/loop.h>
 #include <cmocka.h>
+#include <limits.h>
 #include <loop/loop_internal.h>
 #include <math.h>
 #include <pthread.h>
@@ -218,6 +219,31 @@ static void test_watches(void **state)
     close(ends[1]);
 }
 
+/* A number that is no descriptor makes no entry: the table follows what is open. */
+static void test_numbers_that_are_no_descriptors(void **state)
+{
+    static const int numbers[] = {-1, INT_MIN, 1000, 10000000, 1500000000, INT_MAX};
+    struct reader reader = {.watch = {.callback = {.run = run_reader}}};
+    int length = loop->fds_length, ends[2];
+    (void)state;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        assert_int_equal(async_add_reader(loop, numbers[i], &reader.watch), -EBADF);
+        assert_int_equal(async_add_writer(loop, numbers[i], &reader.watch), -EBADF);
+        async_forget_fd(loop, numbers[i]);
+    }
+    assert_int_equal(loop->fds_length, length);
+    assert_int_equal(loop->watches, 0);
+
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(dup2(ends[0], 900), 900);
+    assert_int_equal(async_add_reader(loop, 900, &reader.watch), 0);
+    assert_true(loop->fds_length > 900 && loop->fds_length <= 2048);
+    async_forget_fd(loop, 900);
+    close(900);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* A number that is closed and comes back at once: no event of the old one's. */
 static void test_a_reused_number(void **state)
 {
@@ -302,6 +328,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_other_threads, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_loop_a_thread, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_watches, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_numbers_that_are_no_descriptors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_reused_number, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_closed_behind_its_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_regular_file_is_always_ready, set_up, tear_down),

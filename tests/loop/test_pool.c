@@ -332,7 +332,7 @@ static void test_close_without_waiting(void **state)
     (void)state;
     int before = count_threads();
     async_loop *loop = new_loop(1);
-    loop->resolver = async__pool_new(2, "name that is too long for the kernel");
+    loop->resolver = async__pool_new(2, 0, "name that is too long for the kernel");
     assert_non_null(loop->resolver);
     struct probe stuck, abandoned, queued;
     assert_int_equal(async__pool_submit(loop->resolver, loop, &probe_init(&stuck, true)->job), 0);
@@ -361,7 +361,7 @@ static void test_close_of_pools_that_were_never_used(void **state)
 {
     (void)state;
     async__pool_close(NULL, true);
-    struct async__pool *pool = async__pool_new(0, "unused");
+    struct async__pool *pool = async__pool_new(0, 0, "unused");
     assert_non_null(pool);
     async__pool_close(pool, false);
     async_loop_close(new_loop(0));

@@ -3,8 +3,11 @@
 #include "../../src/loop/loop_internal.h"
 
 #include <casyncio/errors.h>
+#include <dirent.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -149,19 +152,80 @@ static void stick(async_job *job)
 
 static void unstuck(async_job *job) { sem_post(&async__container(job, struct stuck, job)->end); }
 
-enum { THREADS = 4 };
+enum { THREADS = 64, KEPT = 4 };
 
-static void take_all_threads(async_loop *loop, struct stuck stuck[THREADS])
+static void take_threads(async_loop *loop, struct stuck *stuck, int count)
 {
-    for (int i = 0; i < THREADS; i++) {
+    for (int i = 0; i < count; i++) {
         stuck[i].job = (async_job){.work = stick, .done = unstuck, .drop = unstuck};
         sem_init(&stuck[i].begun, 0, 0);
         sem_init(&stuck[i].go, 0, 0);
         sem_init(&stuck[i].end, 0, 0);
         assert_int_equal(async__pool_submit(loop->resolver, loop, &stuck[i].job), 0);
     }
-    for (int i = 0; i < THREADS; i++)
+    for (int i = 0; i < count; i++)
         sem_wait(&stuck[i].begun);
+}
+
+static void let_go(struct stuck *stuck, int count)
+{
+    for (int i = 0; i < count; i++)
+        sem_post(&stuck[i].go);
+}
+
+static int count_threads(void)
+{
+    DIR *directory = opendir("/proc/self/task");
+    int count = 0;
+    assert_non_null(directory);
+    while (readdir(directory))
+        count++;
+    closedir(directory);
+    return count;
+}
+
+static void *nothing(void *unused) { return unused; }
+
+static int threads_at_start;
+
+/* Threads of loops that have been closed end by themselves. */
+static void await_threads(int count)
+{
+    while (count_threads() > threads_at_start + count)
+        sched_yield();
+    assert_int_equal(count_threads(), threads_at_start + count);
+}
+
+/* Look-ups that are stuck hold up no other, be they abandoned or not, up to the bound. */
+static void test_stuck_look_ups_hold_up_no_other(void **state)
+{
+    (void)state;
+    struct stuck stuck[THREADS];
+    struct result result = {.loop = new_loop()};
+    await_threads(0);
+    start(&result, "127.0.0.1", NULL, AF_INET, AI_NUMERICHOST); /* makes the pool */
+    assert_int_equal(async_loop_run(result.loop), 0);
+
+    for (int taken = 0; taken < THREADS - 1; taken += 7) {
+        take_threads(result.loop, stuck + taken, 7);
+        for (int i = 0; i < 7; i += 2)
+            async_job_abandon(&stuck[taken + i].job);
+        start(&result, "localhost", "80", AF_INET, 0);
+        assert_int_equal(async_loop_run(result.loop), 0);
+        assert_int_equal(result.code, 0);
+    }
+    assert_int_equal(count_threads(), threads_at_start + THREADS);
+
+    /* When there is nothing to do, few stay. */
+    let_go(stuck, THREADS - 1);
+    for (int i = 0; i < THREADS - 1; i++)
+        if (i % 7 % 2 == 0) sem_wait(&stuck[i].end);
+    await_threads(KEPT);
+    start(&result, "localhost", "80", AF_INET, 0);
+    assert_int_equal(async_loop_run(result.loop), 0);
+    await_threads(KEPT);
+    async_loop_close(result.loop);
+    await_threads(0);
 }
 
 static void test_abandon(void **state)
@@ -172,11 +236,10 @@ static void test_abandon(void **state)
     start(&result, "127.0.0.1", NULL, AF_INET, AI_NUMERICHOST); /* makes the pool */
     assert_int_equal(async_loop_run(result.loop), 0);
 
-    take_all_threads(result.loop, stuck);
+    take_threads(result.loop, stuck, THREADS);
     async__lookup_abandon(start(&result, "localhost", "80", AF_INET, 0)); /* never begins */
     assert_int_equal(result.loop->jobs, THREADS);
-    for (int i = 0; i < THREADS; i++)
-        sem_post(&stuck[i].go);
+    let_go(stuck, THREADS);
     for (int i = 0; i < 50; i++) /* at whatever point it is */
         async__lookup_abandon(start(&result, "localhost", "80", AF_INET, 0));
     result.left = 0;
@@ -196,12 +259,11 @@ static void test_close_does_not_wait(void **state)
     struct result result = {.loop = new_loop()};
     start(&result, "127.0.0.1", NULL, AF_INET, AI_NUMERICHOST);
     assert_int_equal(async_loop_run(result.loop), 0);
-    take_all_threads(result.loop, stuck);
+    take_threads(result.loop, stuck, THREADS);
     start(&result, "localhost", NULL, AF_INET, 0);
     async_loop_close(result.loop);
     assert_int_equal(result.left, 1);
-    for (int i = 0; i < THREADS; i++)
-        sem_post(&stuck[i].go);
+    let_go(stuck, THREADS);
     for (int i = 0; i < THREADS; i++)
         sem_wait(&stuck[i].end);
 }
@@ -268,7 +330,7 @@ static void test_faults(void **state)
                                  on_done, &result, &code);
     assert_null(lookup);
     assert_int_equal(code, -ENOMEM);
-    result.loop->resolver = async__pool_new(1, "test");
+    result.loop->resolver = async__pool_new(1, 0, "test");
     for (int n = 1; n <= 5; n++) { /* the look-up, the host, the service, the thread; none */
         memory->at = memory->count + n;
         lookup = async__lookup_start(result.loop, "127.0.0.1", "80", AF_INET, SOCK_STREAM, 0, 0,
@@ -302,11 +364,17 @@ int main(void)
         cmocka_unit_test(test_names_that_are_not),
         cmocka_unit_test(test_a_name_that_does_not_exist),
         cmocka_unit_test(test_many_at_once),
+        cmocka_unit_test(test_stuck_look_ups_hold_up_no_other),
         cmocka_unit_test(test_abandon),
         cmocka_unit_test(test_close_does_not_wait),
         cmocka_unit_test(test_numeric),
         cmocka_unit_test(test_error_codes),
         cmocka_unit_test(test_faults),
     };
+    /* ThreadSanitizer makes a thread of its own with the first one. */
+    pthread_t first;
+    pthread_create(&first, NULL, nothing, NULL);
+    pthread_join(first, NULL);
+    threads_at_start = count_threads();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,10 @@
 /* Other threads: work that goes out, coroutines that come in, and a stack that overflows. */
+#include <loop/loop_internal.h>
+
 #include "run.h"
 
-#include <casyncio/loop.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -48,38 +50,154 @@ static int cannot_be_cancelled(void *argument)
     return 0;
 }
 
-struct visitor {
+struct remote {
     async_loop *loop;
     async_event event;
     int result;
 };
 
-static int visits(void *argument)
+static int answers(void *argument)
 {
-    struct visitor *visitor = argument;
+    struct remote *remote = argument;
     async_sleep(0);
-    async_event_set(&visitor->event);
+    async_event_set(&remote->event);
     return 11;
 }
 
-static void *visitor_thread(void *argument)
+static void *remote_thread(void *argument)
 {
-    struct visitor *visitor = argument;
-    visitor->result = async_run_coroutine_threadsafe(visitor->loop, visits, visitor);
+    struct remote *remote = argument;
+    remote->result = async_run_coroutine_threadsafe(remote->loop, answers, remote);
     return NULL;
 }
 
-static int is_visited(void *argument)
+static int is_called(void *argument)
 {
     (void)argument;
-    struct visitor visitor = {.loop = async_get_running_loop()};
+    struct remote remote = {.loop = async_get_running_loop()};
     pthread_t thread;
-    async_loop_share(visitor.loop);
-    assert_int_equal(async_run_coroutine_threadsafe(visitor.loop, visits, &visitor), -EDEADLK);
-    pthread_create(&thread, NULL, visitor_thread, &visitor);
-    assert_int_equal(async_event_wait(&visitor.event), 0);
+    async_loop_share(remote.loop);
+    assert_int_equal(async_run_coroutine_threadsafe(remote.loop, answers, &remote), -EDEADLK);
+    pthread_create(&thread, NULL, remote_thread, &remote);
+    assert_int_equal(async_event_wait(&remote.event), 0);
     pthread_join(thread, NULL);
-    return visitor.result;
+    return remote.result;
+}
+
+/* ---- threads that call in while the loop ends ---- */
+
+static int never_runs(void *unused)
+{
+    (void)unused;
+    abort();
+}
+
+static void ignore(async_callback *callback) { (void)callback; }
+
+struct late {
+    async_job job;
+    async_callback callback;
+    async_loop *loop;
+    sem_t begun; /* a job that has not would be dropped */
+    int code;
+};
+
+/* The loop waits for the work of its threads, and takes no requests any more by then. */
+static void call_late(async_job *job)
+{
+    struct late *late = async__container(job, struct late, job);
+    sem_post(&late->begun);
+    while (atomic_load(&late->loop->takes_requests))
+        sched_yield();
+    late->code = async_run_coroutine_threadsafe(late->loop, never_runs, NULL);
+    async_call_soon_threadsafe(late->loop, &late->callback); /* does no harm, and does not run */
+}
+
+static int leaves_a_job(void *argument)
+{
+    struct late *late = argument;
+    late->loop = async_get_running_loop();
+    assert_int_equal(async_run_in_executor(late->loop, &late->job), 0);
+    sem_wait(&late->begun);
+    return 0;
+}
+
+static void test_calls_after_the_end(void **state)
+{
+    (void)state;
+    static struct late late = {.job = {.work = call_late}, .callback = {.run = ignore}};
+    assert_int_equal(async_run(leaves_a_job, &late), 0);
+    assert_int_equal(late.code, -ECANCELED);
+}
+
+/* Threads that call in all the time while the main task ends: each is refused in the end, and none
+ * waits for ever. async_run does not return before, since a job of its own waits for them. */
+enum { CALLERS = 4 };
+struct storm {
+    async_job job;
+    async_loop *loop;
+    async_event enough;
+    sem_t begun;
+    atomic_int calls;
+    pthread_t threads[CALLERS];
+};
+
+static int counted(void *argument)
+{
+    struct storm *storm = argument;
+    if (atomic_fetch_add(&storm->calls, 1) == 50) async_event_set(&storm->enough);
+    return async_sleep(0);
+}
+
+static void *call_again_and_again(void *argument)
+{
+    struct storm *storm = argument;
+    int code;
+    while ((code = async_run_coroutine_threadsafe(storm->loop, counted, storm)) == 0)
+        ;
+    return code == -ECANCELED ? storm : NULL;
+}
+
+static void await_callers(async_job *job)
+{
+    struct storm *storm = async__container(job, struct storm, job);
+    sem_post(&storm->begun);
+    for (int i = 0; i < CALLERS; i++) {
+        void *refused;
+        pthread_join(storm->threads[i], &refused);
+        assert_ptr_equal(refused, storm);
+    }
+}
+
+static int is_stormed(void *argument)
+{
+    struct storm *storm = argument;
+    storm->loop = async_get_running_loop();
+    async_loop_share(storm->loop);
+    for (int i = 0; i < CALLERS; i++)
+        pthread_create(&storm->threads[i], NULL, call_again_and_again, storm);
+    assert_int_equal(async_event_wait(&storm->enough), 0);
+    assert_int_equal(async_run_in_executor(storm->loop, &storm->job), 0);
+    sem_wait(&storm->begun);
+    return 0;
+}
+
+static void test_calls_while_it_ends(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        struct storm storm = {.job = {.work = await_callers}};
+        assert_int_equal(async_run(is_stormed, &storm), 0);
+    }
+}
+
+/* A loop of callbacks alone runs no coroutines, and says so. */
+static void test_call_into_a_loop_without_tasks(void **state)
+{
+    (void)state;
+    async_loop *loop = async_loop_new(NULL);
+    assert_int_equal(async_run_coroutine_threadsafe(loop, never_runs, NULL), -ECANCELED);
+    async_loop_close(loop);
 }
 
 static void *two_loops_thread(void *argument)
@@ -162,10 +280,10 @@ static void test_cannot_be_cancelled(void **state)
     assert_int_equal(async_run(cannot_be_cancelled, NULL), 0);
 }
 
-static void test_is_visited(void **state)
+static void test_is_called(void **state)
 {
     (void)state;
-    assert_int_equal(async_run(is_visited, NULL), 11);
+    assert_int_equal(async_run(is_called, NULL), 11);
 }
 
 int main(void)
@@ -173,7 +291,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_goes_out),
         cmocka_unit_test(test_cannot_be_cancelled),
-        cmocka_unit_test(test_is_visited),
+        cmocka_unit_test(test_is_called),
+        cmocka_unit_test(test_calls_after_the_end),
+        cmocka_unit_test(test_calls_while_it_ends),
+        cmocka_unit_test(test_call_into_a_loop_without_tasks),
         cmocka_unit_test(test_loops_in_two_threads),
         cmocka_unit_test(test_overflow_names_the_task),
         cmocka_unit_test(test_ctrl_c),

@@ -1,12 +1,12 @@
-/* quiet.c - read and write that neither block the thread nor kill the process.
+/* nonblocking.c - read(2) and write(2) that neither block the thread nor raise SIGPIPE.
  *
- * A write to a pipe that nobody reads raises SIGPIPE. A socket can be told not to (MSG_NOSIGNAL);
- * for the rest there is RWF_NOSIGNAL since Linux 6.18, and before it the signal is blocked
- * meanwhile and taken back. A program's own disposition of SIGPIPE is never touched.
+ * A write to a pipe without a reader raises SIGPIPE. Sockets have MSG_NOSIGNAL; other files have
+ * RWF_NOSIGNAL since Linux 6.18. On older kernels the signal is blocked during the write, and taken
+ * from the pending set afterwards. The program's own disposition of SIGPIPE is never changed.
  *
- * A descriptor that is blocking is often shared with other processes (a terminal, a pipe of the
- * shell's), which would not expect it to become non-blocking. Here it is read and written only once
- * it is ready, and a write is cut to what a pipe that is ready takes for certain. */
+ * A blocking descriptor is often shared with other processes (a terminal, a pipe of the shell), for
+ * which O_NONBLOCK would be an unexpected change. So it stays blocking, is read and written only
+ * when it is ready, and a write is limited to PIPE_BUF, which a pipe that is ready always takes. */
 #include "io.h"
 
 #include <fcntl.h>
@@ -34,7 +34,7 @@ ssize_t async__try_read(int fd, void *buffer, size_t size, bool blocking)
 {
     ssize_t result;
 
-    if (blocking) { /* it was ready a moment ago, but another reader may have been quicker */
+    if (blocking) { /* it was reported ready, but another process may have read the data */
         struct iovec piece = {buffer, ASYNC__SIZE(size)};
         result = ASYNC__CALL(syscall(SYS_preadv2, fd, &piece, 1, -1L, -1L, RWF_NOWAIT));
         if (result >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL))
@@ -65,7 +65,7 @@ static ssize_t write_with_signal_blocked(int fd, const void *data, size_t size)
     return result;
 }
 
-static ssize_t write_quietly(int fd, const void *data, size_t size)
+static ssize_t write_without_sigpipe(int fd, const void *data, size_t size)
 {
     enum { UNKNOWN, WORKS, MISSING };
     static atomic_int flag;
@@ -78,7 +78,8 @@ static ssize_t write_quietly(int fd, const void *data, size_t size)
             if (known == UNKNOWN) atomic_store_explicit(&flag, WORKS, memory_order_relaxed);
             return result < 0 ? -errno : result;
         }
-        /* Some files (eventfds) take no flags under any kernel. */
+        /* EINVAL may come from the file (eventfds take no flags under any kernel): it does not say
+         * that the kernel lacks RWF_NOSIGNAL. */
         if (known == UNKNOWN && errno != EINVAL)
             atomic_store_explicit(&flag, MISSING, memory_order_relaxed);
     }
@@ -94,5 +95,5 @@ static bool always_ready(int fd)
 ssize_t async__try_write(int fd, const void *data, size_t size, bool blocking)
 {
     if (blocking && size > PIPE_BUF && !always_ready(fd)) size = PIPE_BUF;
-    return write_quietly(fd, data, size);
+    return write_without_sigpipe(fd, data, size);
 }
