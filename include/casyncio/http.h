@@ -51,6 +51,9 @@ typedef struct async_http_session_options {
     /* Seconds, of a request until the end of its body (0: 300), and until its connection stands,
      * the look-up of the name and TLS included (0: 30). INFINITY: no limit. */
     double timeout, connect_timeout;
+    /* Names, NULL: headers of a request or of the session that, like Authorization, Cookie and
+     * Proxy-Authorization, do not follow a redirect to another origin. */
+    const char *const *secret_headers;
     int max_redirects;        /* 0: 10 */
     int connections;          /* at once; further requests wait for one; 0: 100; -1: no limit */
     int connections_per_host; /* 0: no limit but the one above */
