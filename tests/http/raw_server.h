@@ -5,6 +5,8 @@
 #define TESTS_HTTP_RAW_SERVER_H
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -123,6 +125,7 @@ static void *raw_listen(void *argument)
             if (fd >= 0) close(fd);
             return NULL;
         }
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
         struct raw_connection *connection = malloc(sizeof *connection);
         *connection = (struct raw_connection){server, fd};
         atomic_fetch_add(&server->live, 1);
