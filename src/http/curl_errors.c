@@ -99,21 +99,6 @@ int async__http_code_of_curl(const async_http_response *response)
     return 0;
 }
 
-/* A connection to a port of this machine that has no listener can meet itself, if the kernel picks
- * that very port for its other end. What was sent comes back, and is no HTTP and no TLS. */
-static bool met_itself(const async_http_response *response)
-{
-    char *local = NULL, *remote = NULL;
-    long local_port = 0, remote_port = 0;
-
-    curl_easy_getinfo(response->easy, CURLINFO_LOCAL_IP, &local);
-    curl_easy_getinfo(response->easy, CURLINFO_PRIMARY_IP, &remote);
-    curl_easy_getinfo(response->easy, CURLINFO_LOCAL_PORT, &local_port);
-    curl_easy_getinfo(response->easy, CURLINFO_PRIMARY_PORT, &remote_port);
-    return local_port > 0 && local_port == remote_port && local && remote &&
-           strcmp(local, remote) == 0;
-}
-
 static int connect_code(const async_http_response *response)
 {
     long error = 0;
@@ -168,15 +153,19 @@ static int lookup(async_http_response *response, CURLcode result)
 
 int async__http_code(async_http_response *response, CURLcode result)
 {
-    if (result == CURLE_OK && response->headers_done) return 0;
+    if (result == CURLE_OK && response->headers_done && !response->cut_off) return 0;
     if (response->failure) return response->failure;
     /* The answer is there, and curl was kept from sending the request again. */
     if (result == CURLE_ABORTED_BY_CALLBACK && response->headers_done) return 0;
+    if (result == CURLE_OK && response->headers_done) {
+        async__http_detail(response, "the TLS connection was cut off, without a close_notify");
+        return ASYNC_EINCOMPLETE;
+    }
     if (result == CURLE_OK) { /* as curl sees it: an end within the headers is no error there */
         async__http_detail(response, "the connection was closed within the headers");
         return ASYNC_EINCOMPLETE;
     }
-    if (met_itself(response)) {
+    if (async__http_met_itself(response)) {
         async__http_detail(response, ASYNC__HTTP_MET_ITSELF);
         return -ECONNREFUSED;
     }

@@ -27,6 +27,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+static void watch_idle(async_http_session *session, curl_socket_t fd);
+
 /* ---- what has finished ---- */
 
 void async__http_stop(async_http_response *response)
@@ -63,14 +65,18 @@ static void fail_later(async_http_response *response, int code)
 
 /* The end of a transfer is that of the response, unless there is a redirect to follow: the task
  * that waits for the response begins the next one, whatever has become of the redirect's body. */
-static void on_done(async_http_response *response, CURLcode result)
+static void on_done(async_http_session *session, async_http_response *response, CURLcode result)
 {
-    if (!response->redirected) {
+    curl_socket_t fd = CURL_SOCKET_BAD; /* unless its connection is in curl's pool now */
+
+    curl_easy_getinfo(response->easy, CURLINFO_ACTIVESOCKET, &fd);
+    if (response->redirected) {
+        async__http_stop(response);
+        async_event_set(&response->changed);
+    } else {
         async__http_finish(response, async__http_code(response, result));
-        return;
     }
-    async__http_stop(response);
-    async_event_set(&response->changed);
+    watch_idle(session, fd);
 }
 
 static void collect(async_http_session *session)
@@ -83,7 +89,7 @@ static void collect(async_http_session *session)
         CURLcode result = message->data.result;
         if (message->msg != CURLMSG_DONE) continue;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &response);
-        on_done(response, result);
+        on_done(session, response, result);
     }
 }
 
@@ -180,6 +186,16 @@ static void on_writable(async_callback *callback)
     on_ready(async__http_container(callback, async_watch, callback), 1);
 }
 
+static int port_of(int fd, int (*name_of)(int, struct sockaddr *, socklen_t *))
+{
+    struct sockaddr_storage address = {0};
+    socklen_t length = sizeof address;
+
+    if (name_of(fd, (struct sockaddr *)&address, &length) < 0) return 0;
+    if (address.ss_family == AF_INET6) return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
+    return ntohs(((struct sockaddr_in *)&address)->sin_port);
+}
+
 static struct async__http_socket *find_socket(async_http_session *session, curl_socket_t fd)
 {
     return fd >= 0 && fd < session->sockets_length ? session->sockets[fd] : NULL;
@@ -243,22 +259,12 @@ static void set_low_water(struct async__http_socket *socket, int bytes)
     socket->padded = bytes > 1;
 }
 
-static int local_port(int fd)
-{
-    struct sockaddr_storage address = {0};
-    socklen_t length = sizeof address;
-
-    if (getsockname(fd, (struct sockaddr *)&address, &length) < 0) return 0;
-    if (address.ss_family == AF_INET6) return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
-    return ntohs(((struct sockaddr_in *)&address)->sin_port);
-}
-
 /* curl does not say that it uses a connection again if at the end of the same call it waits for
  * nothing: if the answer is there at once, and the transfer is paused. CURLINFO_ACTIVESOCKET is
  * set only when a transfer has ended. */
 static bool in_use(const struct async__http_socket *socket)
 {
-    int port = local_port(socket->watch[0].fd);
+    int port = port_of(socket->watch[0].fd, getsockname);
 
     for (async_http_response *response = socket->session->open; response;
          response = response->next) {
@@ -298,13 +304,52 @@ static void look_at_idle(struct async__http_socket *socket)
     forget_socket(socket);
 }
 
-/* curl has lost interest in a socket, which it closes with on_close_socket when it does. */
-static void make_idle(struct async__http_socket *socket)
+/* A socket that has gone to curl's pool, if curl does not use it for another transfer already. Only
+ * one whose close is announced. */
+static void watch_idle(async_http_session *session, curl_socket_t fd)
 {
     static const bool want[2] = {true, false};
+    struct async__http_socket *socket = find_socket(session, fd);
 
+    if (!socket || !socket->own || socket->watched) return;
     socket->idle = true;
+    socket->opener = NULL;
     if (watch_socket(socket, want) < 0) forget_socket(socket);
+}
+
+/* ---- connections that meet themselves ---- */
+
+/* A connection to a port of this machine that has no listener meets itself, if the kernel picks
+ * that very port for its other end. What was sent comes back, and is no TLS. */
+static bool meets_itself(const struct async__http_socket *socket)
+{
+    int fd = socket->watch[0].fd, port = port_of(fd, getsockname);
+
+    return port > 0 && port == port_of(fd, getpeername);
+}
+
+/* curl closes a socket before or after it tells of the failure. */
+static void look_at_closing(const struct async__http_socket *socket)
+{
+    async_http_response *response = socket->session->open;
+
+    if (!socket->own || !socket->opener || !meets_itself(socket)) return;
+    while (response && response != socket->opener)
+        response = response->next;
+    if (response && response->running && response->sends == 0) response->met_itself = true;
+}
+
+bool async__http_met_itself(const async_http_response *response)
+{
+    const async_http_session *session = response->session;
+
+    if (response->met_itself) return true;
+    for (int fd = 0; response->sends == 0 && fd < session->sockets_length; fd++) {
+        const struct async__http_socket *socket = session->sockets[fd];
+        if (socket && socket->own && socket->opener == response && meets_itself(socket))
+            return true;
+    }
+    return false;
 }
 
 /* ---- curl's callbacks for sockets ---- */
@@ -313,11 +358,7 @@ static void on_uninteresting(struct async__http_socket *socket, async_http_respo
 {
     bool connecting = !socket->watch[0].armed && socket->watch[1].armed;
 
-    if (socket->own && socket->connected && !(response && response->paused)) {
-        make_idle(socket);
-        return;
-    }
-    if (connecting) socket->own = false;
+    look_at_closing(socket);
     forget_socket(socket);
     /* An address has failed. 7.88 goes on to the next one only when it is run again, which
      * nothing makes it do before the connection times out. */
@@ -344,7 +385,6 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *u
     int code = socket ? watch_socket(socket, want) : -ENOMEM;
     if (socket) {
         socket->idle = false;
-        socket->connected |= want[0];
         if (socket->padded) set_low_water(socket, 1);
     }
     if (code < 0 && response && response->running) fail_later(response, code);
@@ -372,7 +412,8 @@ static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_s
     if (!socket) socket = new_socket(response->session, fd);
     if (socket) {
         socket->own = true;
-        socket->connected = socket->padded = false;
+        socket->padded = false;
+        socket->opener = response;
     }
     return fd;
 }
@@ -382,6 +423,7 @@ static int on_close_socket(void *data, curl_socket_t fd)
     struct async__http_socket *socket = find_socket(data, fd);
 
     if (socket) {
+        look_at_closing(socket);
         forget_socket(socket);
         socket->own = false;
     }

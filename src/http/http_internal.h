@@ -6,6 +6,7 @@
  *   redirect.c     where a redirect leads, and what the next request keeps of the last one
  *   receive.c      what curl hands over: header lines and pieces of the body
  *   codings.c      content codings
+ *   tls_end.c      whether a TLS connection was ended, or cut off
  *   response.c     what the user asks of a response
  *   curl_errors.c  CURLcodes as casyncio's codes, and the messages
  *
@@ -60,11 +61,11 @@ struct async__http_buffer {
 struct async__http_socket {
     async_watch watch[2]; /* to read, to write */
     async_http_session *session;
-    bool watched;   /* curl is interested in it, or it is idle */
-    bool own;       /* made by async__http_open_socket, so that its close is announced */
-    bool connected; /* curl has waited for something to read from it */
-    bool idle;      /* its connection is in curl's pool, waiting for a request */
-    bool padded;    /* its SO_RCVLOWAT has been raised */
+    const async_http_response *opener; /* the response that it was opened for, if that is there */
+    bool watched;                      /* curl is interested in it, or it is idle */
+    bool own;    /* made by async__http_open_socket, so that its close is announced */
+    bool idle;   /* its connection is in curl's pool, waiting for a request */
+    bool padded; /* its SO_RCVLOWAT has been raised */
 };
 
 struct async__http_decoder; /* codings.c */
@@ -125,6 +126,10 @@ struct async_http_response {
     uint64_t content_length;
     size_t location; /* where the value of the first Location begins in `heads`; 0: there is none */
     bool is_header;  /* the last line was a header that is kept */
+    bool has_length; /* the body has one, or comes in chunks */
+    bool until_close; /* the body ends with its TLS connection */
+    bool cut_off;     /* which has not been ended by the server, as far as is known */
+    bool met_itself;  /* the connection */
 
     size_t discarded;                    /* bytes of a redirect's body */
     uint64_t body_bytes;                 /* received, as they came */
@@ -172,6 +177,8 @@ void async__http_stop(async_http_response *response);
  * curl. */
 void async__http_finish(async_http_response *response, int code);
 
+bool async__http_met_itself(const async_http_response *response); /* a connection that failed */
+
 /* ---- redirect.c ---- */
 
 bool async__http_is_redirect(int status);
@@ -208,6 +215,12 @@ bool async__http_decoder_pending(const struct async__http_decoder *decoder); /* 
 /* Whether what was received ends where it may; if not, with the response's detail. */
 bool async__http_decoder_complete(const struct async__http_decoder *decoder,
                                   async_http_response *response);
+
+/* ---- tls_end.c ---- */
+
+void async__http_load_tls(void); /* once, before the others */
+/* Has the response's `cut_off` set if its TLS connection ends without a close_notify. */
+void async__http_watch_tls_end(async_http_response *response, bool watch);
 
 /* ---- response.c ---- */
 

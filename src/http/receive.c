@@ -61,7 +61,7 @@ static int begin_block(async_http_response *response, const char *line, size_t l
     response->content_length = 0;
     response->location = 0;
     response->receiving = true;
-    response->is_header = false;
+    response->is_header = response->has_length = false;
     for (; at < length && line[at] != ' ' && version + 1 < sizeof response->version; at++)
         response->version[version++] = line[at];
     response->version[version] = 0;
@@ -114,6 +114,8 @@ static int add_header(async_http_response *response, const char *line, size_t le
         response->location = (size_t)(value - response->heads.data);
     else if (name_length == 14 && strcasecmp(name, "Content-Length") == 0)
         response->content_length = strtoull(value, NULL, 10);
+    if (strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0)
+        response->has_length = true;
     return 0;
 }
 
@@ -143,6 +145,8 @@ static int end_block(async_http_response *response)
         return 0;
     }
     response->headers_done = true;
+    if (!response->has_length && response->version[0] == '1')
+        async__http_watch_tls_end(response, true);
     async_event_set(&response->changed);
     return 0;
 }

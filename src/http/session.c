@@ -34,6 +34,7 @@ static void global_init(void)
 #endif
     curl_global_init(CURL_GLOBAL_DEFAULT); /* does nothing if it has been done */
     async__http_load_codings();
+    async__http_load_tls();
 }
 
 int async__http_seconds(double seconds, double otherwise, double *result)
@@ -102,9 +103,9 @@ static CURLcode set_http(CURL *model, const async_http_session_options *options)
 
     bad |= curl_easy_setopt(model, CURLOPT_PROTOCOLS_STR, "http,https");
     bad |= curl_easy_setopt(model, CURLOPT_USERAGENT, *agent ? agent : NULL);
-    bad |= curl_easy_setopt(model, CURLOPT_HTTP_VERSION,
-                            options->http2 ? (long)CURL_HTTP_VERSION_2TLS
-                                           : (long)CURL_HTTP_VERSION_1_1);
+    bad |= curl_easy_setopt(model, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    if (options->http2) /* if libcurl has it */
+        curl_easy_setopt(model, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     bad |= curl_easy_setopt(model, CURLOPT_PIPEWAIT, options->http2 ? 1L : 0L);
     bad |= curl_easy_setopt(model, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     return bad;
