@@ -57,9 +57,13 @@ static void defer_work(async_http_session *session)
     async_call_soon(session->loop, &session->deferred);
 }
 
+/* `code` is what the loop says of a descriptor that it cannot watch. */
 static void fail_later(async_http_response *response, int code)
 {
-    if (!response->failure) response->failure = code;
+    if (!response->failure) {
+        response->failure = async__http_code_of_errno(-code);
+        async__http_detail(response, "a socket cannot be watched: %s", async_strerror(code));
+    }
     defer_work(response->session);
 }
 

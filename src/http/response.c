@@ -167,7 +167,7 @@ const char *async_http_text(async_http_response *response)
     const char *text = async_http_read(response, NULL);
 
     if (text) return text;
-    /* A block that could not be entered is how the public face says "an error that nobody saw". */
+    /* A block that cannot be entered makes the error one that was not reported (contexts.h). */
     async_with (async_http_response *, none, NULL, async_http_response_close)
         (void)none;
     return "";

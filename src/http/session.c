@@ -55,8 +55,8 @@ static bool name_ok(const char *name)
     return length > 0 && !name[length];
 }
 
-/* "Name: value", "Name:" or "Name;". A line break in it would be a header, or a request, of
- * somebody else's. */
+/* "Name: value", "Name:" or "Name;". A line break in it would begin another header, or
+ * another request. */
 bool async__http_header_ok(const char *line)
 {
     size_t name = 0;

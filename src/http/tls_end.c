@@ -1,8 +1,8 @@
 /* tls_end.c - whether a TLS connection was ended by the server, or cut off.
  *
  * A body without a length ends with its connection. Over TLS the server says so (close_notify), so
- * that nobody on the way can cut the body off; libcurl (7.88 to 8.14 at least, with OpenSSL) takes
- * the end of the TCP connection for that. So OpenSSL is asked, at the one moment when the transfer
+ * that the body cannot be cut off on the way; libcurl (7.88 to 8.14 at least, with OpenSSL) takes
+ * the end of the TCP connection for the end of the body. So OpenSSL is asked, at the one moment when the transfer
  * has ended and still has its connection: in the last call of the progress callback. */
 #include "http_internal.h"
 

@@ -55,7 +55,7 @@ static const char *url(const char *host)
     return text;
 }
 
-/* A port of 127.0.0.1 that nobody else has. */
+/* A free port of 127.0.0.1, and a socket that has it. */
 static int bind_port(int *port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

@@ -169,7 +169,7 @@ static int back_pressure(void *unused)
             if (!async_http_read(response, &size)) fail_msg("%s", async_error_message());
             assert_int_equal(size, FLOOD);
         }
-        /* One that nobody reads keeps nobody else waiting, and can be dropped. */
+        /* A body that is not read holds up no other request, and can be dropped. */
         async_with_http_get (response, session, URL("/flood")) {
             async_with_http_get (other, session, URL("/"))
                 assert_string_equal(async_http_text(other), "ok");
@@ -237,7 +237,7 @@ static int cut_short(void *unused)
 }
 HTTP_TEST(cut_short)
 
-/* An error that nobody asks for becomes the task's. */
+/* An error that the task does not ask for becomes its result. */
 static int prints_what_is_cut_short(void *unused)
 {
     (void)unused;
@@ -365,7 +365,7 @@ static int timeouts(void *unused)
     async_with_http_session (session, &(async_http_session_options){.connect_timeout = 0.1}) {
         char url[64];
         snprintf(url, sizeof url, "https://127.0.0.1:%d/", server.port);
-        assert_fails(session, url, -ETIMEDOUT, url); /* a TLS handshake that nobody answers */
+        assert_fails(session, url, -ETIMEDOUT, url); /* a TLS handshake without an answer */
     }
     return 0;
 }
