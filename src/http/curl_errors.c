@@ -106,6 +106,7 @@ static int connect_code(const async_http_response *response)
     if (response->socket_code) return response->socket_code;
     curl_easy_getinfo(response->easy, CURLINFO_OS_ERRNO, &error);
     if (error <= 0 || error == EAGAIN || error == EINPROGRESS) return 0;
+    if (error == EINVAL) return -EHOSTUNREACH; /* a link-local address without its interface */
     return async__http_code_of_errno((int)error);
 }
 
@@ -115,6 +116,8 @@ static int exceeded_line(const async_http_response *response, CURLcode result)
 {
     long connected = 0;
 
+    if (strstr(response->curl_error, "CONNECT response too large"))
+        return ASYNC__HTTP_CONNECT_LINE_MAX;
     if (result == CURLE_RECV_ERROR && response->headers_done)
         return strstr(response->curl_error, "Out of memory in chunked") ? ASYNC__HTTP_TRAILER_MAX
                                                                         : 0;

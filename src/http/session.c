@@ -201,6 +201,19 @@ static int check_strings(const async_http_session_options *options)
                           ASYNC__HTTP_REQUEST_MAX);
 }
 
+static bool proxy_ok(const char *proxy)
+{
+    static const char *const schemes[] = {"http",    "https",  "socks4",
+                                          "socks4a", "socks5", "socks5h"};
+    const char *end = strstr(proxy, "://");
+
+    for (size_t i = 0; end && i < sizeof schemes / sizeof *schemes; i++)
+        if (strlen(schemes[i]) == (size_t)(end - proxy) &&
+            strncasecmp(proxy, schemes[i], strlen(schemes[i])) == 0)
+            return true;
+    return !end;
+}
+
 static int check_options(const async_http_session_options *options)
 {
     for (const char *const *header = options->headers; header && *header; header++)
@@ -212,6 +225,9 @@ static int check_options(const async_http_session_options *options)
     if (options->max_redirects < 0 || options->connections < -1 ||
         options->connections_per_host < 0)
         return async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP session: a limit is negative");
+    if (options->proxy && !proxy_ok(options->proxy))
+        return async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP session: bad proxy: %.200s",
+                              options->proxy);
     for (const char *const *name = options->secret_headers; name && *name; name++)
         if (!name_ok(*name))
             return async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP session: bad header name: %.200s",

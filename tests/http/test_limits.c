@@ -177,8 +177,13 @@ static int a_request(void *unused)
             &(async_http_request_options){.url = raw_url(&server, "/"), .headers = LIST(half)},
             -EINVAL, "larger than 262144 bytes");
     async_http_session_options sessions[] = {
-        {.headers = LIST(header)}, {.user_agent = huge}, {.ca_file = huge},
-        {.proxy = huge},           {.key = huge},        {.secret_headers = LIST("no colon:")},
+        {.headers = LIST(header)},
+        {.user_agent = huge},
+        {.ca_file = huge},
+        {.proxy = huge},
+        {.key = huge},
+        {.secret_headers = LIST("no colon:")},
+        {.proxy = "ftp://127.0.0.1"},
     };
     for (size_t i = 0; i < sizeof sessions / sizeof *sessions; i++) {
         assert_null(async_http_session_new(&sessions[i]));
