@@ -363,6 +363,14 @@ static void on_uninteresting(struct async__http_socket *socket, async_http_respo
     bool connecting = !socket->watch[0].armed && socket->watch[1].armed;
 
     look_at_closing(socket);
+    /* Mostly it goes to curl's pool: to go on watching saves the loop two system calls. */
+    if (socket->own && socket->watch[0].armed && response && response->sends > 0 &&
+        !response->paused) {
+        async_remove_watch(socket->session->loop, &socket->watch[1]);
+        socket->idle = true;
+        socket->opener = NULL;
+        return;
+    }
     forget_socket(socket);
     /* An address has failed. 7.88 goes on to the next one only when it is run again, which
      * nothing makes it do before the connection times out. */
