@@ -10,8 +10,8 @@
 
 struct relay {
     int port, to, listener;
-    size_t limit; /* bytes from the server, of each connection; 0: none */
-    bool reset;   /* break off with a reset, else with an end */
+    atomic_size_t limit; /* bytes from the server, of each connection; 0: none */
+    atomic_bool reset;   /* break off with a reset, else with an end */
     pthread_t thread;
 };
 
@@ -31,14 +31,14 @@ static void relay_one(struct relay *relay, int client)
 {
     int server = nginx_connect(relay->to);
     struct pollfd ends[2] = {{.fd = client, .events = POLLIN}, {.fd = server, .events = POLLIN}};
-    size_t said = 0, asked = 0;
+    size_t said = 0, asked = 0, limit = atomic_load(&relay->limit);
     bool more = server >= 0;
 
     while (more && poll(ends, 2, -1) > 0) {
         if (ends[0].revents) more = relay_pass(client, server, &asked, 0);
-        if (more && ends[1].revents) more = relay_pass(server, client, &said, relay->limit);
+        if (more && ends[1].revents) more = relay_pass(server, client, &said, limit);
     }
-    if (relay->reset && said == relay->limit)
+    if (relay->reset && said == limit)
         setsockopt(client, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
     else if (shutdown(client, SHUT_WR) == 0)
         raw_closed(client, 30); /* to close with something unread would be a reset */

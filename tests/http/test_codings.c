@@ -60,6 +60,7 @@ static const struct {
 /* ---- the server: what it is to answer with ---- */
 
 static struct raw_server server;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* held while the server answers */
 static struct {
     const char *status, *coding;
     const unsigned char *data;
@@ -68,10 +69,9 @@ static struct {
     const char *junk;
 } current;
 
-static bool answer(int fd, const char *head, const char *body, size_t size)
+static bool answer_current(int fd)
 {
     const char *junk = current.junk ? current.junk : "";
-    (void)head, (void)body, (void)size;
 
     raw_printf(fd, "HTTP/1.1 %s\r\nContent-Encoding: %s\r\n",
                current.status ? current.status : "200 OK", current.coding);
@@ -91,8 +91,19 @@ static bool answer(int fd, const char *head, const char *body, size_t size)
     return ok;
 }
 
+static bool answer(int fd, const char *head, const char *body, size_t size)
+{
+    (void)head, (void)body, (void)size;
+    pthread_mutex_lock(&lock);
+    bool more = answer_current(fd);
+    pthread_mutex_unlock(&lock);
+    return more;
+}
+
 static void set(const char *coding, const unsigned char *data, size_t size)
 {
+    pthread_mutex_lock(&lock); /* the last answer has been sent */
+    pthread_mutex_unlock(&lock);
     memset(&current, 0, sizeof current);
     current.coding = coding;
     current.data = data;
@@ -190,10 +201,11 @@ HTTP_TEST(followed_by_junk)
 static int damaged(void *unused)
 {
     (void)unused;
-    unsigned char data[100];
+    unsigned char damaged[sizeof good / sizeof *good + 1][100], *data = *damaged;
     async_with_http_session (session, NULL) {
         for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
             if (good[i].data == deflated || strcmp(good[i].coding, "identity") == 0) continue;
+            data = damaged[i]; /* none is changed while it may still be sent */
             memcpy(data, good[i].data, good[i].size);
             data[good[i].data == brotli ? 8 : 0] ^= 0xff;
             set(good[i].coding, data, good[i].size);
@@ -201,6 +213,7 @@ static int damaged(void *unused)
                 continue; /* has no sum to check, or may be taken for something else */
             assert_bad_body(session, "", ASYNC_EHTTP, "bad ");
         }
+        data = damaged[sizeof good / sizeof *good];
         memcpy(data, gzip_two, sizeof gzip_two);
         data[sizeof gzip_two - 6] ^= 1; /* the check sum */
         set("gzip", data, sizeof gzip_two);

@@ -10,10 +10,9 @@ enum end { CLOSES, RESETS };
 enum moment { UNREAD, HALF_READ, READ }; /* of the second request of a connection */
 
 static struct {
-    enum end end;
-    enum moment moment;
-    int requests; /* other than those that prepare a connection */
-    bool always;  /* ends the connection at the first request of one, too */
+    atomic_int end, moment;
+    atomic_int requests; /* other than those that prepare a connection */
+    atomic_bool always;  /* ends the connection at the first request of one, too */
 } plan;
 
 static void end_connection(int fd)
@@ -106,8 +105,8 @@ static int connection_used_again(void *unused)
                 for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
                     /* "HEAD, or half of a request": there must be as much. */
                     if (moment == HALF_READ && sizes[k] < 1000) continue;
-                    plan.end = (enum end)end;
-                    plan.moment = (enum moment)moment;
+                    plan.end = end;
+                    plan.moment = moment;
                     async_with_http_session (session, NULL)
                         one(session, i, sizes[k]);
                 }
@@ -148,7 +147,7 @@ static int no_answer(void *unused)
     for (int end = CLOSES; end <= RESETS; end++)
         for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
             async_with_http_session (session, NULL) {
-                plan.end = (enum end)end;
+                plan.end = end;
                 plan.requests = 0;
                 async_http_request_options options = {.url = raw_url(&server, "/act"),
                                                       .method = methods[i].method};
