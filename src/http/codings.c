@@ -358,7 +358,7 @@ static bool step(struct stage *stage, struct span *span, async_http_response *re
 
 /* Fills `out` as far as the input goes, and gives the number of bytes; *code is set where it can
  * go no further. */
-static size_t draw(struct async__http_decoder *decoder, int index, unsigned char *out, size_t size,
+static size_t draw(struct async__http_decoder *decoder, int index, void *out, size_t size,
                    async_http_response *response, int *code)
 {
     struct stage *stage = decoder->stages[index];
@@ -407,7 +407,7 @@ ssize_t async__http_decoder_draw(struct async__http_decoder *decoder, char *out,
     size_t n = 0;
 
     if (decoder->code == 0)
-        n = draw(decoder, decoder->count - 1, (unsigned char *)out, size, response, &decoder->code);
+        n = draw(decoder, decoder->count - 1, out, size, response, &decoder->code);
     decoder->pending = n == size || decoder->code < 0;
     return n == 0 && decoder->code < 0 ? decoder->code : (ssize_t)n;
 }
