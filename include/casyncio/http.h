@@ -134,7 +134,8 @@ typedef struct async_http_request_options {
  * has been sent over it. If the method is idempotent (GET, HEAD, PUT, DELETE, OPTIONS, TRACE) and no
  * part of an answer has come, the request is sent again over another connection. With any other
  * method that is an error, ASYNC_EINCOMPLETE or -ECONNRESET, since the server may have acted on the
- * request.
+ * request. A request with Expect: 100-continue that is answered with 417 before its body was sent is
+ * sent again without that header.
  *
  * NULL: see the errors above. If it is cancelled, the transfer is broken off and its connection
  * closed; the server may or may not have seen the request. A `session` that is NULL gives NULL,

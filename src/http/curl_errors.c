@@ -156,6 +156,7 @@ static int lookup(async_http_response *response, CURLcode result)
 
 int async__http_code(async_http_response *response, CURLcode result)
 {
+    if (result == CURLE_OK && response->refused) response->headers_done = true;
     if (result == CURLE_OK && response->headers_done && !response->cut_off) return 0;
     if (response->failure) return response->failure;
     /* The answer is there, and curl was kept from sending the request again. */

@@ -67,14 +67,14 @@ static void fail_later(async_http_response *response, int code)
     defer_work(response->session);
 }
 
-/* The end of a transfer is that of the response, unless there is a redirect to follow: the task
- * that waits for the response begins the next one, whatever has become of the redirect's body. */
+/* The end of a transfer is that of the response, unless another one has to follow: then the task
+ * that waits for the response begins it, whatever has become of a redirect's body. */
 static void on_done(async_http_session *session, async_http_response *response, CURLcode result)
 {
     curl_socket_t fd = CURL_SOCKET_BAD; /* unless its connection is in curl's pool now */
 
     curl_easy_getinfo(response->easy, CURLINFO_ACTIVESOCKET, &fd);
-    if (response->redirected) {
+    if (response->redirected || response->again) {
         async__http_stop(response);
         async_event_set(&response->changed);
     } else {

@@ -110,6 +110,9 @@ struct async_http_response {
     bool follow;
     bool receiving;  /* between the status line and the empty line of a header block */
     bool redirected; /* the answer is a redirect that is followed; its body is discarded */
+    bool expects;    /* the user's headers have Expect: 100-continue */
+    bool refused;    /* and the answer was 417 */
+    bool again;      /* upon which the request is to be sent again, without that header */
     bool repeatable; /* the method is idempotent: it may be sent again (RFC 9110, 9.2.2) */
     int code;
     int failure;     /* the code that it is to be ended with, whatever curl says */
@@ -153,8 +156,9 @@ struct async__http_request {
     char *url;             /* of a redirect, curl's to free; NULL: the options' */
     char *user, *password; /* those of the URL, for redirects within its origin; curl's to free */
     bool with_body;
-    bool became_get;  /* headers about the body are left out */
-    bool left_origin; /* secrets are left out */
+    bool became_get;     /* headers about the body are left out */
+    bool no_expectation; /* Expect is left out */
+    bool left_origin;    /* secrets are left out */
     int redirects;
 };
 

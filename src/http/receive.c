@@ -144,6 +144,12 @@ static int end_block(async_http_response *response)
         response->redirected = true;
         return 0;
     }
+    /* Final only if curl had sent the body meanwhile. If not it sends the request again, and with
+     * the very header, since that is the user's: before_sending makes it another transfer. */
+    if (response->status == 417 && response->expects) {
+        response->refused = true;
+        return 0;
+    }
     response->headers_done = true;
     if (!response->has_length && response->version[0] == '1')
         async__http_watch_tls_end(response, true);
@@ -316,6 +322,10 @@ static int before_sending(void *context, char *remote, char *local, int remote_p
     if (remote_port == local_port && strcmp(remote, local) == 0) {
         response->failure = -ECONNREFUSED;
         async__http_detail(response, ASYNC__HTTP_MET_ITSELF);
+        return CURL_PREREQFUNC_ABORT;
+    }
+    if (response->refused) {
+        response->again = true;
         return CURL_PREREQFUNC_ABORT;
     }
     return may_send(response, response->method) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;

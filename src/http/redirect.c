@@ -46,6 +46,7 @@ bool async__http_keeps_header(const async_http_session *session,
                               const struct async__http_request *request, const char *line)
 {
     if (request->became_get && is_among(line, about_body)) return false;
+    if (request->no_expectation && has_name(line, "Expect")) return false;
     if (!request->left_origin) return true;
     if (is_among(line, secret)) return false;
     for (const struct curl_slist *name = session->secret_headers; name; name = name->next)

@@ -69,7 +69,7 @@ static const char *content_type(struct headers *headers, const async_http_sessio
 
 static int count_lines(const async_http_session *session, const char *const *own)
 {
-    int count = 1;
+    int count = 2; /* the content type, and an empty Expect */
 
     for (const struct curl_slist *line = session->headers; line; line = line->next)
         count++;
@@ -106,6 +106,7 @@ static int make_headers(struct headers *headers, async_http_response *response,
         if (!(type && same_name(*own, type)) && async__http_keeps_header(session, request, *own))
             append(headers, *own);
     if (type) append(headers, type);
+    if (request->no_expectation) append(headers, "Expect:");
     if (code == 0)
         curl_easy_setopt(response->easy, CURLOPT_HTTPHEADER,
                          headers->count > 0 ? headers->lines : NULL);
@@ -152,6 +153,23 @@ static CURLcode set_method(async_http_response *response, const struct async__ht
     bool implied = (post && with_body) || head || (get && !with_body);
     bad |= curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, implied ? NULL : method);
     return bad;
+}
+
+static bool is_expectation(const char *line)
+{
+    return same_name("Expect:", line) && strcasestr(line, "100-continue");
+}
+
+static bool has_expectation(const async_http_session *session,
+                            const struct async__http_request *request)
+{
+    const char *const *own = request->options->headers;
+
+    for (; own && *own; own++)
+        if (is_expectation(*own)) return true;
+    for (const struct curl_slist *line = session->headers; line; line = line->next)
+        if (is_expectation(line->data)) return true;
+    return false;
 }
 
 /* RFC 9110, 9.2.2 */
@@ -233,6 +251,7 @@ static int check(const async_http_session *session, const async_http_request_opt
 static void clear_transfer(async_http_response *response)
 {
     response->redirected = response->receiving = response->paused = response->due = false;
+    response->refused = response->again = false;
     response->sends = response->status = response->socket_code = response->failure = 0;
     response->sent = 0;
     response->header_bytes = response->discarded = 0;
@@ -274,6 +293,8 @@ static int set_request(async_http_response *response, const struct async__http_r
 
     strncpy(response->method, request->method, sizeof response->method - 1); /* the last stays 0 */
     response->repeatable = is_idempotent(request->method);
+    response->expects = request->with_body && !request->no_expectation &&
+                        has_expectation(response->session, request);
     bad |= curl_easy_setopt(easy, CURLOPT_URL, request->url ? request->url : request->options->url);
     if (request->redirects > 0) {
         bad |= curl_easy_setopt(easy, CURLOPT_USERNAME, request->user);
@@ -317,8 +338,11 @@ static int perform(async_http_response *response, struct async__http_request *re
         return async__http_raise_for(request->method, request->options->url, code,
                                      async_strerror(code), NULL);
     code = transfer(response, request);
-    while (code == 0 && response->redirected) {
-        code = async__http_follow(response, request);
+    while (code == 0 && (response->redirected || response->again)) {
+        if (response->again)
+            request->no_expectation = true;
+        else
+            code = async__http_follow(response, request);
         if (code == 0) code = transfer(response, request);
     }
     if (request->redirects > 0) {

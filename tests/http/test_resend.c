@@ -45,6 +45,11 @@ static bool answer(int fd, const char *head, const char *body, size_t size)
         if (!raw_printf(fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")) return false;
         return plan.moment == READ ? true : spoil(fd);
     }
+    if (strstr(head, " /expect/never ") || (strstr(head, " /expect ") && strstr(head, "Expect:"))) {
+        plan.requests++;
+        if (!strstr(head, "Expect:")) raw_skip_body(fd, head, size);
+        return raw_printf(fd, "HTTP/1.1 417 No\r\nContent-Length: 2\r\n\r\nno");
+    }
     if (!raw_skip_body(fd, head, size)) return false;
     plan.requests++;
     if (plan.always || (plan.moment == READ && plan.requests == 1)) {
@@ -160,6 +165,31 @@ static int no_answer(void *unused)
 }
 HTTP_TEST(no_answer)
 
+/* 417 says that the server has not acted on the request: it is sent again, without the header. With
+ * a server that says so of any request, that is the answer. */
+static int expectation_failed(void *unused)
+{
+    (void)unused;
+    async_with_http_session (session, NULL) {
+        plan.requests = 0;
+        async_with_http_request (response, session, .url = raw_url(&server, "/expect"),
+                                 .method = "POST", .body = "x", .body_size = 1,
+                                 .headers = LIST("Expect: 100-continue")) {
+            assert_int_equal(async_http_status(response), 200);
+            assert_string_equal(async_http_text(response), "sent");
+        }
+        assert_int_equal(plan.requests, 2);
+        async_with_http_request (response, session, .url = raw_url(&server, "/expect/never"),
+                                 .method = "POST", .body = "x", .body_size = 1,
+                                 .headers = LIST("Expect: 100-continue")) {
+            assert_int_equal(async_http_status(response), 417);
+            assert_string_equal(async_http_text(response), "no");
+        }
+    }
+    return 0;
+}
+HTTP_TEST(expectation_failed)
+
 static int open_server(void **state)
 {
     (void)state;
@@ -180,6 +210,7 @@ int main(void)
         cmocka_unit_test(test_connection_used_again),
         cmocka_unit_test(test_several_idle_connections),
         cmocka_unit_test(test_no_answer),
+        cmocka_unit_test(test_expectation_failed),
     };
     return cmocka_run_group_tests(tests, open_server, close_server);
 }
