@@ -27,7 +27,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void watch_idle(async_http_session *session, curl_socket_t fd);
+static void watch_idle(async_http_session *session, curl_socket_t fd,
+                       const async_http_response *last);
 
 /* ---- what has finished ---- */
 
@@ -80,7 +81,7 @@ static void on_done(async_http_session *session, async_http_response *response, 
     } else {
         async__http_finish(response, async__http_code(response, result));
     }
-    watch_idle(session, fd);
+    watch_idle(session, fd, response);
 }
 
 static void collect(async_http_session *session)
@@ -294,7 +295,7 @@ static void look_at_idle(struct async__http_socket *socket)
     ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (n > 0 && socket->session->http2) {
+    if (n > 0 && socket->http2) {
         struct tcp_info info = {0};
         socklen_t length = sizeof info;
         if (ioctl(fd, FIONREAD, &pending) == 0 && pending > 0 &&
@@ -308,16 +309,23 @@ static void look_at_idle(struct async__http_socket *socket)
     forget_socket(socket);
 }
 
+static void set_idle(struct async__http_socket *socket, const async_http_response *last)
+{
+    socket->idle = true;
+    socket->http2 = last->version[0] == '2';
+    socket->opener = NULL;
+}
+
 /* A socket that has gone to curl's pool, if curl does not use it for another transfer already. Only
  * one whose close is announced. */
-static void watch_idle(async_http_session *session, curl_socket_t fd)
+static void watch_idle(async_http_session *session, curl_socket_t fd,
+                       const async_http_response *last)
 {
     static const bool want[2] = {true, false};
     struct async__http_socket *socket = find_socket(session, fd);
 
     if (!socket || !socket->own || socket->watched) return;
-    socket->idle = true;
-    socket->opener = NULL;
+    set_idle(socket, last);
     if (watch_socket(socket, want) < 0) forget_socket(socket);
 }
 
@@ -367,8 +375,7 @@ static void on_uninteresting(struct async__http_socket *socket, async_http_respo
     if (socket->own && socket->watch[0].armed && response && response->sends > 0 &&
         !response->paused) {
         async_remove_watch(socket->session->loop, &socket->watch[1]);
-        socket->idle = true;
-        socket->opener = NULL;
+        set_idle(socket, response);
         return;
     }
     forget_socket(socket);

@@ -65,6 +65,7 @@ struct async__http_socket {
     bool watched;                      /* curl is interested in it, or it is idle */
     bool own;    /* made by async__http_open_socket, so that its close is announced */
     bool idle;   /* its connection is in curl's pool, waiting for a request */
+    bool http2;  /* what its connection speaks */
     bool padded; /* its SO_RCVLOWAT has been raised */
 };
 
@@ -89,7 +90,7 @@ struct async_http_session {
     size_t max_body;
     int max_redirects;
     struct curl_slist *secret_headers; /* names */
-    bool cookies, http2, decompress;
+    bool cookies, decompress;
 };
 
 struct async_http_response {

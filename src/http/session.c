@@ -176,7 +176,6 @@ static void set_limits(async_http_session *session, const async_http_session_opt
     session->max_body = options->max_body;
     session->max_redirects = options->max_redirects ? options->max_redirects : 10;
     session->cookies = !options->no_cookies;
-    session->http2 = options->http2;
     session->decompress = !options->no_decompress;
 }
 
