@@ -132,6 +132,15 @@ static int make_decoder(async_http_response *response)
     return code;
 }
 
+/* Whether there is a body, and nothing but the end of the connection is its end. */
+static bool ends_with_connection(const async_http_response *response)
+{
+    int status = response->status;
+
+    return !response->has_length && response->version[0] == '1' && status != 204 && status != 304 &&
+           strcmp(response->method, "HEAD") != 0;
+}
+
 static int end_block(async_http_response *response)
 {
     response->receiving = false;
@@ -151,8 +160,7 @@ static int end_block(async_http_response *response)
         return 0;
     }
     response->headers_done = true;
-    if (!response->has_length && response->version[0] == '1')
-        async__http_watch_tls_end(response, true);
+    if (ends_with_connection(response)) async__http_watch_tls_end(response, true);
     async_event_set(&response->changed);
     return 0;
 }
@@ -225,6 +233,7 @@ static int decode(async_http_response *response)
 
 static int take_coded(async_http_response *response, const char *data, size_t size)
 {
+    if (size > CURL_MAX_WRITE_SIZE) return -EIO; /* more than curl promises, and a stage keeps */
     async__http_decoder_give(response->decoder, data, size);
     int code = decode(response);
     if (code == 0) async__http_decoder_keep(response->decoder);
@@ -331,8 +340,7 @@ static int before_sending(void *context, char *remote, char *local, int remote_p
     return may_send(response, response->method) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
-/* A large request body. */
-
+/* Of a large request body. */
 static size_t on_upload(char *data, size_t size, size_t count, void *context)
 {
     async_http_response *response = context;

@@ -256,6 +256,7 @@ static void clear_transfer(async_http_response *response)
     response->sent = 0;
     response->header_bytes = response->discarded = 0;
     response->body_bytes = 0;
+    response->upload = NULL;
     response->detail[0] = response->curl_error[0] = 0;
     response->met_itself = false;
     if (response->until_close) async__http_watch_tls_end(response, false);

@@ -48,7 +48,7 @@ static const char configuration[] =
     "server { listen 127.0.0.1:@0@; location / { return 200 plain; } }\n"
     "server { listen 127.0.0.1:@1@ ssl http2; ssl_certificate @dir@/good.crt;\n"
     " ssl_certificate_key @dir@/good.key; keepalive_timeout 1s; root @dir@/www; \n"
-    " location /get { return 200 hello; }\n"
+    " location /get { return 200 hello; } location /none { return 204; }\n"
     " location /stream { alias @dir@/www/file; chunked_transfer_encoding off; ssi on;\n"
     "  ssi_types *; }\n"
     " location /chunked { alias @dir@/www/file; ssi on; ssi_types *; } }\n";
@@ -181,6 +181,28 @@ HTTP_TEST(meets_itself)
 
 /* ---- TLS that ends in the wrong way ---- */
 
+/* What looks the same, and is right: a body that ends with its connection, and none at all. */
+static int whole_tls(void *unused)
+{
+    (void)unused;
+    static const struct {
+        const char *method, *path;
+        size_t size;
+    } cases[] = {{"GET", "/stream", 100000}, {"GET", "/chunked", 100000}, {"GET", "/none", 0},
+                 {"HEAD", "/stream", 0},     {"HEAD", "/chunked", 0},     {"GET", "/get", 5}};
+    async_with_http_session (session, &(async_http_session_options){.ca_file = ca_file()})
+        for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+            size_t which = i % (sizeof cases / sizeof *cases), size;
+            async_with_http_request (response, session, .method = cases[which].method,
+                                     .url = tls_url(nginx.port[1], cases[which].path)) {
+                if (!async_http_read(response, &size)) fail_msg("%s", async_error_message());
+                assert_int_equal(size, cases[which].size);
+            }
+        }
+    return 0;
+}
+HTTP_TEST(whole_tls)
+
 static int broken_tls(void *unused)
 {
     (void)unused;
@@ -255,6 +277,7 @@ int main(void)
         cmocka_unit_test(test_closed_by_a_tls_server),
         cmocka_unit_test(test_talked_on),
         cmocka_unit_test(test_meets_itself),
+        cmocka_unit_test(test_whole_tls),
         cmocka_unit_test(test_broken_tls),
     };
     return cmocka_run_group_tests(tests, open_servers, close_servers);
