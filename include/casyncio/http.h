@@ -8,28 +8,43 @@
  * its headers are; its body is read as a whole (async_http_text, async_http_read) or piece by
  * piece as it comes (async_http_chunks).
  *
- * Who owns what: a session belongs to the task that made it, a response to the task whose
- * request it answers; each is closed once. Any number of tasks of the loop may use one session
- * at once; a response is for one task at a time. Strings and bodies that are passed in are the
- * caller's again when the call returns, whatever it returns. Strings that are given out are the
- * response's and good until it is closed. A session that is closed breaks off what is still
- * coming: its responses stay as they are, what had arrived can be read, the rest is
- * -ECONNABORTED; they are still to be closed.
+ * Ownership: a session belongs to the task that made it, a response to the task whose request it
+ * answers; each is closed once. Any number of tasks of the loop may use one session at once; a
+ * response is for one task at a time. Strings and bodies that are passed in may be changed or freed
+ * when the call returns, whatever it returns. Strings that are given out belong to the response and
+ * are valid until it is closed. Closing a session breaks off the transfers that are under way: their
+ * responses remain, and what had arrived can be read; reading on is -ECONNABORTED. They still have
+ * to be closed.
  *
- * Errors of a request, and of reading a body; each has a message with the method, the URL and
- * what exactly was wrong:
- *   -EINVAL                    the URL is malformed or not http(s), a header or the method is
- *   ASYNC_ENONAME              the host does not resolve
- *   -ECONNREFUSED, -EHOSTUNREACH, -ECONNRESET, -EMFILE, ...   as from the socket
+ * Errors of a request, and of reading a body: these, and no others. Each has a message with the
+ * method, the URL and what exactly was wrong:
+ *   -EINVAL                    the URL is malformed or not http(s), a header or the method is, or
+ *                              one of them is too long (see below)
+ *   ASYNC_ENONAME              the host's or the proxy's name does not resolve
+ *   -ECONNREFUSED              no listener at that address
+ *   -EHOSTUNREACH, -ENETUNREACH, -EADDRNOTAVAIL, -EACCES   no way to it; -EACCES: a firewall's rule
+ *   -ECONNRESET                the server reset the connection, of TLS or not
+ *   -EMFILE, -ENFILE           no descriptor for a socket
  *   -ETIMEDOUT                 the session's or the request's timeout, or a scope's (async_timeout)
  *   ASYNC_ECERT                the server's certificate is not to be trusted, or not for this host
  *   ASYNC_ETLS                 anything else about TLS
- *   ASYNC_EINCOMPLETE          the response was cut short
- *   ASYNC_EHTTP                what came is not HTTP
- *   ASYNC_ETOOMANYREDIRECTS
+ *   ASYNC_EINCOMPLETE          the response was cut short: before all of its length or its last
+ *                              chunk had come, in the middle of compressed data, or, over TLS, by an
+ *                              end of the connection that the server did not announce
+ *   ASYNC_EHTTP                what came is not HTTP, is not compressed as it says, has more after
+ *                              the compressed data, is longer than it may be, or redirects to what
+ *                              is no http(s) URL
+ *   ASYNC_ETOOMANYREDIRECTS    more than the session's max_redirects
  *   -EMSGSIZE                  a whole body is larger than the session's max_body
  *   -ECONNABORTED              the session was closed
- *   -ENOMEM; the code of a cancellation; -EPERM outside a task */
+ *   -ENOMEM
+ *   -EIO                       any other failure of the system or of libcurl
+ *   -ECANCELED                 the task was cancelled
+ *   -EPERM                     outside a task
+ *
+ * Limits, in bytes: a URL 65536 (of a redirect too), a method 64, the header lines of a request
+ * 262144; an answer's status line or header line 102400, its header lines together 262144, with
+ * those of 1xx responses before it and trailers after it, and a trailer line 4096. */
 #ifndef CASYNCIO_HTTP_H
 #define CASYNCIO_HTTP_H
 
@@ -51,6 +66,10 @@ typedef struct async_http_session_options {
     /* Seconds, of a request until the end of its body (0: 300), and until its connection stands,
      * the look-up of the name and TLS included (0: 30). INFINITY: no limit. */
     double timeout, connect_timeout;
+    /* Names, ..., NULL: headers of a request or of the session that carry secrets. Like
+     * Authorization, Cookie and Proxy-Authorization they do not follow a redirect to another origin
+     * (scheme, host and port). */
+    const char *const *secret_headers;
     int max_redirects;        /* 0: 10 */
     int connections;          /* at once; further requests wait for one; 0: 100; -1: no limit */
     int connections_per_host; /* 0: no limit but the one above */
@@ -70,9 +89,9 @@ typedef struct async_http_session_options {
     bool insecure_skip_verify;   /* trust any certificate, for any host: for tests */
 } async_http_session_options;
 
-/* A new session in the loop that runs here; `options` may be NULL. All of it is copied. NULL:
- * -ENOMEM, -EINVAL for an option that makes no sense, -EPERM outside a task. Does not block;
- * nothing is connected yet.
+/* A new session in the running loop; `options` may be NULL. All of it is copied. NULL: -ENOMEM,
+ * -EINVAL for an option that makes no sense or is longer than a request may have it, -EPERM outside
+ * a task. Does not block; nothing is connected yet.
  * aiohttp: ClientSession() */
 ASYNC_API async_http_session *async_http_session_new(const async_http_session_options *options);
 
@@ -103,13 +122,24 @@ typedef struct async_http_request_options {
 } async_http_request_options;
 
 /* Sends a request, follows redirects, and waits for the headers of the final response. A status
- * of 404 or 500 is no error here: see async_http_raise_for_status. POST turns into GET with a
- * 301, 302 or 303, any method but HEAD with a 303; Authorization and Cookie headers of the
- * request go to no other host. An idle connection that turns out dead is replaced unnoticed.
+ * of 404 or 500 is no error here: see async_http_raise_for_status.
+ *
+ * Redirects are the statuses 301, 302, 303, 307 and 308 with a Location; any other response is
+ * final. With 301 and 302 POST becomes GET, with 303 every method but GET and HEAD does; then the
+ * body and the headers about it are left out. Else the request is repeated as it was. To another
+ * origin go no Authorization, Cookie, Proxy-Authorization and Host header, none that the session's
+ * secret_headers names, and no user and password of the URL.
+ *
+ * A connection that was kept open may turn out to have been closed by the server when a request
+ * has been sent over it. If the method is idempotent (GET, HEAD, PUT, DELETE, OPTIONS, TRACE) and no
+ * part of an answer has come, the request is sent again over another connection. With any other
+ * method that is an error, ASYNC_EINCOMPLETE or -ECONNRESET, since the server may have acted on the
+ * request. A request with Expect: 100-continue that is answered with 417 before its body was sent is
+ * sent again without that header.
  *
  * NULL: see the errors above. If it is cancelled, the transfer is broken off and its connection
  * closed; the server may or may not have seen the request. A `session` that is NULL gives NULL,
- * and the error stays the one that it could not be made for.
+ * and the error record stays that of the failed async_http_session_new.
  * aiohttp: session.request */
 ASYNC_API async_http_response *async_http_request(async_http_session *session,
                                                   const async_http_request_options *options);
@@ -177,20 +207,21 @@ ASYNC_API int async_http_raise_for_status(const async_http_response *response);
 
 /* ---- bodies: these block ----
  *
- * Compressed bodies come decoded. While nobody reads, about 256 KiB are taken, and then the
- * server has to wait. A call that is cancelled or timed out loses nothing: it may be repeated
- * (in a shield, say). */
+ * Bodies that are compressed (Content-Encoding: gzip, deflate, br, zstd; those whose library is
+ * there) come decoded. About 256 KiB of a body, decoded, are kept for a task that does not read;
+ * then the server has to wait. A call that is cancelled or timed out loses nothing: it may be
+ * repeated (in a shield, say). */
 
 /* Waits for the end of the body and gives all of it (but for chunks that were taken before),
  * followed by a 0 byte that does not count; the same again when called again. *size (may be
- * NULL) is its length. NULL: see the errors above; for a `response` that is NULL the error stays
- * the one that it could not be made for: this holds for all three.
+ * NULL) is its length. NULL: see the errors above; for a `response` that is NULL the error record
+ * stays that of the failed request: this holds for all three.
  * aiohttp: response.read */
 ASYNC_API const void *async_http_read(async_http_response *response, size_t *size);
 
 /* The same, as a string. Never NULL: if the body cannot be read it is "", and the error one that
- * was not reported (see contexts.h): async_error_code tells, and if nobody asks it becomes the
- * task's result.
+ * was not reported (see contexts.h): async_error_code gives it; if the task does not ask, it becomes
+ * the task's result.
  * aiohttp: response.text, without decoding: the bytes are as the server sent them */
 ASYNC_API const char *async_http_text(async_http_response *response);
 

@@ -3,16 +3,19 @@
  *   session.c      options, the pool of responses, closing
  *   driver.c       how one CURLM sits on the loop: sockets, timers, what has finished
  *   request.c      a request's options become a curl handle's; waits for the headers
+ *   redirect.c     where a redirect leads, and what the next request keeps of the last one
  *   receive.c      what curl hands over: header lines and pieces of the body
+ *   codings.c      content codings
+ *   tls_end.c      whether a TLS connection was ended, or cut off
  *   response.c     what the user asks of a response
  *   curl_errors.c  CURLcodes as casyncio's codes, and the messages
  *
  * The library stands on the public headers alone (and on src/base, compiled into it), since it
  * is a shared library of its own.
  *
- * curl's callbacks run inside of its functions and must not call back into the CURLM; they only
- * change the response and set its event. What has to be done to the CURLM as a consequence is
- * done by the session's kick, from the loop. */
+ * curl's callbacks run inside of its functions and must not call back into the CURLM. They only
+ * change the response and set its event; work on the CURLM that follows from them is left to
+ * session->deferred, a callback of the loop. */
 #ifndef CASYNCIO_HTTP_INTERNAL_H
 #define CASYNCIO_HTTP_INTERNAL_H
 
@@ -32,12 +35,19 @@
 #error "libcasyncio-http needs libcurl 7.87 or later"
 #endif
 
-#define ASYNC__HTTP_KEPT (256 * 1024) /* bytes of body kept before the server has to wait */
-#define ASYNC__HTTP_HEADERS_MAX (256 * 1024)
+#define ASYNC__HTTP_KEPT (256 * 1024)        /* bytes of body kept before the server has to wait */
+#define ASYNC__HTTP_HEADERS_MAX (256 * 1024) /* bytes of all header lines of one answer */
+#define ASYNC__HTTP_REQUEST_MAX (256 * 1024) /* bytes of a request's header lines */
+#define ASYNC__HTTP_LINE_MAX (100 * 1024)    /* a header line, by libcurl's CURL_MAX_HTTP_HEADER */
+#define ASYNC__HTTP_CONNECT_LINE_MAX 16384   /* of a proxy, by its DYN_PROXY_CONNECT_HEADERS */
+#define ASYNC__HTTP_TRAILER_MAX 4096         /* a trailer line, by libcurl's DYN_H1_TRAILER */
+#define ASYNC__HTTP_URL_MAX (64 * 1024)
+#define ASYNC__HTTP_DISCARDED (64 * 1024)      /* bytes of a redirect's body that are read */
 #define ASYNC__HTTP_SMALL_BODY (64 * 1024)     /* a request's, copied and sent with its headers */
 #define ASYNC__HTTP_RECYCLED (4 * 1024 * 1024) /* bytes of buffers in a session's pool */
 
 #define ASYNC__HTTP_TOO_LARGE "the body is larger than the session's max_body"
+#define ASYNC__HTTP_MET_ITSELF "there is no listener: the connection met itself"
 
 #define async__http_container(pointer, type, member)                                               \
     ((type *)((char *)(pointer)-offsetof(type, member)))
@@ -51,8 +61,15 @@ struct async__http_buffer {
 struct async__http_socket {
     async_watch watch[2]; /* to read, to write */
     async_http_session *session;
-    bool watched; /* curl is interested in it */
+    const async_http_response *opener; /* the response that it was opened for, if that is there */
+    bool watched;                      /* curl is interested in it, or it is idle */
+    bool own;    /* made by async__http_open_socket, so that its close is announced */
+    bool idle;   /* its connection is in curl's pool, waiting for a request */
+    bool http2;  /* what its connection speaks */
+    bool padded; /* its SO_RCVLOWAT has been raised */
 };
+
+struct async__http_decoder; /* codings.c */
 
 struct async_http_session {
     async_loop *loop;
@@ -60,9 +77,9 @@ struct async_http_session {
     CURLSH *share; /* cookies and TLS sessions, for all handles */
     CURL *model;   /* has the session's options; each response's handle begins as a copy of it */
     struct curl_slist *headers;
-    async_timer timer;   /* curl's */
-    async_callback kick; /* something is to be done to the CURLM, soon */
-    bool attention;      /* a response waits for the kick: with its `doom` or `poke` set */
+    async_timer timer;                   /* curl's */
+    async_callback deferred;             /* runs curl, and what is left to it */
+    bool work_deferred;                  /* a response is to be ended (`failure`) or run (`due`) */
     struct async__http_socket **sockets; /* by descriptor */
     int sockets_length;
     async_http_response *open; /* those that the user has */
@@ -71,7 +88,9 @@ struct async_http_session {
     size_t pooled_bytes; /* of bodies' buffers */
     double timeout;
     size_t max_body;
-    bool cookies;
+    int max_redirects;
+    struct curl_slist *secret_headers; /* names */
+    bool cookies, decompress;
 };
 
 struct async_http_response {
@@ -86,34 +105,62 @@ struct async_http_response {
     bool finished; /* with `code`: 0, or why there is no more */
     bool headers_done;
     bool paused; /* curl holds a piece back until there is room */
-    bool poke;   /* curl is to be made to run it */
+    bool due;    /* curl is to be made to run it */
     bool whole;  /* the user wants all of the body at once */
     bool plain;  /* the handle is set for a plain GET */
     bool follow;
-    bool receiving; /* between the status line and the empty line of a header block */
+    bool receiving;  /* between the status line and the empty line of a header block */
+    bool redirected; /* the answer is a redirect that is followed; its body is discarded */
+    bool expects;    /* the user's headers have Expect: 100-continue */
+    bool refused;    /* and the answer was 417 */
+    bool again;      /* upon which the request is to be sent again, without that header */
+    bool repeatable; /* the method is idempotent: it may be sent again (RFC 9110, 9.2.2) */
     int code;
-    int doom;        /* the code that it is to be ended with, whatever curl says */
-    const char *why; /* and the words for it, or NULL */
+    int failure;     /* the code that it is to be ended with, whatever curl says */
     int socket_code; /* why no socket could be made, if no address can be connected to */
+    int sends;       /* how often the request began to be sent */
+    long sent;       /* bytes of it when it last began to be sent */
 
     int status;
     char version[8];
     char method[24];                 /* for messages: cut off */
     struct async__http_buffer heads; /* "reason\0name\0value\0..." */
     struct async__http_buffer index; /* of uint32_t: where each name begins */
+    size_t header_bytes;             /* of all lines so far, those of 1xx and trailers too */
     uint64_t content_length;
-    bool redirects; /* the block has a Location */
-    bool is_header; /* the last line was a header that is kept */
+    size_t location; /* where the value of the first Location begins in `heads`; 0: there is none */
+    bool is_header;  /* the last line was a header that is kept */
+    bool has_length; /* the body has one, or comes in chunks */
+    bool until_close; /* the body ends with its TLS connection */
+    bool cut_off;     /* which has not been ended by the server, as far as is known */
+    bool met_itself;  /* the connection */
 
-    struct async__http_buffer filling; /* the body as it comes */
-    struct async__http_buffer held;    /* the chunk that the user has */
+    size_t discarded;                    /* bytes of a redirect's body */
+    uint64_t body_bytes;                 /* received, as they came */
+    struct async__http_decoder *decoder; /* NULL: the body is not coded */
+    struct async__http_buffer filling;   /* the body as it comes */
+    struct async__http_buffer held;      /* the chunk that the user has */
 
     /* A large request body: the caller's; once the call has returned, a copy from upload_from on. */
     const char *upload;
     char *upload_copy;
     size_t upload_size, upload_at, upload_from;
 
-    char detail[CURL_ERROR_SIZE];
+    char detail[CURL_ERROR_SIZE];     /* what exactly was wrong, in words */
+    char curl_error[CURL_ERROR_SIZE]; /* what curl says of it */
+};
+
+/* What a request is at the moment: redirects change it. */
+struct async__http_request {
+    const async_http_request_options *options;
+    const char *method;
+    char *url;             /* of a redirect, curl's to free; NULL: the options' */
+    char *user, *password; /* those of the URL, for redirects within its origin; curl's to free */
+    bool with_body;
+    bool became_get;     /* headers about the body are left out */
+    bool no_expectation; /* Expect is left out */
+    bool left_origin;    /* secrets are left out */
+    int redirects;
 };
 
 /* ---- session.c ---- */
@@ -129,19 +176,56 @@ bool async__http_header_ok(const char *line);
 CURLMcode async__http_driver_open(async_http_session *session);
 void async__http_driver_close(async_http_session *session); /* after the CURLM's clean-up */
 void async__http_driver_setup(CURL *easy, async_http_session *session);
-curl_socket_t async__http_open_socket(void *response, curlsocktype purpose,
-                                      struct curl_sockaddr *address);
-/* Ends the transfer, whatever it is at, and wakes who waits for it. Not from inside of curl. */
+/* Takes the transfer out of the CURLM. Not from inside of curl. */
+void async__http_stop(async_http_response *response);
+/* Ends the response, whatever it is at, and wakes the task that waits for it. Not from inside of
+ * curl. */
 void async__http_finish(async_http_response *response, int code);
+
+bool async__http_met_itself(const async_http_response *response); /* a connection that failed */
+
+/* ---- redirect.c ---- */
+
+bool async__http_is_redirect(int status);
+/* Makes the request the one that the response's redirect asks for: 0, or a code, raised. */
+int async__http_follow(async_http_response *response, struct async__http_request *request);
+/* Whether a header line of the user's belongs into the request as it is now. */
+bool async__http_keeps_header(const async_http_session *session,
+                              const struct async__http_request *request, const char *line);
 
 /* ---- receive.c ---- */
 
-size_t async__http_on_header(char *line, size_t size, size_t count, void *response);
-size_t async__http_on_body(char *data, size_t size, size_t count, void *response);
-size_t async__http_on_upload(char *data, size_t size, size_t count, void *response);
-int async__http_on_rewind(void *response, curl_off_t offset, int origin);
+void async__http_receive_setup(CURL *easy);
 int async__http_reserve(struct async__http_buffer *buffer,
                         size_t size); /* as many more; or -ENOMEM */
+/* Decodes what has come already, as far as there is room. */
+void async__http_decode(async_http_response *response);
+
+/* ---- codings.c ---- */
+
+void async__http_load_codings(void);           /* once, before the others */
+const char *async__http_accept_encoding(void); /* the header line */
+/* Adds what a Content-Encoding lists: 0, -ENOMEM, or ASYNC_EHTTP with the response's detail. */
+int async__http_decoder_add(struct async__http_decoder **decoder, const char *list,
+                            async_http_response *response);
+void async__http_decoder_free(struct async__http_decoder *decoder);
+/* The next CURL_MAX_WRITE_SIZE bytes or less of what has been received. They are not copied: before
+ * they go, async__http_decoder_keep copies those that are left. Only when nothing is pending. */
+void async__http_decoder_give(struct async__http_decoder *decoder, const char *data, size_t size);
+void async__http_decoder_keep(struct async__http_decoder *decoder);
+/* Decoded bytes: how many; 0 if more input is needed; or a code, with the response's detail. */
+ssize_t async__http_decoder_draw(struct async__http_decoder *decoder, char *out, size_t size,
+                                 async_http_response *response);
+bool async__http_decoder_pending(const struct async__http_decoder *decoder); /* draw gives more */
+/* Whether what was received ends where it may; if not, with the response's detail. */
+bool async__http_decoder_complete(const struct async__http_decoder *decoder,
+                                  async_http_response *response);
+
+/* ---- tls_end.c ---- */
+
+void async__http_load_tls(void); /* once, before the others */
+/* Has the response's `cut_off` set if its TLS connection ends without a close_notify. */
+void async__http_watch_tls_end(async_http_response *response, bool watch);
 
 /* ---- response.c ---- */
 
@@ -152,6 +236,10 @@ int async__http_wait(async_http_response *response); /* for the next change; blo
 
 /* What curl's result comes to; sees to the response's detail. */
 int async__http_code(async_http_response *response, CURLcode result);
+/* The code for an errno of the system's among those that http.h lists. */
+int async__http_code_of_errno(int error);
+/* The code of the system's error that curl has told of, or 0. */
+int async__http_code_of_curl(const async_http_response *response);
 /* Raises it: "GET http://host/: Connection refused (Failed to connect to ...)", the latter
  * unless it is NULL or "". Gives the code back. */
 int async__http_raise_for(const char *method, const char *url, int code, const char *text,

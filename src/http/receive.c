@@ -1,12 +1,13 @@
-/* receive.c - curl's callbacks for data: header lines, pieces of the body, what is to be
- * uploaded.
+/* receive.c - curl's callbacks: before the request is sent, header lines, pieces of the body, what
+ * is to be uploaded.
  *
  * curl calls these from inside of itself, on the loop's stack, or, where a paused transfer is
  * let go on, on a task's. They copy, set the response's event, and never block. A header block
  * is kept until the next one begins, so that in the end the final response's is left; those of
- * redirects and of 1xx are known by their status. */
+ * 1xx are known by their status. */
 #include "http_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -31,7 +32,6 @@ int async__http_reserve(struct async__http_buffer *buffer, size_t size)
 /* The text and a 0 byte. */
 static int keep(struct async__http_buffer *heads, const char *text, size_t length)
 {
-    if (heads->length + length > ASYNC__HTTP_HEADERS_MAX) return ASYNC_EHTTP;
     if (async__http_reserve(heads, length + 1) < 0) return -ENOMEM;
     memcpy(heads->data + heads->length, text, length);
     heads->data[heads->length + length] = 0;
@@ -59,8 +59,9 @@ static int begin_block(async_http_response *response, const char *line, size_t l
     response->heads.length = response->index.length = 0;
     response->status = 0;
     response->content_length = 0;
+    response->location = 0;
     response->receiving = true;
-    response->redirects = response->is_header = false;
+    response->is_header = response->has_length = false;
     for (; at < length && line[at] != ' ' && version + 1 < sizeof response->version; at++)
         response->version[version++] = line[at];
     response->version[version] = 0;
@@ -108,48 +109,85 @@ static int add_header(async_http_response *response, const char *line, size_t le
 
     name = response->heads.data + begin;
     value = name + name_length + 1;
-    if (name_length == 8 && strcasecmp(name, "Location") == 0)
-        response->redirects = value_length > 0;
+    if (name_length == 8 && value_length > 0 && !response->location &&
+        strcasecmp(name, "Location") == 0)
+        response->location = (size_t)(value - response->heads.data);
     else if (name_length == 14 && strcasecmp(name, "Content-Length") == 0)
         response->content_length = strtoull(value, NULL, 10);
+    if (strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0)
+        response->has_length = true;
     return 0;
 }
 
-/* curl follows what is 3xx and has a Location; it does not call that final, and neither do we. */
-static void end_block(async_http_response *response)
+/* A decoder for what the final response's body is coded with. */
+static int make_decoder(async_http_response *response)
+{
+    const char *name, *value;
+    int code = 0;
+
+    if (!response->session->decompress) return 0;
+    for (size_t i = 0; code == 0 && async_http_header_at(response, i, &name, &value); i++)
+        if (strcasecmp(name, "Content-Encoding") == 0)
+            code = async__http_decoder_add(&response->decoder, value, response);
+    return code;
+}
+
+/* Whether there is a body, and nothing but the end of the connection is its end. */
+static bool ends_with_connection(const async_http_response *response)
 {
     int status = response->status;
 
-    response->receiving = false;
-    if (status < 200) return;
-    if (response->follow && response->redirects && status < 400 && status >= 300) {
-        /* curl would keep a method that it was told in words; with 303 what follows is a GET. */
-        if (status == 303) curl_easy_setopt(response->easy, CURLOPT_CUSTOMREQUEST, NULL);
-        return;
-    }
-    response->headers_done = true;
-    async_event_set(&response->changed);
+    return !response->has_length && response->version[0] == '1' && status != 204 && status != 304 &&
+           strcmp(response->method, "HEAD") != 0;
 }
 
-size_t async__http_on_header(char *line, size_t size, size_t count, void *data)
+static int end_block(async_http_response *response)
+{
+    response->receiving = false;
+    if (response->status == 101) {
+        async__http_detail(response, "it has switched protocols, which it was not asked to");
+        return ASYNC_EHTTP;
+    }
+    if (response->status < 200) return 0;
+    if (response->follow && response->location && async__http_is_redirect(response->status)) {
+        response->redirected = true;
+        return 0;
+    }
+    /* Final only if curl had sent the body meanwhile. If not it sends the request again, and with
+     * the very header, since that is the user's: before_sending makes it another transfer. */
+    if (response->status == 417 && response->expects) {
+        response->refused = true;
+        return 0;
+    }
+    response->headers_done = true;
+    if (ends_with_connection(response)) async__http_watch_tls_end(response, true);
+    async_event_set(&response->changed);
+    return 0;
+}
+
+/* 0, or a code, with the response's detail. */
+static int take_line(async_http_response *response, const char *line, size_t length)
+{
+    response->header_bytes += length;
+    if (response->header_bytes > ASYNC__HTTP_HEADERS_MAX) {
+        async__http_detail(response, "its headers are larger than %d bytes",
+                           ASYNC__HTTP_HEADERS_MAX);
+        return ASYNC_EHTTP;
+    }
+    if (response->headers_done || response->redirected) return 0; /* trailers are dropped */
+    if (!response->receiving) return begin_block(response, line, length);
+    if (line[0] == '\r' || line[0] == '\n') return end_block(response);
+    if (line[0] == ' ' || line[0] == '\t') return continue_value(response, line, length);
+    return add_header(response, line, length);
+}
+
+static size_t on_header(char *line, size_t size, size_t count, void *data)
 {
     async_http_response *response = data;
-    size_t length = size * count;
-    int code = 0;
+    int code = take_line(response, line, size * count);
 
-    if (response->headers_done) return length; /* trailers, which aiohttp drops too */
-    if (!response->receiving)
-        code = begin_block(response, line, length);
-    else if (line[0] == '\r' || line[0] == '\n')
-        end_block(response);
-    else if (line[0] == ' ' || line[0] == '\t')
-        code = continue_value(response, line, length);
-    else
-        code = add_header(response, line, length);
-    if (code == 0) return length;
-    response->doom = code;
-    if (code == ASYNC_EHTTP) response->why = "its headers are too large";
-    return 0;
+    if (code < 0) response->failure = code;
+    return code == 0 ? size * count : 0;
 }
 
 /* ---- the body ---- */
@@ -164,35 +202,146 @@ static size_t room_for(const async_http_response *response, size_t size)
     return length < ASYNC__HTTP_KEPT ? (size_t)length + 1 : ASYNC__HTTP_KEPT;
 }
 
-size_t async__http_on_body(char *data, size_t size, size_t count, void *context)
+/* Decodes into `filling` as far as there is room: 0, or a code with the response's detail. Of a
+ * body that is wanted whole no more than a byte beyond the session's limit. */
+static int decode(async_http_response *response)
 {
-    async_http_response *response = context;
+    struct async__http_buffer *filling = &response->filling;
+    size_t max = response->session ? response->session->max_body : 0;
+
+    for (;;) {
+        size_t limit = response->whole ? max : ASYNC__HTTP_KEPT, room = CURL_MAX_WRITE_SIZE;
+        if (limit && filling->length >= limit) {
+            if (!response->whole) return 0;
+            room = 1;
+        } else if (limit && limit - filling->length < room) {
+            room = limit - filling->length;
+        }
+        if (async__http_reserve(filling, room + 1) < 0) return -ENOMEM;
+        ssize_t n = async__http_decoder_draw(response->decoder, filling->data + filling->length,
+                                             room, response);
+        if (n < 0) return (int)n;
+        filling->length += (size_t)n;
+        if (n > 0 && !response->whole) async_event_set(&response->changed);
+        if (response->whole && max && filling->length > max) {
+            async__http_detail(response, ASYNC__HTTP_TOO_LARGE);
+            return -EMSGSIZE;
+        }
+        if (!async__http_decoder_pending(response->decoder)) return 0;
+    }
+}
+
+static int take_coded(async_http_response *response, const char *data, size_t size)
+{
+    if (size > CURL_MAX_WRITE_SIZE) return -EIO; /* more than curl promises, and a stage keeps */
+    async__http_decoder_give(response->decoder, data, size);
+    int code = decode(response);
+    if (code == 0) async__http_decoder_keep(response->decoder);
+    return code;
+}
+
+/* Of what is pending. A failure ends the body: the transfer too, if it still runs. */
+void async__http_decode(async_http_response *response)
+{
+    int code = 0;
+
+    if (async__http_decoder_pending(response->decoder)) code = decode(response);
+    if (code == 0) return;
+    async__http_finish(response, code);
+    response->code = code;
+    async__http_decoder_free(response->decoder);
+    response->decoder = NULL;
+}
+
+static int take_plain(async_http_response *response, const char *data, size_t size)
+{
     struct async__http_buffer *filling = &response->filling;
     size_t max = response->session->max_body;
 
-    size *= count;
-    if (!response->whole && filling->length >= ASYNC__HTTP_KEPT) {
-        response->paused = true;
-        return CURL_WRITEFUNC_PAUSE;
-    }
     if (response->whole && max && filling->length + size > max) {
-        response->doom = -EMSGSIZE;
-        response->why = ASYNC__HTTP_TOO_LARGE;
-        return size + 1;
+        async__http_detail(response, ASYNC__HTTP_TOO_LARGE);
+        return -EMSGSIZE;
     }
-    if (async__http_reserve(filling, room_for(response, size)) < 0) {
-        response->doom = -ENOMEM;
-        return size + 1;
-    }
+    if (async__http_reserve(filling, room_for(response, size)) < 0) return -ENOMEM;
     memcpy(filling->data + filling->length, data, size);
     filling->length += size;
     if (!response->whole) async_event_set(&response->changed);
-    return size;
+    return 0;
 }
 
-/* ---- a large request body ---- */
+/* A redirect's body is read to its end, so that the connection can be used again, unless it is
+ * long: then the error that this gives ends the transfer. */
+static size_t discard(async_http_response *response, size_t size)
+{
+    response->discarded += size;
+    return response->discarded <= ASYNC__HTTP_DISCARDED ? size : size + 1;
+}
 
-size_t async__http_on_upload(char *data, size_t size, size_t count, void *context)
+static size_t on_body(char *data, size_t size, size_t count, void *context)
+{
+    async_http_response *response = context;
+    int code = 0;
+
+    size *= count;
+    if (size == 0) return 0;
+    if (response->redirected) return discard(response, size);
+    if (response->body_bytes == 0) code = make_decoder(response);
+    if (code == 0) {
+        bool full = response->decoder ? async__http_decoder_pending(response->decoder)
+                                      : response->filling.length >= ASYNC__HTTP_KEPT;
+        if (full && !response->whole) {
+            response->paused = true;
+            return CURL_WRITEFUNC_PAUSE;
+        }
+        response->body_bytes += size;
+        code =
+            response->decoder ? take_coded(response, data, size) : take_plain(response, data, size);
+    }
+    if (code == 0) return size;
+    response->failure = code;
+    return size + 1;
+}
+
+/* ---- sending ---- */
+
+/* curl is about to send the request. It does so again where a connection that it used again ended
+ * before anything came, which may have been after the server had acted on the request. That is
+ * right for an idempotent method, or if nothing was sent (RFC 9110, 9.2.2). */
+static bool may_send(async_http_response *response, const char *method)
+{
+    long sent = 0;
+
+    curl_easy_getinfo(response->easy, CURLINFO_REQUEST_SIZE, &sent);
+    bool first = response->sends++ == 0, nothing = sent == response->sent;
+    response->sent = sent;
+    if (first || response->repeatable || nothing) return true;
+    if (!response->failure) {
+        int code = async__http_code_of_curl(response);
+        response->failure = code < 0 ? code : ASYNC_EINCOMPLETE;
+        async__http_detail(response, "no answer came, and a %s is not sent twice", method);
+    }
+    return false;
+}
+
+static int before_sending(void *context, char *remote, char *local, int remote_port, int local_port)
+{
+    async_http_response *response = context;
+
+    if (response->headers_done || response->redirected) return CURL_PREREQFUNC_ABORT;
+    if (remote_port == local_port && strcmp(remote, local) == 0) {
+        response->failure = -ECONNREFUSED;
+        async__http_detail(response, ASYNC__HTTP_MET_ITSELF);
+        return CURL_PREREQFUNC_ABORT;
+    }
+    if (response->refused) {
+        response->again = true;
+        return CURL_PREREQFUNC_ABORT;
+    }
+    return may_send(response, response->method) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+}
+
+/* Of a large request body. */
+static size_t on_upload(char *data, size_t size, size_t count, void *context)
 {
     async_http_response *response = context;
     size_t left = response->upload_size - response->upload_at;
@@ -208,9 +357,9 @@ size_t async__http_on_upload(char *data, size_t size, size_t count, void *contex
     return size;
 }
 
-/* For a redirect that keeps the body, or a connection that died before the answer: both before the
- * headers have come, and so before the copy. */
-int async__http_on_rewind(void *context, curl_off_t offset, int origin)
+/* For a connection that ended before the answer: before the headers have come, and so before the
+ * copy. */
+static int on_rewind(void *context, curl_off_t offset, int origin)
 {
     async_http_response *response = context;
 
@@ -219,4 +368,13 @@ int async__http_on_rewind(void *context, curl_off_t offset, int origin)
         return CURL_SEEKFUNC_FAIL;
     response->upload_at = (size_t)offset;
     return CURL_SEEKFUNC_OK;
+}
+
+void async__http_receive_setup(CURL *easy)
+{
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_upload);
+    curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_rewind);
+    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, before_sending);
 }

@@ -1,4 +1,5 @@
-/* request.c - a request: from its options to the headers of the final response.
+/* request.c - a request: from its options to the headers of the final response, by way of those of
+ * its redirects.
  *
  * What a request points to (its URL, headers, body) is the caller's again when the call returns,
  * although curl may still be sending: a server may answer before it has read all. Headers are
@@ -12,6 +13,7 @@
 #include <strings.h>
 
 #define SMALL 24 /* header lines that need no allocation */
+#define METHOD_MAX 64
 
 /* The header list that curl reads: the session's lines and the request's, linked anew. */
 struct headers {
@@ -65,34 +67,49 @@ static const char *content_type(struct headers *headers, const async_http_sessio
     return options->body_size ? "Content-Type: application/octet-stream" : "Content-Type:";
 }
 
+static int count_lines(const async_http_session *session, const char *const *own)
+{
+    int count = 2; /* the content type, and an empty Expect */
+
+    for (const struct curl_slist *line = session->headers; line; line = line->next)
+        count++;
+    for (; own && *own; own++)
+        count++;
+    return count;
+}
+
 static int make_headers(struct headers *headers, async_http_response *response,
-                        const async_http_request_options *options, bool with_body)
+                        const struct async__http_request *request)
 {
     async_http_session *session = response->session;
-    const char *const *own = options->headers;
-    size_t count = 1;
+    const char *const *own = request->options->headers;
     int code = 0;
 
-    if (!with_body && (!own || !*own)) {
+    headers->lines = headers->few;
+    headers->count = 0;
+    headers->content_type = NULL;
+    if (!request->with_body && (!own || !*own) && request->redirects == 0) {
         curl_easy_setopt(response->easy, CURLOPT_HTTPHEADER, session->headers);
         return 0;
     }
-    for (const struct curl_slist *line = session->headers; line; line = line->next)
-        count++;
-    for (const char *const *line = own; line && *line; line++)
-        count++;
-    headers->lines = headers->few;
-    if (count > SMALL) headers->lines = async__alloc(count * sizeof *headers->lines);
+    int count = count_lines(session, own);
+    if (count > SMALL) headers->lines = async__alloc((size_t)count * sizeof *headers->lines);
     if (!headers->lines) return -ENOMEM;
 
-    const char *type = with_body ? content_type(headers, session, options, &code) : NULL;
+    const char *type =
+        request->with_body ? content_type(headers, session, request->options, &code) : NULL;
     for (const struct curl_slist *line = session->headers; line; line = line->next)
-        if (!in_list(line->data, own) && !(type && same_name(line->data, type)))
+        if (!in_list(line->data, own) && !(type && same_name(line->data, type)) &&
+            async__http_keeps_header(session, request, line->data))
             append(headers, line->data);
     for (; own && *own; own++)
-        if (!(type && same_name(*own, type))) append(headers, *own);
+        if (!(type && same_name(*own, type)) && async__http_keeps_header(session, request, *own))
+            append(headers, *own);
     if (type) append(headers, type);
-    if (code == 0) curl_easy_setopt(response->easy, CURLOPT_HTTPHEADER, headers->lines);
+    if (request->no_expectation) append(headers, "Expect:");
+    if (code == 0)
+        curl_easy_setopt(response->easy, CURLOPT_HTTPHEADER,
+                         headers->count > 0 ? headers->lines : NULL);
     return code;
 }
 
@@ -119,26 +136,50 @@ static CURLcode set_body(async_http_response *response, const async_http_request
     return bad | curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);
 }
 
-static CURLcode set_method(async_http_response *response, const char *method, bool with_body,
-                           const async_http_request_options *options)
+static CURLcode set_method(async_http_response *response, const struct async__http_request *request)
 {
     CURL *easy = response->easy;
+    const char *method = request->method;
     bool get = strcmp(method, "GET") == 0, post = strcmp(method, "POST") == 0;
-    bool head = strcmp(method, "HEAD") == 0;
+    bool head = strcmp(method, "HEAD") == 0, with_body = request->with_body;
     CURLcode bad = CURLE_OK;
 
     if (get && !with_body && response->plain) return CURLE_OK;
     response->plain = get && !with_body;
     bad |= curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);
-    bad |= with_body ? set_body(response, options) : curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+    bad |= with_body ? set_body(response, request->options)
+                     : curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
     bad |= curl_easy_setopt(easy, CURLOPT_NOBODY, head ? 1L : 0L);
-    bool implied = post || head || (get && !with_body);
+    bool implied = (post && with_body) || head || (get && !with_body);
     bad |= curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, implied ? NULL : method);
-    /* Only POST turns into GET with 301 and 302; what goes out as a POST under another name does
-     * not. */
-    bad |= curl_easy_setopt(easy, CURLOPT_POSTREDIR,
-                            post ? 0L : (long)(CURL_REDIR_POST_301 | CURL_REDIR_POST_302));
     return bad;
+}
+
+static bool is_expectation(const char *line)
+{
+    return same_name("Expect:", line) && strcasestr(line, "100-continue");
+}
+
+static bool has_expectation(const async_http_session *session,
+                            const struct async__http_request *request)
+{
+    const char *const *own = request->options->headers;
+
+    for (; own && *own; own++)
+        if (is_expectation(*own)) return true;
+    for (const struct curl_slist *line = session->headers; line; line = line->next)
+        if (is_expectation(line->data)) return true;
+    return false;
+}
+
+/* RFC 9110, 9.2.2 */
+static bool is_idempotent(const char *method)
+{
+    static const char *const methods[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
+
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (strcmp(method, methods[i]) == 0) return true;
+    return false;
 }
 
 /* ---- checking ---- */
@@ -150,20 +191,55 @@ static int invalid(const async_http_request_options *options, const char *what)
                                  async_strerror(-EINVAL), what);
 }
 
-static int check(const async_http_request_options *options, const char *method, bool with_body)
+static int check_url(const async_http_request_options *options)
 {
     const char *url = options->url;
+    char words[80];
 
     if (!url || (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0))
         return invalid(options, "a URL begins with http:// or https://");
-    if (!*method || strlen(method) > 64) return invalid(options, "the method is no token");
+    if (strlen(url) <= ASYNC__HTTP_URL_MAX) return 0;
+    snprintf(words, sizeof words, "the URL is longer than %d bytes", ASYNC__HTTP_URL_MAX);
+    return invalid(options, words);
+}
+
+static int check_method(const async_http_request_options *options, const char *method)
+{
+    if (!*method) return invalid(options, "the method is no token");
     for (const char *c = method; *c; c++)
         if (!((*c | 32) >= 'a' && (*c | 32) <= 'z') && !strchr("-_0123456789", *c))
             return invalid(options, "the method is no token");
-    for (const char *const *line = options->headers; line && *line; line++)
-        if (!async__http_header_ok(*line)) return invalid(options, "a header is malformed");
+    if (strlen(method) > METHOD_MAX) return invalid(options, "the method is longer than 64 bytes");
+    return 0;
+}
+
+static int check_headers(const async_http_session *session,
+                         const async_http_request_options *options)
+{
+    size_t size = options->content_type ? strlen(options->content_type) : 0;
+    char words[80];
+
     if (options->content_type && strpbrk(options->content_type, "\r\n"))
         return invalid(options, "the content type is malformed");
+    for (const struct curl_slist *line = session->headers; line; line = line->next)
+        size += strlen(line->data);
+    for (const char *const *line = options->headers; line && *line; line++) {
+        if (!async__http_header_ok(*line)) return invalid(options, "a header is malformed");
+        size += strlen(*line);
+    }
+    if (size <= ASYNC__HTTP_REQUEST_MAX) return 0;
+    snprintf(words, sizeof words, "the headers are larger than %d bytes", ASYNC__HTTP_REQUEST_MAX);
+    return invalid(options, words);
+}
+
+static int check(const async_http_session *session, const async_http_request_options *options,
+                 const char *method, bool with_body)
+{
+    int code = check_url(options);
+
+    if (code == 0) code = check_method(options, method);
+    if (code == 0) code = check_headers(session, options);
+    if (code < 0) return code;
     if (options->body_size && !options->body) return invalid(options, "the body is NULL");
     if (with_body && strcmp(method, "HEAD") == 0) return invalid(options, "HEAD has no body");
     return 0;
@@ -171,17 +247,30 @@ static int check(const async_http_request_options *options, const char *method, 
 
 /* ---- doing it ---- */
 
-static int start(async_http_response *response, double timeout)
+/* What a transfer before this one has left, of the same response. */
+static void clear_transfer(async_http_response *response)
 {
-    async_http_session *session = response->session;
+    response->redirected = response->receiving = response->paused = response->due = false;
+    response->refused = response->again = false;
+    response->sends = response->status = response->socket_code = response->failure = 0;
+    response->sent = 0;
+    response->header_bytes = response->discarded = 0;
+    response->body_bytes = 0;
+    response->upload = NULL;
+    response->detail[0] = response->curl_error[0] = 0;
+    response->met_itself = false;
+    if (response->until_close) async__http_watch_tls_end(response, false);
+}
+
+static int start(async_http_response *response)
+{
+    CURLMcode bad;
 
     response->running = true;
-    CURLMcode bad = curl_multi_add_handle(session->multi, response->easy);
-    if (bad != CURLM_OK) {
-        response->running = false;
-        return bad == CURLM_OUT_OF_MEMORY ? -ENOMEM : -EIO;
-    }
-    return isinf(timeout) ? 0 : async_call_later(session->loop, &response->timeout, timeout);
+    bad = curl_multi_add_handle(response->session->multi, response->easy);
+    if (bad == CURLM_OK) return 0;
+    response->running = false;
+    return bad == CURLM_OUT_OF_MEMORY ? -ENOMEM : -EIO;
 }
 
 /* What curl has not sent yet is the caller's memory no longer. */
@@ -189,7 +278,7 @@ static int keep_unsent(async_http_response *response)
 {
     size_t left = response->upload_size - response->upload_at;
 
-    if (!response->upload || response->finished) return 0;
+    if (!response->upload || response->finished || response->redirected) return 0;
     response->upload_copy = async__alloc(left ? left : 1);
     if (!response->upload_copy) return -ENOMEM;
     memcpy(response->upload_copy, response->upload + response->upload_at, left);
@@ -198,32 +287,72 @@ static int keep_unsent(async_http_response *response)
     return 0;
 }
 
-static int perform(async_http_response *response, const async_http_request_options *options,
-                   const char *method, bool with_body, double timeout)
+static int set_request(async_http_response *response, const struct async__http_request *request)
 {
-    struct headers headers;
     CURL *easy = response->easy;
     CURLcode bad = CURLE_OK;
 
-    headers.lines = headers.few;
-    headers.count = 0;
-    headers.content_type = NULL;
-    response->follow = !options->no_redirects;
-    strncpy(response->method, method, sizeof response->method - 1); /* the last byte stays 0 */
-    bad |= curl_easy_setopt(easy, CURLOPT_URL, options->url);
-    bad |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, response->follow ? 1L : 0L);
-    bad |= set_method(response, method, with_body, options);
-    int code = bad ? -ENOMEM : make_headers(&headers, response, options, with_body);
-    if (code == 0) code = start(response, timeout);
+    strncpy(response->method, request->method, sizeof response->method - 1); /* the last stays 0 */
+    response->repeatable = is_idempotent(request->method);
+    response->expects = request->with_body && !request->no_expectation &&
+                        has_expectation(response->session, request);
+    bad |= curl_easy_setopt(easy, CURLOPT_URL, request->url ? request->url : request->options->url);
+    if (request->redirects > 0) {
+        bad |= curl_easy_setopt(easy, CURLOPT_USERNAME, request->user);
+        bad |= curl_easy_setopt(easy, CURLOPT_PASSWORD, request->password);
+    }
+    bad |= set_method(response, request);
+    return bad ? -ENOMEM : 0;
+}
+
+/* Waits for the headers of the final response, or for the end of a redirect. */
+static int transfer(async_http_response *response, const struct async__http_request *request)
+{
+    struct headers headers;
+
+    clear_transfer(response);
+    int code = make_headers(&headers, response, request);
+    if (code == 0) code = set_request(response, request);
+    if (code == 0) code = start(response);
     if (code < 0) async__http_raise(response, code);
 
-    while (code == 0 && !response->headers_done && !response->finished)
+    while (code == 0 && response->running && !response->headers_done)
         code = async__http_wait(response);
-    if (code == 0 && !response->headers_done) code = async__http_raise(response, response->code);
+    if (code == 0 && response->finished && !response->headers_done)
+        code = async__http_raise(response, response->code);
     if (code == 0 && keep_unsent(response) < 0) code = async__http_raise(response, -ENOMEM);
     if (code < 0 && response->session) async__http_finish(response, code);
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
+    curl_easy_setopt(response->easy, CURLOPT_HTTPHEADER, NULL);
     free_headers(&headers);
+    return code;
+}
+
+static int perform(async_http_response *response, struct async__http_request *request,
+                   double timeout)
+{
+    int code = 0;
+
+    response->follow = !request->options->no_redirects;
+    if (!isinf(timeout))
+        code = async_call_later(response->session->loop, &response->timeout, timeout);
+    if (code < 0)
+        return async__http_raise_for(request->method, request->options->url, code,
+                                     async_strerror(code), NULL);
+    code = transfer(response, request);
+    while (code == 0 && (response->redirected || response->again)) {
+        if (response->again)
+            request->no_expectation = true;
+        else
+            code = async__http_follow(response, request);
+        if (code == 0) code = transfer(response, request);
+    }
+    if (request->redirects > 0) {
+        curl_easy_setopt(response->easy, CURLOPT_USERNAME, NULL);
+        curl_easy_setopt(response->easy, CURLOPT_PASSWORD, NULL);
+    }
+    curl_free(request->url);
+    curl_free(request->user);
+    curl_free(request->password);
     return code;
 }
 
@@ -239,7 +368,7 @@ async_http_response *async_http_request(async_http_session *session,
                      strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
                      strcmp(method, "PATCH") == 0;
     if (!session) return NULL;
-    if (check(options, method, with_body) < 0) return NULL;
+    if (check(session, options, method, with_body) < 0) return NULL;
     if (async__http_seconds(options->timeout, session->timeout, &timeout) < 0) {
         invalid(options, "the timeout is negative or not a number");
         return NULL;
@@ -249,7 +378,9 @@ async_http_response *async_http_request(async_http_session *session,
         async__http_raise_for(method, options->url, -ENOMEM, async_strerror(-ENOMEM), NULL);
         return NULL;
     }
-    if (perform(response, options, method, with_body, timeout) == 0) return response;
+    struct async__http_request request = {
+        .options = options, .method = method, .with_body = with_body};
+    if (perform(response, &request, timeout) == 0) return response;
     async_http_response_close(response);
     return NULL;
 }

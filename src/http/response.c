@@ -73,13 +73,22 @@ int async__http_wait(async_http_response *response)
     return async_event_wait(&response->changed);
 }
 
-/* There is room again. */
+/* There is room again: first for what has been received but not decoded, then for curl's piece. */
 static void resume(async_http_response *response)
 {
+    async__http_decode(response);
     if (!response->paused || response->finished) return;
+    if (async__http_decoder_pending(response->decoder)) return;
     response->paused = false;
     CURLcode bad = curl_easy_pause(response->easy, CURLPAUSE_CONT);
     if (bad != CURLE_OK) async__http_finish(response, async__http_code(response, bad));
+}
+
+/* All that was received has been given out, or gathered: the body is whole if the transfer was. */
+static void check_complete(async_http_response *response)
+{
+    if (response->code < 0 || async__http_decoder_complete(response->decoder, response)) return;
+    response->code = ASYNC_EINCOMPLETE;
 }
 
 int async__http_next_chunk(async_iterator *self, void *value)
@@ -94,8 +103,10 @@ int async__http_next_chunk(async_iterator *self, void *value)
         while (code == 0 && response->filling.length == 0 && !response->finished)
             code = async__http_wait(response);
     if (code < 0) return code;
-    if (response->filling.length == 0 || response->whole)
+    if (response->filling.length == 0 || response->whole) {
+        check_complete(response);
         return response->code < 0 ? async__http_raise(response, response->code) : 0;
+    }
 
     struct async__http_buffer taken = response->filling;
     response->filling = response->held;
@@ -140,6 +151,7 @@ const void *async_http_read(async_http_response *response, size_t *size)
         response->whole = response->finished;
         return NULL;
     }
+    check_complete(response);
     if (response->code < 0) {
         async__http_raise(response, response->code);
         return NULL;
@@ -155,7 +167,7 @@ const char *async_http_text(async_http_response *response)
     const char *text = async_http_read(response, NULL);
 
     if (text) return text;
-    /* A block that could not be entered is how the public face says "an error that nobody saw". */
+    /* A block that cannot be entered makes the error one that was not reported (contexts.h). */
     async_with (async_http_response *, none, NULL, async_http_response_close)
         (void)none;
     return "";

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #ifdef ASYNC_FAULTS
 /* Has curl's allocations fail too. Only where the environment asks for it: a CURLM that is used again
@@ -32,6 +33,8 @@ static void global_init(void)
                              alloc_array);
 #endif
     curl_global_init(CURL_GLOBAL_DEFAULT); /* does nothing if it has been done */
+    async__http_load_codings();
+    async__http_load_tls();
 }
 
 int async__http_seconds(double seconds, double otherwise, double *result)
@@ -43,8 +46,17 @@ int async__http_seconds(double seconds, double otherwise, double *result)
 
 static bool token_char(char c) { return c > ' ' && c < 127 && !strchr("()<>@,;:\\\"/[]?={}", c); }
 
-/* "Name: value", "Name:" or "Name;". A line break in it would be a header, or a request, of
- * somebody else's. */
+static bool name_ok(const char *name)
+{
+    size_t length = 0;
+
+    while (token_char(name[length]))
+        length++;
+    return length > 0 && !name[length];
+}
+
+/* "Name: value", "Name:" or "Name;". A line break in it would begin another header, or
+ * another request. */
 bool async__http_header_ok(const char *line)
 {
     size_t name = 0;
@@ -90,15 +102,11 @@ static CURLcode set_http(CURL *model, const async_http_session_options *options)
     CURLcode bad = CURLE_OK;
 
     bad |= curl_easy_setopt(model, CURLOPT_PROTOCOLS_STR, "http,https");
-    bad |= curl_easy_setopt(model, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
     bad |= curl_easy_setopt(model, CURLOPT_USERAGENT, *agent ? agent : NULL);
-    if (!options->no_decompress) bad |= curl_easy_setopt(model, CURLOPT_ACCEPT_ENCODING, "");
-    bad |= curl_easy_setopt(model, CURLOPT_HTTP_VERSION,
-                            options->http2 ? (long)CURL_HTTP_VERSION_2TLS
-                                           : (long)CURL_HTTP_VERSION_1_1);
+    bad |= curl_easy_setopt(model, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    if (options->http2) /* if libcurl has it */
+        curl_easy_setopt(model, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     bad |= curl_easy_setopt(model, CURLOPT_PIPEWAIT, options->http2 ? 1L : 0L);
-    bad |= curl_easy_setopt(model, CURLOPT_MAXREDIRS,
-                            options->max_redirects ? (long)options->max_redirects : 10L);
     bad |= curl_easy_setopt(model, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     return bad;
 }
@@ -115,31 +123,41 @@ static CURLcode set_behaviour(async_http_session *session, double connect_timeou
     /* A look-up that is abandoned goes on in its thread, which cleans up after itself; without
      * this to cancel would wait for it. */
     bad |= curl_easy_setopt(model, CURLOPT_QUICK_EXIT, 1L);
-    bad |= curl_easy_setopt(model, CURLOPT_HEADERFUNCTION, async__http_on_header);
-    bad |= curl_easy_setopt(model, CURLOPT_WRITEFUNCTION, async__http_on_body);
-    bad |= curl_easy_setopt(model, CURLOPT_READFUNCTION, async__http_on_upload);
-    bad |= curl_easy_setopt(model, CURLOPT_SEEKFUNCTION, async__http_on_rewind);
+    async__http_receive_setup(model);
     async__http_driver_setup(model, session);
     return bad;
 }
 
-static int add_header(async_http_session *session, const char *line)
+static int add_line(struct curl_slist **list, const char *line)
 {
-    struct curl_slist *longer = curl_slist_append(session->headers, line);
+    struct curl_slist *longer = curl_slist_append(*list, line);
 
     if (!longer) return -ENOMEM;
-    session->headers = longer;
+    *list = longer;
     return 0;
 }
 
-/* curl would ask the server whether it wants a body of more than a megabyte, and wait a second
- * for its word. */
-static int set_headers(async_http_session *session, const char *const *headers)
+static bool has_header(const char *const *headers, const char *name)
 {
-    int code = add_header(session, "Expect:");
+    for (; headers && *headers; headers++)
+        if (strncasecmp(*headers, name, strlen(name)) == 0) return true;
+    return false;
+}
 
+/* Without an empty Expect curl would ask the server whether it wants a body of more than a
+ * megabyte, and wait a second for its word. */
+static int set_headers(async_http_session *session, const async_http_session_options *options)
+{
+    const char *const *headers = options->headers, *const *secret = options->secret_headers;
+    int code = 0;
+
+    if (!has_header(headers, "Expect:")) code = add_line(&session->headers, "Expect:");
+    if (code == 0 && session->decompress && !has_header(headers, "Accept-Encoding:"))
+        code = add_line(&session->headers, async__http_accept_encoding());
     for (; headers && *headers && code == 0; headers++)
-        code = add_header(session, *headers);
+        code = add_line(&session->headers, *headers);
+    for (; secret && *secret && code == 0; secret++)
+        code = add_line(&session->secret_headers, *secret);
     return code;
 }
 
@@ -156,7 +174,43 @@ static void set_limits(async_http_session *session, const async_http_session_opt
         curl_multi_setopt(session->multi, CURLMOPT_MAX_HOST_CONNECTIONS,
                           (long)options->connections_per_host);
     session->max_body = options->max_body;
+    session->max_redirects = options->max_redirects ? options->max_redirects : 10;
     session->cookies = !options->no_cookies;
+    session->decompress = !options->no_decompress;
+}
+
+/* The options' strings: no limit of libcurl's may come into play, which says "out of memory". */
+static int check_strings(const async_http_session_options *options)
+{
+    const char *const strings[] = {options->user_agent,  options->ca_file, options->ca_path,
+                                   options->certificate, options->key,     options->key_password,
+                                   options->proxy};
+    size_t size = 0;
+
+    for (size_t i = 0; i < sizeof strings / sizeof *strings; i++)
+        if (strings[i] && strlen(strings[i]) > ASYNC__HTTP_URL_MAX)
+            return async_raise_at(NULL, 0, NULL, -EINVAL,
+                                  "HTTP session: a string is longer than %d bytes",
+                                  ASYNC__HTTP_URL_MAX);
+    for (const char *const *header = options->headers; header && *header; header++)
+        size += strlen(*header);
+    if (size <= ASYNC__HTTP_REQUEST_MAX) return 0;
+    return async_raise_at(NULL, 0, NULL, -EINVAL,
+                          "HTTP session: the headers are larger than %d bytes",
+                          ASYNC__HTTP_REQUEST_MAX);
+}
+
+static bool proxy_ok(const char *proxy)
+{
+    static const char *const schemes[] = {"http",    "https",  "socks4",
+                                          "socks4a", "socks5", "socks5h"};
+    const char *end = strstr(proxy, "://");
+
+    for (size_t i = 0; end && i < sizeof schemes / sizeof *schemes; i++)
+        if (strlen(schemes[i]) == (size_t)(end - proxy) &&
+            strncasecmp(proxy, schemes[i], strlen(schemes[i])) == 0)
+            return true;
+    return !end;
 }
 
 static int check_options(const async_http_session_options *options)
@@ -170,7 +224,14 @@ static int check_options(const async_http_session_options *options)
     if (options->max_redirects < 0 || options->connections < -1 ||
         options->connections_per_host < 0)
         return async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP session: a limit is negative");
-    return 0;
+    if (options->proxy && !proxy_ok(options->proxy))
+        return async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP session: bad proxy: %.200s",
+                              options->proxy);
+    for (const char *const *name = options->secret_headers; name && *name; name++)
+        if (!name_ok(*name))
+            return async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP session: bad header name: %.200s",
+                                  *name);
+    return check_strings(options);
 }
 
 /* ---- making and closing ---- */
@@ -193,7 +254,7 @@ static int open_session(async_http_session *session, const async_http_session_op
     if (!options->no_cookies)
         curl_share_setopt(session->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_COOKIE);
     set_limits(session, options);
-    code = set_headers(session, options->headers);
+    code = set_headers(session, options);
     if (code < 0) return code;
     CURLcode bad = set_tls(session->model, options) | set_proxy(session->model, options) |
                    set_http(session->model, options) | set_behaviour(session, connect_timeout);
@@ -212,6 +273,7 @@ static void free_session(async_http_session *session)
     if (session->model) curl_easy_cleanup(session->model);
     if (session->share) curl_share_cleanup(session->share);
     curl_slist_free_all(session->headers);
+    curl_slist_free_all(session->secret_headers);
     async__free(session);
 }
 
@@ -289,8 +351,9 @@ static async_http_response *new_response(async_http_session *session)
     bad |= curl_easy_setopt(easy, CURLOPT_WRITEDATA, response);
     bad |= curl_easy_setopt(easy, CURLOPT_READDATA, response);
     bad |= curl_easy_setopt(easy, CURLOPT_SEEKDATA, response);
+    bad |= curl_easy_setopt(easy, CURLOPT_PREREQDATA, response);
     bad |= curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, response);
-    bad |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, response->detail);
+    bad |= curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, response->curl_error);
     bad |= curl_easy_setopt(easy, CURLOPT_SHARE, session->share);
     if (session->cookies) bad |= curl_easy_setopt(easy, CURLOPT_COOKIEFILE, "");
     if (bad == CURLE_OK) return response;
@@ -322,15 +385,14 @@ async_http_response *async__http_response_take(async_http_session *session)
     if (session->open) session->open->previous = response;
     session->open = response;
 
-    response->running = response->finished = response->headers_done = response->paused = false;
-    response->whole = response->receiving = response->poke = false;
-    response->code = response->doom = response->socket_code = response->status = 0;
+    response->running = response->finished = response->headers_done = false;
+    response->whole = response->redirected = response->paused = false;
+    response->code = response->status = 0;
     response->changed = (async_event)ASYNC_EVENT_INIT;
     response->heads.length = response->index.length = 0;
     response->filling.length = response->held.length = 0;
-    response->content_length = 0;
-    response->upload = response->why = NULL;
-    response->detail[0] = 0;
+    response->upload = NULL;
+    response->detail[0] = response->curl_error[0] = 0;
     return response;
 }
 
@@ -342,6 +404,7 @@ void async__http_response_free(async_http_response *response)
     async__free(response->filling.data);
     async__free(response->held.data);
     async__free(response->upload_copy);
+    async__http_decoder_free(response->decoder);
     async__free(response);
 }
 
@@ -376,6 +439,8 @@ void async_http_response_close(async_http_response *response)
         return;
     }
     async__http_finish(response, -ECANCELED);
+    async__http_decoder_free(response->decoder);
+    response->decoder = NULL;
     if (response->next) response->next->previous = response->previous;
     if (response->previous)
         response->previous->next = response->next;

@@ -131,13 +131,13 @@ __attribute__((unused)) static void nginx_stop(struct nginx *server)
     server->shell = 0;
 }
 
-/* Whether nginx listens on @0@, within ten seconds; if not, its log goes to stderr. */
+/* Whether nginx listens on @0@, within a minute; if not, its log goes to stderr. */
 __attribute__((unused)) static bool nginx_start(struct nginx *server, const char *text)
 {
     nginx_free_ports(server);
     nginx_write(server, text);
     if (!nginx_spawn(server)) return false;
-    for (int wait = 0; wait < 1000; wait++) {
+    for (int wait = 0; wait < 6000; wait++) {
         int fd = nginx_connect(server->port[0]);
         if (fd >= 0) {
             close(fd);

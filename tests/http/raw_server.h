@@ -5,7 +5,11 @@
 #define TESTS_HTTP_RAW_SERVER_H
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -72,6 +76,16 @@ __attribute__((unused)) static bool raw_closed(int fd, int seconds)
     return n == 0 || errno == ECONNRESET;
 }
 
+/* Takes a permit, which the test has posted or will post. false if the peer closes before. */
+__attribute__((unused)) static bool raw_permitted(int fd, sem_t *permits)
+{
+    struct pollfd peer = {.fd = fd, .events = POLLRDHUP};
+
+    while (sem_trywait(permits) < 0)
+        if (poll(&peer, 1, 1) > 0) return false;
+    return true;
+}
+
 /* Reads what is left of a body whose length the head tells, and drops it. false if the peer has
  * gone. */
 __attribute__((unused)) static bool raw_skip_body(int fd, const char *head, size_t size)
@@ -123,6 +137,7 @@ static void *raw_listen(void *argument)
             if (fd >= 0) close(fd);
             return NULL;
         }
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
         struct raw_connection *connection = malloc(sizeof *connection);
         *connection = (struct raw_connection){server, fd};
         atomic_fetch_add(&server->live, 1);
@@ -149,10 +164,10 @@ __attribute__((unused)) static bool raw_start(struct raw_server *server, raw_ans
     return pthread_create(&server->thread, NULL, raw_listen, server) == 0;
 }
 
-/* Whether all connections end within five seconds. */
+/* Whether all connections end; a minute is for ever. */
 __attribute__((unused)) static bool raw_idle(struct raw_server *server)
 {
-    for (int i = 0; i < 500 && atomic_load(&server->live); i++)
+    for (int i = 0; i < 6000 && atomic_load(&server->live); i++)
         raw_sleep(10);
     return atomic_load(&server->live) == 0;
 }

@@ -5,18 +5,41 @@
 
 static struct raw_server server;
 
-/* The headers and each of the pieces take their time. */
+static sem_t permits;      /* for the steps of /slow */
+static atomic_int arrived; /* requests for /never and /stall */
+
+#define STEPS 6 /* of one answer to /slow */
+
+/* The headers come in two steps, and then four pieces. */
 static bool slow(int fd)
 {
-    raw_sleep(3);
-    raw_printf(fd, "HTTP/1.1 200 OK\r\n");
-    raw_sleep(3);
-    raw_printf(fd, "Transfer-Encoding: chunked\r\n\r\n");
-    for (int i = 0; i < 4; i++) {
-        raw_sleep(3);
-        if (!raw_printf(fd, "5\r\npiece\r\n")) return false;
-    }
+    if (!raw_permitted(fd, &permits) || !raw_printf(fd, "HTTP/1.1 200 OK\r\n")) return false;
+    if (!raw_permitted(fd, &permits) || !raw_printf(fd, "Transfer-Encoding: chunked\r\n\r\n"))
+        return false;
+    for (int i = 0; i < 4; i++)
+        if (!raw_permitted(fd, &permits) || !raw_printf(fd, "5\r\npiece\r\n")) return false;
     return raw_printf(fd, "0\r\n\r\n");
+}
+
+/* After so many steps: to be undone by no_steps. */
+static void allow_steps(int count)
+{
+    while (count-- > 0)
+        sem_post(&permits);
+}
+
+static void no_steps(void)
+{
+    assert_true(raw_idle(&server));
+    while (sem_trywait(&permits) == 0)
+        ;
+}
+
+static int steps_left(void)
+{
+    int count;
+    sem_getvalue(&permits, &count);
+    return count;
 }
 
 static bool answer(int fd, const char *head, const char *body, size_t size)
@@ -27,12 +50,16 @@ static bool answer(int fd, const char *head, const char *body, size_t size)
 
     if (!raw_skip_body(fd, head, size)) return false;
     if (strcmp(path, "/slow") == 0) return slow(fd);
-    if (strcmp(path, "/never") == 0) return raw_closed(fd, 30), false;
+    if (strcmp(path, "/never") == 0) {
+        atomic_fetch_add(&arrived, 1);
+        return raw_closed(fd, 60), false;
+    }
     if (strcmp(path, "/redirect") == 0)
         return raw_printf(fd, "HTTP/1.1 307 Go\r\nLocation: /slow\r\nContent-Length: 0\r\n\r\n");
     if (strcmp(path, "/stall") == 0) {
         raw_printf(fd, "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nten bytes.");
-        return raw_closed(fd, 30), false;
+        atomic_fetch_add(&arrived, 1);
+        return raw_closed(fd, 60), false;
     }
     return raw_printf(fd, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
 }
@@ -83,12 +110,14 @@ static int cancelled_while_it_waits(void *unused)
         {waits_for_headers, "/never"}, {waits_for_chunks, "/stall"}, {waits_for_text, "/stall"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         async_with_http_session (session, NULL) {
+            assert_true(raw_idle(&server));
             int reached = 0;
             struct step step = {session, URL(cases[i].path), &reached};
+            atomic_store(&arrived, 0);
             async_task *task =
                 async_create_task((async_coroutine)(void (*)(void))cases[i].step, &step);
-            async_sleep(0.05);
-            assert_int_not_equal(reached, 0);
+            while (!reached || !atomic_load(&arrived))
+                async_sleep(0.001);
             assert_int_equal(atomic_load(&server.live), 1);
             async_cancel(task, NULL);
             assert_int_equal(async_await(task), -ECANCELED);
@@ -154,40 +183,48 @@ static int whole(struct whole *self)
     return async_error_code();
 }
 
-static int sweep(void)
-{
-    size_t size = 1u << 20;
-    char *body = calloc(1, size);
-    int ended = 0, broken = 0;
+static char upload[1u << 20];
 
-    for (int i = 0; i < 400 && ended < 3; i++) {
-        async_http_session *session = async_http_session_new(NULL);
-        assert_non_null(session);
-        async_task *task = async_spawn(whole, .session = session, .body = body, .size = size);
-        async_sleep(i * 0.0004);
-        async_cancel(task, NULL);
-        int code = async_await(task);
-        const char *message = async_error_message();
-        if (code == 0)
-            ended++;
-        else
-            broken++;
-        if (code != 0 && code != -ECANCELED) print_error("%s\n", message);
-        assert_true(code == 0 || code == -ECANCELED);
-        if (i % 16 == 0)
-            async_with_http_get (response, session, URL("/"))
-                assert_string_equal(async_http_text(response), "ok");
-        async_http_session_close(session);
-    }
-    free(body);
-    assert_true(broken > 10);
-    return ended;
+static async_task *start_whole(async_http_session *session)
+{
+    return async_spawn(whole, .session = session, .body = upload, .size = sizeof upload);
+}
+
+/* After so many steps of the server's, and then so many milliseconds. */
+static void cancel_after(int steps, double more)
+{
+    async_http_session *session = async_http_session_new(NULL);
+    assert_non_null(session);
+    allow_steps(steps);
+    async_task *task = start_whole(session);
+    while (steps_left() > 0)
+        async_sleep(0.0005);
+    async_sleep(more / 1000);
+    async_cancel(task, NULL);
+    int code = async_await(task);
+    if (code != -ECANCELED) print_error("%d: %s\n", steps, async_error_message());
+    /* The last piece may have come, and with it the end. */
+    assert_true(code == -ECANCELED || (code == 0 && steps == 2 * STEPS));
+    async_error_code();
+    async_with_http_get (response, session, URL("/"))
+        assert_string_equal(async_http_text(response), "ok");
+    async_http_session_close(session);
+    no_steps();
 }
 
 static int cancelled_at_any_time(void *unused)
 {
     (void)unused;
-    assert_int_equal(sweep(), 3);
+    for (int i = 0; i < 40; i++) /* while it connects, and uploads */
+        cancel_after(0, i * 0.1);
+    for (int steps = 1; steps <= 2 * STEPS; steps++)
+        for (int i = 0; i < 4; i++)
+            cancel_after(steps, i * 0.2);
+    for (int i = 0; i < 3; i++)
+        async_with_http_session (session, NULL) {
+            allow_steps(2 * STEPS);
+            assert_int_equal(async_await(start_whole(session)), 0);
+        }
     assert_true(raw_idle(&server));
     return 0;
 }
@@ -211,23 +248,25 @@ static int first(struct first *self)
 static int session_closed_at_any_time(void *unused)
 {
     (void)unused;
-    int aborted = 0;
-    for (int i = 0; i < 60; i++) {
-        int code = 1;
+    for (int i = 0; i < 10 * (STEPS + 1); i++) {
+        int code = 1, steps = i % (STEPS + 1);
         async_http_session *session = async_http_session_new(NULL);
+        allow_steps(steps);
         async_task *task = async_spawn(first, .session = session, .code = &code);
         async_sleep(0);
-        async_sleep(i * 0.0004);
+        while (steps_left() > 0)
+            async_sleep(0.0005);
+        if (steps == STEPS) async_await(task);
         async_http_session_close(session);
-        async_await(task);
-        if (async_error_code() == -ECONNABORTED)
+        if (steps < STEPS) {
+            async_await(task);
+            assert_int_equal(async_error_code(), -ECONNABORTED);
             assert_contains(async_error_message(),
                             "/slow: Software caused connection abort (the session was closed)");
-        assert_true(code == 0 || code == -ECONNABORTED);
-        aborted += code < 0;
+        }
+        assert_int_equal(code, steps == STEPS ? 0 : -ECONNABORTED);
+        no_steps();
     }
-    assert_true(aborted > 10);
-    assert_true(raw_idle(&server));
     return 0;
 }
 HTTP_TEST(session_closed_at_any_time)
@@ -311,6 +350,7 @@ static void test_two_loops(void **state)
 static int open_server(void **state)
 {
     (void)state;
+    sem_init(&permits, 0, 0);
     assert_true(raw_start(&server, answer));
     return 0;
 }

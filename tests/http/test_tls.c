@@ -1,4 +1,4 @@
-/* The HTTP client against nginx over TLS: who is to be trusted, and who is not. */
+/* The HTTP client against nginx over TLS: which servers are trusted, and which are not. */
 #include "http_test.h"
 #include "nginx.h"
 

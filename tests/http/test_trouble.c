@@ -44,14 +44,20 @@ static bool answer_early(int fd, const char *head, const char *body, size_t size
     return raw_printf(fd, "14\r\n%020llu\r\n0\r\n\r\n", sum);
 }
 
+static sem_t permits; /* for the pieces of /slow, and the reset of /reset */
+
 static bool slow(int fd)
 {
     raw_printf(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
-    for (int i = 0; i < 5; i++) {
-        raw_sleep(60);
-        if (!raw_printf(fd, "6\r\npiece%d\r\n", i)) return false;
-    }
+    for (int i = 0; i < 5; i++)
+        if (!raw_permitted(fd, &permits) || !raw_printf(fd, "6\r\npiece%d\r\n", i)) return false;
     return raw_printf(fd, "0\r\nX-Trailer: t\r\n\r\n");
+}
+
+static void permit(int count)
+{
+    while (count-- > 0)
+        sem_post(&permits);
 }
 
 static bool huge_headers(int fd)
@@ -102,7 +108,7 @@ static bool answer(int fd, const char *head, const char *body, size_t size)
     }
     if (strcmp(path, "/reset") == 0) {
         raw_printf(fd, "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nten bytes.");
-        raw_sleep(30);
+        if (!raw_permitted(fd, &permits)) return false;
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
         return false;
     }
@@ -123,12 +129,11 @@ static int chunks_as_they_arrive(void *unused)
         async_with_http_get (response, session, URL("/slow")) {
             char text[32] = "";
             int count = 0;
-            double last = async_now();
+            permit(1);
             async_for (async_http_chunk, chunk, async_http_chunks(response)) {
                 strncat(text, chunk.data, chunk.size);
-                assert_true(async_now() - last > 0.02);
-                last = async_now();
                 count++;
+                if (count < 5) permit(1); /* the next one is sent only then */
             }
             assert_int_equal(async_error_code(), 0);
             assert_int_equal(count, 5);
@@ -144,10 +149,12 @@ static int back_pressure(void *unused)
     (void)unused;
     async_with_http_session (session, NULL) {
         async_with_http_get (response, session, URL("/flood")) {
-            async_sleep(0.3);
-            size_t before = atomic_load(&flooded), total = 0;
-            async_sleep(0.1);
-            assert_int_equal(atomic_load(&flooded), before);
+            size_t before = 0, total = 0;
+            for (int same = 0; same < 20; same++) { /* until it sends no more */
+                if (atomic_load(&flooded) != before) same = 0;
+                before = atomic_load(&flooded);
+                async_sleep(0.01);
+            }
             assert_true(before < FLOOD / 2);
             async_for (async_http_chunk, chunk, async_http_chunks(response)) {
                 assert_in_range(chunk.size, 1, 300000);
@@ -159,10 +166,10 @@ static int back_pressure(void *unused)
         async_with_http_get (response, session, URL("/flood")) {
             size_t size;
             async_sleep(0.1);
-            assert_non_null(async_http_read(response, &size));
+            if (!async_http_read(response, &size)) fail_msg("%s", async_error_message());
             assert_int_equal(size, FLOOD);
         }
-        /* One that nobody reads keeps nobody else waiting, and can be dropped. */
+        /* A body that is not read holds up no other request, and can be dropped. */
         async_with_http_get (response, session, URL("/flood")) {
             async_with_http_get (other, session, URL("/"))
                 assert_string_equal(async_http_text(other), "ok");
@@ -209,8 +216,10 @@ static int cut_short(void *unused)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             bool cut = cases[i].code == ASYNC_EINCOMPLETE || strcmp(cases[i].path, "/reset") == 0;
             /* The headers are good, so the request is; or what is wrong came in the same packet. */
+            bool reset = cases[i].code == -ECONNRESET;
             async_with_http_get (response, session, URL(cases[i].path)) {
                 size_t got = 0;
+                if (reset) permit(1);
                 async_for (async_http_chunk, chunk, async_http_chunks(response))
                     got += chunk.size;
                 assert_int_equal(async_error_code(), cases[i].code);
@@ -218,6 +227,7 @@ static int cut_short(void *unused)
                 assert_int_equal(got, cut ? 10 : 0);
             }
             async_with_http_get (response, session, URL(cases[i].path)) {
+                if (reset) permit(1);
                 assert_null(async_http_read(response, NULL));
                 assert_int_equal(async_error_code(), cases[i].code);
                 assert_contains(async_error_message(), async_strerror(cases[i].code));
@@ -227,7 +237,7 @@ static int cut_short(void *unused)
 }
 HTTP_TEST(cut_short)
 
-/* An error that nobody asks for becomes the task's. */
+/* An error that the task does not ask for becomes its result. */
 static int prints_what_is_cut_short(void *unused)
 {
     (void)unused;
@@ -264,7 +274,7 @@ static int broken_rules(void *unused)
         assert_fails(session, URL("/garbage"), ASYNC_EHTTP, "HTTP/0.9");
         assert_fails(session, URL("/version"), ASYNC_EHTTP, "/version");
         assert_fails(session, URL("/bad-length"), ASYNC_EHTTP, "Content-Length");
-        assert_fails(session, URL("/huge-headers"), ASYNC_EHTTP, "too large");
+        assert_fails(session, URL("/huge-headers"), ASYNC_EHTTP, "262144 bytes");
         assert_fails(session, URL("/bad-header"), ASYNC_EHTTP, "Header without colon");
         async_with_http_get (response, session, URL("/fold")) {
             assert_string_equal(async_http_header(response, "X-Fold"), "a b c");
@@ -328,31 +338,34 @@ static int timeouts(void *unused)
     async_with_http_session (session, &options) {
         assert_fails(session, URL("/never"), -ETIMEDOUT,
                      "/never: Connection timed out (not complete");
-        async_with_http_request (response, session, .url = URL("/stall"), .timeout = 20)
+        async_with_http_request (response, session, .url = URL("/stall"), .timeout = 60)
             /* There is one connection and this has it. */
             assert_fails(session, URL("/"), -ETIMEDOUT, "not complete in time");
-        async_with_http_get (response, session, URL("/stall")) {
-            assert_null(async_http_read(response, NULL));
-            assert_int_equal(async_error_code(), -ETIMEDOUT);
-        }
-        async_with_http_get (response, session, URL("/"))
+        async_http_response *late = async_http_get(session, URL("/stall"));
+        if (late)
+            assert_null(async_http_read(late, NULL)); /* its headers may come in time or not */
+        assert_int_equal(async_error_code(), -ETIMEDOUT);
+        async_http_response_close(late);
+        async_with_http_request (response, session, .url = URL("/"), .timeout = 60)
             assert_string_equal(async_http_text(response), "ok");
-        async_with_http_request (response, session, .url = URL("/slow"), .timeout = 10)
+        permit(5);
+        async_with_http_request (response, session, .url = URL("/slow"), .timeout = 60)
             assert_int_equal(strlen(async_http_text(response)), 30);
         async_with_http_request (response, session, .url = URL("/slow"), .timeout = INFINITY) {
-            int late = 0;
+            int code = 0;
             async_timeout (0.1) {
                 assert_null(async_http_read(response, NULL));
-                late = async_error_code();
+                code = async_error_code();
             }
-            assert_int_equal(late, -ETIMEDOUT);
+            assert_int_equal(code, -ETIMEDOUT);
+            permit(5);
             assert_string_equal(async_http_text(response), "piece0piece1piece2piece3piece4");
         }
     }
     async_with_http_session (session, &(async_http_session_options){.connect_timeout = 0.1}) {
         char url[64];
         snprintf(url, sizeof url, "https://127.0.0.1:%d/", server.port);
-        assert_fails(session, url, -ETIMEDOUT, url); /* a TLS handshake that nobody answers */
+        assert_fails(session, url, -ETIMEDOUT, url); /* a TLS handshake without an answer */
     }
     return 0;
 }
@@ -424,6 +437,7 @@ static int no_descriptors(void *unused)
     (void)unused;
     async_with_http_session (session, NULL) {
         struct rlimit old, low;
+        assert_true(raw_idle(&server)); /* no descriptor comes free meanwhile */
         int next = dup(0);
         close(next);
         getrlimit(RLIMIT_NOFILE, &old);
@@ -448,8 +462,10 @@ static int idle_connection_dies(void *unused)
             async_with_http_get (response, session, URL("/once"))
                 assert_string_equal(async_http_text(response), "ok");
             clock_t before = clock();
+            double then = async_now();
             async_sleep(0.15);
-            assert_true(clock() - before < CLOCKS_PER_SEC / 20);
+            double spent = (double)(clock() - before) / CLOCKS_PER_SEC;
+            assert_true(spent < (async_now() - then) / 2);
         }
     return 0;
 }
@@ -464,6 +480,7 @@ static void test_outside_a_task(void **state)
 static int open_server(void **state)
 {
     (void)state;
+    sem_init(&permits, 0, 0);
     assert_true(raw_start(&server, answer));
     return 0;
 }
