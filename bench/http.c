@@ -225,7 +225,7 @@ static int compare(void *unused)
                   median.ours, median.limit, "1.10 x");
     }
     bare_close();
-    async_http_session_close(session);
+    async_http_session_free(session);
     return 0;
 }
 

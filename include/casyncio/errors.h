@@ -75,6 +75,11 @@ ASYNC_API int async_error_code(void);
  * nothing caught, it is late, but not lost. */
 ASYNC_API int async_block_error(void);
 
+/* For a function or a block of a library that cannot return a code: the last error, whose code this
+ * is, is one that async_block_error() gives, unless there is one already. Gives the code; does
+ * nothing for 0 and more. */
+ASYNC_API int async_block_fail(int code);
+
 /* The message of the last error in the current task: what was raised, or async_strerror of the
  * code; "" if there is none. Never NULL. Good until the task's next error, or until the
  * cancellation that it is about is taken back. */

@@ -93,16 +93,22 @@ typedef struct async_http_session_options {
  * -EINVAL for an option that makes no sense or is longer than a request may have it, -EPERM outside
  * a task. Does not block; nothing is connected yet.
  * aiohttp: ClientSession() */
-ASYNC_API async_http_session *async_http_session_new(const async_http_session_options *options);
+ASYNC_API async_http_session *async__http_session_new(const async_http_session_options *options,
+                                                      size_t options_size);
+static inline async_http_session *async_http_session_new(const async_http_session_options *options)
+{
+    return async__http_session_new(options, sizeof *options);
+}
 
 /* Closes all connections, breaks off what is still coming (see above), and frees the session.
  * NULL is fine. Does not block. aiohttp: session.close */
-ASYNC_API void async_http_session_close(async_http_session *session);
+ASYNC_API void async_http_session_free(async_http_session *session);
 
-/* async_with_http_session (session, options) { ... }: declares `async_http_session *session`. */
-#define async_with_http_session(session, options)                                                  \
-    async_with (async_http_session *, session, async_http_session_new(options),                    \
-                async_http_session_close)
+/* async_with_http_session (session, options) { ... }: declares `async_http_session *session`.
+ * C++: ASYNC_WITH_HTTP_SESSION, and so on. */
+#define ASYNC_WITH_HTTP_SESSION(session, options)                                                  \
+    ASYNC_WITH (async_http_session *, session, async_http_session_new(options),                    \
+                async_http_session_free)
 
 /* ---- requests ---- */
 
@@ -141,8 +147,14 @@ typedef struct async_http_request_options {
  * closed; the server may or may not have seen the request. A `session` that is NULL gives NULL,
  * and the error record stays that of the failed async_http_session_new.
  * aiohttp: session.request */
-ASYNC_API async_http_response *async_http_request(async_http_session *session,
-                                                  const async_http_request_options *options);
+ASYNC_API async_http_response *async__http_request(async_http_session *session,
+                                                   const async_http_request_options *options,
+                                                   size_t options_size);
+static inline async_http_response *async_http_request(async_http_session *session,
+                                                      const async_http_request_options *options)
+{
+    return async__http_request(session, options, sizeof *options);
+}
 
 /* The usual ones. aiohttp: session.get, head, delete, post, put, patch */
 ASYNC_API async_http_response *async_http_get(async_http_session *session, const char *url);
@@ -163,23 +175,33 @@ ASYNC_API async_http_response *async_http_patch(async_http_session *session, con
  * already, read or not; if not, the transfer is broken off and the connection closed. NULL is
  * fine. Does not block.
  * aiohttp: response.release, response.close */
-ASYNC_API void async_http_response_close(async_http_response *response);
+ASYNC_API void async_http_response_free(async_http_response *response);
 
 /* async_with_http_get (response, session, url) { ... }
  * declares `async_http_response *response`. */
-#define async_with_http_get(response, session, url)                                                \
-    async_with (async_http_response *, response, async_http_get(session, url),                     \
-                async_http_response_close)
-#define async_with_http_post(response, session, url, body, size, content_type)                     \
-    async_with (async_http_response *, response,                                                   \
+#define ASYNC_WITH_HTTP_GET(response, session, url)                                                \
+    ASYNC_WITH (async_http_response *, response, async_http_get(session, url),                     \
+                async_http_response_free)
+#define ASYNC_WITH_HTTP_POST(response, session, url, body, size, content_type)                     \
+    ASYNC_WITH (async_http_response *, response,                                                   \
                 async_http_post(session, url, body, size, content_type),                           \
-                async_http_response_close)
+                async_http_response_free)
 /* async_with_http_request (response, session, .method = "PUT", .url = "...") { ... }
- * with the members of async_http_request_options. */
+ * with the members of async_http_request_options. In C++ the third argument is a pointer to one. */
+#ifndef __cplusplus
+#define async_with_http_session(session, options) ASYNC_WITH_HTTP_SESSION(session, options)
+#define async_with_http_get(response, session, url) ASYNC_WITH_HTTP_GET(response, session, url)
+#define async_with_http_post(response, session, url, body, size, content_type)                     \
+    ASYNC_WITH_HTTP_POST(response, session, url, body, size, content_type)
 #define async_with_http_request(response, session, ...)                                            \
-    async_with (async_http_response *, response,                                                   \
+    ASYNC_WITH (async_http_response *, response,                                                   \
                 async_http_request(session, &(async_http_request_options){__VA_ARGS__}),           \
-                async_http_response_close)
+                async_http_response_free)
+#else
+#define ASYNC_WITH_HTTP_REQUEST(response, session, options)                                        \
+    ASYNC_WITH (async_http_response *, response, async_http_request(session, options),             \
+                async_http_response_free)
+#endif
 
 /* ---- what came: none of these blocks ---- */
 
@@ -220,8 +242,8 @@ ASYNC_API int async_http_raise_for_status(const async_http_response *response);
 ASYNC_API const void *async_http_read(async_http_response *response, size_t *size);
 
 /* The same, as a string. Never NULL: if the body cannot be read it is "", and the error one that
- * was not reported (see contexts.h): async_error_code gives it; if the task does not ask, it becomes
- * the task's result.
+ * was not reported: async_block_error gives it; if the task does not ask, it becomes the task's
+ * result.
  * aiohttp: response.text, without decoding: the bytes are as the server sent them */
 ASYNC_API const char *async_http_text(async_http_response *response);
 
@@ -238,6 +260,20 @@ typedef struct async_http_chunk {
  * nothing left.
  * aiohttp: response.content.iter_any() */
 ASYNC_API async_iterator *async_http_chunks(async_http_response *response);
+
+/* ---- names of 0.1: they still work, and warn ---- */
+
+__attribute__((deprecated("it is called async_http_session_free now"))) static inline void
+async_http_session_close(async_http_session *session)
+{
+    async_http_session_free(session);
+}
+
+__attribute__((deprecated("it is called async_http_response_free now"))) static inline void
+async_http_response_close(async_http_response *response)
+{
+    async_http_response_free(response);
+}
 
 ASYNC_END
 #endif

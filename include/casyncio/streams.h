@@ -160,8 +160,14 @@ typedef struct async_server_options {
  * NULL: async_error_code: -EADDRINUSE, -EACCES, -EINVAL, ASYNC_ENONAME, ... The message names the
  * address.
  * asyncio: asyncio.start_server */
-ASYNC_API async_server *async_start_server(const char *host, int port,
-                                           const async_server_options *options);
+ASYNC_API async_server *async__start_server(const char *host, int port,
+                                            const async_server_options *options,
+                                            size_t options_size);
+static inline async_server *async_start_server(const char *host, int port,
+                                               const async_server_options *options)
+{
+    return async__start_server(host, port, options, sizeof *options);
+}
 
 /* The same for a Unix socket; a path that begins with '@' is an abstract one. A stale socket file, at
  * which no server listens, is replaced; anything else at the path is -EADDRINUSE, and stays. If
@@ -170,8 +176,14 @@ ASYNC_API async_server *async_start_server(const char *host, int port,
  * forked child it does not. Does not wait for events; for another process that is starting a server
  * at the path it waits 0.1 s at the most.
  * asyncio: start_unix_server */
-ASYNC_API async_server *async_start_unix_server(const char *path,
-                                                const async_server_options *options);
+ASYNC_API async_server *async__start_unix_server(const char *path,
+                                                 const async_server_options *options,
+                                                 size_t options_size);
+static inline async_server *async_start_unix_server(const char *path,
+                                                    const async_server_options *options)
+{
+    return async__start_unix_server(path, options, sizeof *options);
+}
 
 /* The connections as they come; each stream is the caller's. Ends when the server is closed. If
  * there are no descriptors or no memory left for a connection, it tries again a second later. When
@@ -190,9 +202,10 @@ ASYNC_API async_stream *async_server_accept(async_server *server);
 ASYNC_API int async_server_port(const async_server *server);
 
 /* Stops listening and frees the server; connections live on, and a call that waits for one gives
- * -EBADF. NULL is fine. Does not block.
+ * -EBADF. NULL is fine. Does not block. 0; an error of removing its Unix socket's file, and then it is
+ * closed all the same; -EBADF if it has been closed already, and a call on it is still under way.
  * asyncio: Server.close */
-ASYNC_API void async_server_close(async_server *server);
+ASYNC_API int async_server_close(async_server *server);
 
 ASYNC_END
 #endif

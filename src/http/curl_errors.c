@@ -227,3 +227,13 @@ int async__http_raise(const async_http_response *response, int code)
     return async__http_raise_for(response->method, async_http_url(response), code,
                                  async_strerror(code), response->detail);
 }
+
+void async__http_null(const char *what)
+{
+    int code = async_error_code();
+
+    if (code < 0)
+        async_raise_at(NULL, 0, NULL, code, "%s", async_error_message());
+    else
+        async_raise_at(NULL, 0, NULL, -EBADF, "HTTP: the %s is NULL", what);
+}

@@ -21,6 +21,7 @@
 
 #include "../base/faults.h"
 #include "../base/memory.h"
+#include "../base/options.h"
 
 #include <casyncio/futures.h>
 #include <casyncio/http.h>
@@ -245,6 +246,8 @@ int async__http_code_of_curl(const async_http_response *response);
 int async__http_raise_for(const char *method, const char *url, int code, const char *text,
                           const char *detail);
 int async__http_raise(const async_http_response *response, int code);
+/* For a handle that is NULL: the error is that of what should have made it, raised again. */
+void async__http_null(const char *what);
 void async__http_detail(async_http_response *response, const char *format, ...) ASYNC_PRINTF(2, 3);
 
 #endif

@@ -356,18 +356,26 @@ static int perform(async_http_response *response, struct async__http_request *re
     return code;
 }
 
-async_http_response *async_http_request(async_http_session *session,
-                                        const async_http_request_options *options)
+async_http_response *async__http_request(async_http_session *session,
+                                         const async_http_request_options *given,
+                                         size_t options_size)
 {
-    static const async_http_request_options none = {0};
+    async_http_request_options taken;
+    const async_http_request_options *options = &taken;
     double timeout;
 
-    if (!options) options = &none;
+    if (!session) {
+        async__http_null("session");
+        return NULL;
+    }
+    if (async__options(&taken, sizeof taken, given, options_size) < 0) {
+        async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP request: an option of a newer version");
+        return NULL;
+    }
     const char *method = options->method ? options->method : "GET";
     bool with_body = options->body_size > 0 || options->content_type ||
                      strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
                      strcmp(method, "PATCH") == 0;
-    if (!session) return NULL;
     if (check(session, options, method, with_body) < 0) return NULL;
     if (async__http_seconds(options->timeout, session->timeout, &timeout) < 0) {
         invalid(options, "the timeout is negative or not a number");
@@ -381,7 +389,7 @@ async_http_response *async_http_request(async_http_session *session,
     struct async__http_request request = {
         .options = options, .method = method, .with_body = with_body};
     if (perform(response, &request, timeout) == 0) return response;
-    async_http_response_close(response);
+    async_http_response_free(response);
     return NULL;
 }
 

@@ -120,6 +120,7 @@ int async__http_next_chunk(async_iterator *self, void *value)
 
 async_iterator *async_http_chunks(async_http_response *response)
 {
+    if (!response) async__http_null("response");
     return response ? &response->chunks : NULL;
 }
 
@@ -142,7 +143,10 @@ const void *async_http_read(async_http_response *response, size_t *size)
     int code = 0;
 
     if (size) *size = 0;
-    if (!response) return NULL;
+    if (!response) {
+        async__http_null("response");
+        return NULL;
+    }
     if (!response->whole) want_whole(response);
     if (response->finished) code = async_checkpoint();
     while (code == 0 && !response->finished)
@@ -167,8 +171,6 @@ const char *async_http_text(async_http_response *response)
     const char *text = async_http_read(response, NULL);
 
     if (text) return text;
-    /* A block that cannot be entered makes the error one that was not reported (contexts.h). */
-    async_with (async_http_response *, none, NULL, async_http_response_close)
-        (void)none;
+    async_block_fail(async_error_code());
     return "";
 }

@@ -277,18 +277,28 @@ static void free_session(async_http_session *session)
     async__free(session);
 }
 
-async_http_session *async_http_session_new(const async_http_session_options *options)
+async_http_session *async__http_session_new(const async_http_session_options *given,
+                                            size_t options_size)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    async_loop *loop = async_current_task() ? async_get_running_loop() : NULL;
-    if (!loop) return NULL;
+    async_http_session_options options;
+    async_loop *loop = async_get_running_loop();
+
+    if (!async_current_task()) {
+        async_raise_at(NULL, 0, NULL, -EPERM, "HTTP session: made outside of a task");
+        return NULL;
+    }
+    if (async__options(&options, sizeof options, given, options_size) < 0) {
+        async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP session: an option of a newer version");
+        return NULL;
+    }
 
     pthread_once(&once, global_init);
     async_http_session *session = async__alloc_zeroed(sizeof *session);
     int code = -ENOMEM;
     if (session) {
         session->loop = loop;
-        code = open_session(session, options ? options : &(async_http_session_options){0});
+        code = open_session(session, &options);
         if (code == 0) return session;
         free_session(session);
     }
@@ -308,7 +318,7 @@ static void orphan(async_http_response *response)
     response->session = NULL;
 }
 
-void async_http_session_close(async_http_session *session)
+void async_http_session_free(async_http_session *session)
 {
     if (!session) return;
     while (session->open) {
@@ -430,7 +440,7 @@ static void put_into_pool(async_http_session *session, async_http_response *resp
     session->pooled++;
 }
 
-void async_http_response_close(async_http_response *response)
+void async_http_response_free(async_http_response *response)
 {
     if (!response) return;
     async_http_session *session = response->session;

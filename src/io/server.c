@@ -266,13 +266,14 @@ async_iterator *async_server_clients(async_server *server)
 
 int async_server_port(const async_server *server) { return server ? server->port : -EBADF; }
 
-void async_server_close(async_server *server)
+int async_server_close(async_server *server)
 {
-    if (!server || server->closed) return;
+    if (!server) return 0;
+    if (server->closed) return async__failf(-EBADF, "the server has been closed already");
     server->closed = true;
     /* The file goes first: while the socket is open, no other server takes the path, and the file's
      * inode number is not given to another file. */
-    async__unix_file_remove(&server->file);
+    int code = async__unix_file_remove(&server->file);
     async_loop *loop = async__loop();
     for (size_t i = 0; i < server->count; i++) {
         if (loop) async_remove_watch(loop, &server->listeners[i].watch);
@@ -281,6 +282,7 @@ void async_server_close(async_server *server)
     /* A call under way finds `closed` when it runs; its reference keeps the server until then. */
     if (server->waiting) async__unpark(server->waiting);
     unref(server);
+    return code;
 }
 
 /* ---- TCP ---- */
@@ -306,6 +308,13 @@ static void set_port(struct addrinfo *address, int port)
         ((struct sockaddr_in6 *)address->ai_addr)->sin6_port = htons((uint16_t)port);
     else
         ((struct sockaddr_in *)address->ai_addr)->sin_port = htons((uint16_t)port);
+}
+
+static int take_options(async_server_options *options, const async_server_options *given,
+                        size_t size)
+{
+    if (async__options(options, sizeof *options, given, size) == 0) return 0;
+    return async__failf(-EINVAL, "listen: the options have a member of a newer version");
 }
 
 static int backlog_of(const async_server_options *options)
@@ -405,9 +414,10 @@ static int listen_failed(int code, const struct addrinfo *address)
     return async__failf(code, "listen on %s: %s", text, async_strerror(code));
 }
 
-async_server *async_start_server(const char *host, int port, const async_server_options *options)
+async_server *async__start_server(const char *host, int port, const async_server_options *given,
+                                  size_t options_size)
 {
-    static const async_server_options none;
+    async_server_options options;
     struct addrinfo hints = {
         .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP, .ai_flags = AI_PASSIVE};
     struct addrinfo *list;
@@ -419,6 +429,7 @@ async_server *async_start_server(const char *host, int port, const async_server_
         async__failf(-EINVAL, "listen: port %d is not one of 0 to 65535", port);
         return NULL;
     }
+    if (take_options(&options, given, options_size) < 0) return NULL;
     snprintf(service, sizeof service, "%d", port);
     if (host && !*host) host = NULL;
     if (async_getaddrinfo(host, service, &hints, &list) < 0) return NULL;
@@ -428,12 +439,10 @@ async_server *async_start_server(const char *host, int port, const async_server_
     int code = server ? -EADDRINUSE : -ENOMEM;
     /* With port 0 the kernel picks a port for the first address, which may be taken for another. */
     for (int tries = port ? 1 : PORT_TRIES; server && tries > 0 && code == -EADDRINUSE; tries--)
-        code = listen_on_all(server, list, port, options ? options : &none, &failed);
+        code = listen_on_all(server, list, port, &options, &failed);
     if (code < 0 && failed) listen_failed(code, failed);
     freeaddrinfo(list);
-    if (code == 0) {
-        return server;
-    }
+    if (code == 0) return server;
     if (server) unref(server);
     return NULL;
 }
@@ -455,19 +464,19 @@ static int listen_unix(async_server *server, const struct sockaddr_un *address, 
     return 0;
 }
 
-async_server *async_start_unix_server(const char *path, const async_server_options *options)
+async_server *async__start_unix_server(const char *path, const async_server_options *given,
+                                       size_t options_size)
 {
-    static const async_server_options none;
+    async_server_options options;
     struct sockaddr_un address;
     socklen_t length;
 
+    if (take_options(&options, given, options_size) < 0) return NULL;
     if (async__unix_address(path, &address, &length) < 0) return NULL;
     async_server *server = new_server(1);
     if (!server) return NULL;
-    int code = listen_unix(server, &address, length, options ? options : &none);
-    if (code == 0) {
-        return server;
-    }
+    int code = listen_unix(server, &address, length, &options);
+    if (code == 0) return server;
     unref(server);
     async__failf(code, "listen on %s: %s", path, async_strerror(code));
     return NULL;

@@ -160,14 +160,17 @@ int async__unix_listen(int fd, const struct sockaddr_un *address, socklen_t leng
 
 /* Called while the socket is still open. It holds on to its inode, so that no other file can have
  * been given the same number. */
-void async__unix_file_remove(struct async__unix_file *file)
+int async__unix_file_remove(struct async__unix_file *file)
 {
     struct stat status;
+    int code = 0;
 
-    if (!file->path[0]) return;
+    if (!file->path[0]) return 0;
     /* What a child of a fork closes is still its parent's. */
     if (file->owner == getpid() && lstat(file->path, &status) == 0 &&
-        status.st_dev == file->device && status.st_ino == file->inode)
-        unlink(file->path);
+        status.st_dev == file->device && status.st_ino == file->inode &&
+        ASYNC__CALL(unlink(file->path)) < 0)
+        code = async__failf(-errno, "close the server at %s: %s", file->path, strerror(errno));
     file->path[0] = 0;
+    return code;
 }

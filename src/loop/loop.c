@@ -447,16 +447,6 @@ static int open_loop(async_loop *loop, const async_loop_options *options)
     return code;
 }
 
-int async__options(void *own, size_t own_size, const void *given, size_t given_size)
-{
-    memset(own, 0, own_size);
-    if (!given) return 0;
-    memcpy(own, given, given_size < own_size ? given_size : own_size);
-    for (size_t i = own_size; i < given_size; i++)
-        if (((const char *)given)[i]) return -EINVAL;
-    return 0;
-}
-
 async_loop *async__loop_new(const async_loop_options *given, size_t size)
 {
     async_loop_options options;

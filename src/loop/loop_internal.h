@@ -3,6 +3,7 @@
 #define CASYNCIO_LOOP_INTERNAL_H
 
 #include "../base/memory.h"
+#include "../base/options.h"
 
 #include <casyncio/loop.h>
 #include <limits.h>

@@ -160,6 +160,12 @@ void async__record_restore(const struct async__record *saved)
     async__fail_with(saved->code, saved->error);
 }
 
+int async_block_fail(int code)
+{
+    if (code < 0) async__pend(code);
+    return code;
+}
+
 int async__no_task(void)
 {
     return async__failf(-EPERM, "called outside of a task: a coroutine is run by async_run, or "

@@ -85,7 +85,7 @@ static int waits_for_chunks(struct step *self)
     async_with_http_get (response, self->session, self->url)
         async_for (async_http_chunk, chunk, async_http_chunks(response))
             *self->reached += (int)chunk.size;
-    return async_error_code();
+    return async_block_error();
 }
 
 static int waits_for_text(struct step *self)
@@ -97,7 +97,7 @@ static int waits_for_text(struct step *self)
         assert_null(async_http_read(response, NULL)); /* and again: nothing hangs */
         return code;
     }
-    return async_error_code();
+    return async_block_error();
 }
 
 static int cancelled_while_it_waits(void *unused)
@@ -121,7 +121,6 @@ static int cancelled_while_it_waits(void *unused)
             assert_int_equal(atomic_load(&server.live), 1);
             async_cancel(task, NULL);
             assert_int_equal(async_await(task), -ECANCELED);
-            async_error_code();
             assert_true(raw_idle(&server));
             async_with_http_get (response, session, URL("/"))
                 assert_string_equal(async_http_text(response), "ok");
@@ -149,7 +148,6 @@ static int cancelled_before(void *unused)
         async_sleep(0);
         async_cancel(task, NULL);
         assert_int_equal(async_await(task), -ECANCELED);
-        async_error_code();
         async_sleep(0.02);
     }
     assert_int_equal(atomic_load(&server.accepted), before);
@@ -172,7 +170,7 @@ static int whole(struct whole *self)
                              .body = self->body, .body_size = self->size)
         async_for (async_http_chunk, chunk, async_http_chunks(response))
             got += (int)chunk.size;
-    int code = async_error_code();
+    int code = async_block_error();
     if (code < 0) return code;
     assert_int_equal(got, 20);
     async_with_http_get (response, self->session, URL("/slow")) {
@@ -180,7 +178,7 @@ static int whole(struct whole *self)
         if (!text) return async_error_code();
         assert_string_equal(text, "piecepiecepiecepiece");
     }
-    return async_error_code();
+    return async_block_error();
 }
 
 static char upload[1u << 20];
@@ -205,10 +203,9 @@ static void cancel_after(int steps, double more)
     if (code != -ECANCELED) print_error("%d: %s\n", steps, async_error_message());
     /* The last piece may have come, and with it the end. */
     assert_true(code == -ECANCELED || (code == 0 && steps == 2 * STEPS));
-    async_error_code();
     async_with_http_get (response, session, URL("/"))
         assert_string_equal(async_http_text(response), "ok");
-    async_http_session_close(session);
+    async_http_session_free(session);
     no_steps();
 }
 
@@ -257,7 +254,7 @@ static int session_closed_at_any_time(void *unused)
         while (steps_left() > 0)
             async_sleep(0.0005);
         if (steps == STEPS) async_await(task);
-        async_http_session_close(session);
+        async_http_session_free(session);
         if (steps < STEPS) {
             async_await(task);
             assert_int_equal(async_error_code(), -ECONNABORTED);
@@ -281,7 +278,7 @@ static int responses_outlive_their_session(void *unused)
     assert_non_null(done);
     assert_non_null(stalled);
     async_sleep(0.02);
-    async_http_session_close(session);
+    async_http_session_free(session);
     assert_true(raw_idle(&server));
 
     assert_int_equal(async_http_status(done), 200);
@@ -290,12 +287,12 @@ static int responses_outlive_their_session(void *unused)
     assert_string_equal(async_http_text(done), "ok");
     async_for (async_http_chunk, chunk, async_http_chunks(stalled))
         assert_memory_equal(chunk.data, "ten bytes.", chunk.size);
-    assert_int_equal(async_error_code(), -ECONNABORTED);
+    assert_int_equal(async_block_error(), -ECONNABORTED);
     assert_null(async_http_read(other, NULL));
     assert_int_equal(async_error_code(), -ECONNABORTED);
-    async_http_response_close(done);
-    async_http_response_close(stalled);
-    async_http_response_close(other);
+    async_http_response_free(done);
+    async_http_response_free(stalled);
+    async_http_response_free(other);
     return 0;
 }
 HTTP_TEST(responses_outlive_their_session)

@@ -126,7 +126,7 @@ static void assert_bad_body(async_http_session *session, const char *text, int c
         char got[100] = "";
         async_for (async_http_chunk, chunk, async_http_chunks(response))
             strncat(got, chunk.data, chunk.size);
-        assert_string_equal(async_error_name(async_error_code()), async_error_name(code));
+        assert_string_equal(async_error_name(async_block_error()), async_error_name(code));
         assert_contains(async_error_message(), words);
         if (text) assert_string_equal(got, text);
     }
@@ -301,7 +301,7 @@ static int bombs(void *unused)
                     total += chunk.size;
                     if (chunk.size > largest) largest = chunk.size;
                 }
-                async_error_code(); /* the gzip and the zstd one have no end */
+                async_block_error(); /* the gzip and the zstd one have no end */
                 assert_true(total >= cases[i].least);
                 assert_in_range(largest, 1, 256 << 10);
             }

@@ -223,7 +223,7 @@ static int broken_tls(void *unused)
                         if (async_error_code() != (reset ? -ECONNRESET : ASYNC_EINCOMPLETE))
                             fail_msg("reset %d, http2 %d: %s", reset, http2, async_error_message());
                     }
-                async_error_code();
+                async_block_error();
             }
     /* In the handshake, and within the headers. */
     for (int reset = 0; reset < 2; reset++)
@@ -239,7 +239,7 @@ static int broken_tls(void *unused)
                     assert_int_equal(code, -ECONNRESET);
                 else
                     assert_true(code == ASYNC_EINCOMPLETE || code == ASYNC_ETLS);
-                async_http_response_close(response);
+                async_http_response_free(response);
             }
     relay_stop(&relay);
     return 0;

@@ -36,13 +36,13 @@ static int requests(async_http_session *session)
     if (!response) return async_error_code();
     const char *text = async_http_read(response, NULL);
     if (text) assert_string_equal(text, "hello");
-    async_http_response_close(response);
+    async_http_response_free(response);
     if (!text) return async_error_code();
 
     async_with_http_get (other, session, raw_url(&server, "/y"))
         async_for (async_http_chunk, chunk, async_http_chunks(other))
             assert_true(chunk.size <= 5);
-    return async_error_code();
+    return async_block_error();
 }
 
 static int scenario(void *unused)
@@ -60,7 +60,7 @@ static int scenario(void *unused)
         if (again < 0) print_error("again: %s\n", async_error_message());
         assert_int_equal(again, 0);
     }
-    async_http_session_close(session);
+    async_http_session_free(session);
     return code;
 }
 

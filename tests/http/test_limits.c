@@ -122,7 +122,7 @@ static int without_end(void *unused)
             assert_string_equal(async_error_name(async_error_code()),
                                 async_error_name(extension ? -ETIMEDOUT : ASYNC_EHTTP));
             if (!extension) assert_non_null(strpbrk(async_error_message(), "0123456789"));
-            async_http_response_close(response);
+            async_http_response_free(response);
             /* It was broken off; what was sent by then is in the sockets' buffers. */
             if (!extension) assert_in_range(atomic_load(&sent), 1, 16 << 20);
         }
@@ -169,7 +169,7 @@ static int a_request(void *unused)
             assert_string_equal(async_http_text(response), "ok");
         async_http_response *response = async_http_get(session, most); /* too much for the server */
         assert_true(response || async_error_code() != -EINVAL);
-        async_http_response_close(response);
+        async_http_response_free(response);
     }
     async_with_http_session (session, &(async_http_session_options){.headers = LIST(half)})
         assert_request_fails(

@@ -97,7 +97,7 @@ static void one(async_http_session *session, size_t method, size_t body_size)
         assert_contains(async_error_message(), "/act: ");
         assert_int_equal(plan.requests, 1);
     }
-    async_http_response_close(response);
+    async_http_response_free(response);
 }
 
 static int connection_used_again(void *unused)

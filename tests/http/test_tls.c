@@ -140,9 +140,9 @@ static int speaks_http2_if_asked(void *unused)
             assert_string_equal(async_http_header(responses[i], "X-Connection"),
                                 async_http_header(responses[0], "X-Connection"));
             assert_string_equal(async_http_text(responses[i]), "good HTTP/2.0");
-            if (i > 0) async_http_response_close(responses[i]);
+            if (i > 0) async_http_response_free(responses[i]);
         }
-        async_http_response_close(responses[0]);
+        async_http_response_free(responses[0]);
     }
     return 0;
 }

@@ -135,7 +135,7 @@ static int chunks_as_they_arrive(void *unused)
                 count++;
                 if (count < 5) permit(1); /* the next one is sent only then */
             }
-            assert_int_equal(async_error_code(), 0);
+            assert_int_equal(async_block_error(), 0);
             assert_int_equal(count, 5);
             assert_string_equal(text, "piece0piece1piece2piece3piece4");
             assert_null(async_http_header(response, "X-Trailer"));
@@ -160,7 +160,7 @@ static int back_pressure(void *unused)
                 assert_in_range(chunk.size, 1, 300000);
                 total += chunk.size;
             }
-            assert_int_equal(async_error_code(), 0);
+            assert_int_equal(async_block_error(), 0);
             assert_int_equal(total, FLOOD);
         }
         async_with_http_get (response, session, URL("/flood")) {
@@ -196,7 +196,7 @@ static int early_answer(void *unused)
         free(body);
         told = strtoull(async_http_text(response), NULL, 10);
         assert_int_equal(told, sum);
-        async_http_response_close(response);
+        async_http_response_free(response);
     }
     return 0;
 }
@@ -222,7 +222,7 @@ static int cut_short(void *unused)
                 if (reset) permit(1);
                 async_for (async_http_chunk, chunk, async_http_chunks(response))
                     got += chunk.size;
-                assert_int_equal(async_error_code(), cases[i].code);
+                assert_int_equal(async_block_error(), cases[i].code);
                 assert_contains(async_error_message(), cases[i].path);
                 assert_int_equal(got, cut ? 10 : 0);
             }
@@ -345,7 +345,7 @@ static int timeouts(void *unused)
         if (late)
             assert_null(async_http_read(late, NULL)); /* its headers may come in time or not */
         assert_int_equal(async_error_code(), -ETIMEDOUT);
-        async_http_response_close(late);
+        async_http_response_free(late);
         async_with_http_request (response, session, .url = URL("/"), .timeout = 60)
             assert_string_equal(async_http_text(response), "ok");
         permit(5);
@@ -425,9 +425,9 @@ static int nonsense(void *unused)
     assert_int_equal(async_error_code(), -EINVAL);
     assert_string_equal(async_http_text(NULL), "");
     assert_null(async_http_chunks(NULL));
-    async_error_code();
-    async_http_session_close(NULL);
-    async_http_response_close(NULL);
+    async_block_error();
+    async_http_session_free(NULL);
+    async_http_response_free(NULL);
     return 0;
 }
 HTTP_TEST(nonsense)
