@@ -458,10 +458,8 @@ int async_loop_close(async_loop *loop)
     if (loop->running && !async__is_forked(loop)) return -EBUSY;
 
     async__signals_close(loop);
-    if (!async__is_forked(loop)) { /* the threads are the parent's */
-        async__pool_close(loop->executor, true);
-        async__pool_close(loop->resolver, false);
-    }
+    async__pool_close(loop->executor, true);
+    async__pool_close(loop->resolver, false);
     loop->poller->close(loop);
     close(loop->wake_fd);
     async__timers_free(&loop->timers);
