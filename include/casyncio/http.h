@@ -107,8 +107,8 @@ ASYNC_API void async_http_session_free(async_http_session *session);
 /* async_with_http_session (session, options) { ... }: declares `async_http_session *session`.
  * C++: ASYNC_WITH_HTTP_SESSION, and so on. */
 #define ASYNC_WITH_HTTP_SESSION(session, options)                                                  \
-    ASYNC_WITH (async_http_session *, session, async_http_session_new(options),                    \
-                async_http_session_free)
+    ASYNC_WITH(async_http_session *, session, async_http_session_new(options),                     \
+               async_http_session_free)
 
 /* ---- requests ---- */
 
@@ -180,12 +180,11 @@ ASYNC_API void async_http_response_free(async_http_response *response);
 /* async_with_http_get (response, session, url) { ... }
  * declares `async_http_response *response`. */
 #define ASYNC_WITH_HTTP_GET(response, session, url)                                                \
-    ASYNC_WITH (async_http_response *, response, async_http_get(session, url),                     \
-                async_http_response_free)
+    ASYNC_WITH(async_http_response *, response, async_http_get(session, url),                      \
+               async_http_response_free)
 #define ASYNC_WITH_HTTP_POST(response, session, url, body, size, content_type)                     \
-    ASYNC_WITH (async_http_response *, response,                                                   \
-                async_http_post(session, url, body, size, content_type),                           \
-                async_http_response_free)
+    ASYNC_WITH(async_http_response *, response,                                                    \
+               async_http_post(session, url, body, size, content_type), async_http_response_free)
 /* async_with_http_request (response, session, .method = "PUT", .url = "...") { ... }
  * with the members of async_http_request_options. In C++ the third argument is a pointer to one. */
 #ifndef __cplusplus
@@ -194,13 +193,13 @@ ASYNC_API void async_http_response_free(async_http_response *response);
 #define async_with_http_post(response, session, url, body, size, content_type)                     \
     ASYNC_WITH_HTTP_POST(response, session, url, body, size, content_type)
 #define async_with_http_request(response, session, ...)                                            \
-    ASYNC_WITH (async_http_response *, response,                                                   \
-                async_http_request(session, &(async_http_request_options){__VA_ARGS__}),           \
-                async_http_response_free)
+    ASYNC_WITH(async_http_response *, response,                                                    \
+               async_http_request(session, &(async_http_request_options){__VA_ARGS__}),            \
+               async_http_response_free)
 #else
 #define ASYNC_WITH_HTTP_REQUEST(response, session, options)                                        \
-    ASYNC_WITH (async_http_response *, response, async_http_request(session, options),             \
-                async_http_response_free)
+    ASYNC_WITH(async_http_response *, response, async_http_request(session, options),              \
+               async_http_response_free)
 #endif
 
 /* ---- what came: none of these blocks ---- */

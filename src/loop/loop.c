@@ -468,10 +468,8 @@ int async_loop_close(async_loop *loop)
 
     /* Signals and threads first: they wake the loop by its eventfd. */
     async__signals_close(loop);
-    if (!async__is_forked(loop)) { /* else the threads are the parent's */
-        async__pool_close(loop->executor, true);
-        async__pool_close(loop->resolver, false);
-    }
+    async__pool_close(loop->executor, true);
+    async__pool_close(loop->resolver, false);
     loop->poller->close(loop);
     close(loop->wake_fd);
     async__timers_free(&loop->timers);

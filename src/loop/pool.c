@@ -363,11 +363,25 @@ static struct worker *take_workers(struct async__pool *pool, bool wait)
     return joined;
 }
 
+/* In a child after fork the workers do not exist, one of them may have held the mutex as it forked,
+ * and their jobs are the parent's: only the pool's own memory is freed. */
+static void free_in_child(struct async__pool *pool)
+{
+    struct worker *worker, *next;
+    for (worker = pool->workers; worker; worker = next) {
+        next = worker->next;
+        async__free(worker);
+    }
+    async__free(pool);
+}
+
 void async__pool_close(struct async__pool *pool, bool wait)
 {
     if (!pool) return;
-    /* In a child after fork the workers do not exist, and one of them may have held the mutex. */
-    if (pool->process != getpid()) return;
+    if (pool->process != getpid()) {
+        free_in_child(pool);
+        return;
+    }
 
     pthread_mutex_lock(&pool->mutex);
     pool->closing = true;

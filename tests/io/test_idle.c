@@ -309,7 +309,8 @@ static int hang_ups(void *unused)
     assert_int_equal(pipe2(fds[1], O_NONBLOCK), 0);
     close(fds[1][1]); /* nobody can write */
     assert_int_equal(pipe2(fds[2], O_NONBLOCK), 0);
-    while (write(fds[2][1], fds, sizeof fds) > 0)
+    static const char page[4096];
+    while (write(fds[2][1], page, sizeof page) > 0)
         ;
     close(fds[2][0]); /* full, and nobody can read */
     fds[2][0] = fds[2][1];
