@@ -58,7 +58,7 @@ cp hello.c project/
 cat >project/CMakeLists.txt <<'EOF'
 cmake_minimum_required(VERSION 3.18)
 project(hello C)
-find_package(casyncio 0.1 REQUIRED)
+find_package(casyncio 0.2 REQUIRED)
 add_executable(hello_shared hello.c)
 target_link_libraries(hello_shared PRIVATE casyncio::casyncio)
 add_executable(hello_static hello.c)
