@@ -104,7 +104,9 @@ def main():
         return
     install(accelerate=accelerate)
     sys.modules['__main__'] = module = types.ModuleType('__main__')
-    module.__dict__.update(__builtins__=builtins, __annotations__={})
+    module.__dict__.update(__builtins__=builtins)
+    if sys.version_info < (3, 14):
+        module.__dict__.update(__annotations__={})
     if first is None:
         run, what = lambda _: run_console(), None
     elif first in ('-c', '-m'):

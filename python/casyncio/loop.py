@@ -6,6 +6,8 @@ the like, which are C's.
 """
 
 import asyncio
+import contextvars
+import inspect
 import os
 import signal
 import socket
@@ -26,6 +28,12 @@ else:
     AsyncioLoop = asyncio.SelectorEventLoop
 
 
+# Whether asyncio gives all that create_task() was given to a task factory (since 3.14), the name too.
+GIVES_NAMES = 'name' not in inspect.signature(asyncio.BaseEventLoop.create_task).parameters
+# Whether it calls all methods of a connection's protocol in one context.
+ONE_CONTEXT = sys.version_info >= (3, 15)
+
+
 class Loop(_casyncio.Loop, AsyncioLoop):
     """asyncio's event loop, on casyncio's engine."""
 
@@ -39,6 +47,8 @@ class Loop(_casyncio.Loop, AsyncioLoop):
         self._transports = {}  # of the classes that are asyncio's; C's are in a table of its own
         self._signal_handlers = {}
         self._unix_server_sockets = {}
+        if processes.DefaultWatcher is not None:
+            self._watcher = processes.DefaultWatcher()
         self._make_self_pipe()
 
     # ---- running ----
@@ -97,13 +107,19 @@ class Loop(_casyncio.Loop, AsyncioLoop):
 
     # ---- tasks ----
 
-    def _create_task_by_factory(self, coro, *, name=None, **options):
+    def _create_task_by_factory(self, coro, **options):
+        if GIVES_NAMES:
+            return self._task_factory(self, coro, **options)
+        name = options.pop('name', None)
         if options.get('context', self) is None:
             del options['context']
         task = self._task_factory(self, coro, **options)
-        if name is not None and hasattr(task, 'set_name'):
-            task.set_name(name)
-        return task
+        try:
+            if name is not None and hasattr(task, 'set_name'):
+                task.set_name(name)
+            return task
+        finally:
+            del task  # an eager task's exception has this frame: they would be a cycle
 
     async def shutdown_default_executor(self, timeout=None):
         """Wait until the default executor's threads have ended, for at most so many seconds."""
@@ -186,6 +202,9 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             await asyncio.sleep(0)
         return server
 
+    def _listen(self, sock, *args):
+        self._add_reader(sock.fileno(), self._accept_connection, *args)
+
     def _stop_serving(self, sock):
         inode = self._unix_server_sockets.pop(sock, None)
         path = sock.getsockname() if inode is not None else None
@@ -217,7 +236,8 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             await self.sock_connect(sock, address)
             protocol = protocol_factory()
             waiter = self.create_future()
-            transport = self._make_socket_transport(sock, protocol, waiter)
+            context = contextvars.copy_context() if ONE_CONTEXT else None
+            transport = self._make_socket_transport(sock, protocol, waiter, context=context)
         except BaseException:
             sock.close()
             raise
@@ -261,7 +281,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
 
     async def _make_subprocess_transport(self, protocol, args, shell, stdin, stdout, stderr,
                                          bufsize, extra=None, **options):
-        watcher = processes.users_watcher()
+        watcher = processes.users_watcher(self)
         waiter = self.create_future()
         transport = processes.SubprocessTransport(
             self, protocol, args, shell, stdin, stdout, stderr, bufsize,
@@ -282,16 +302,21 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             raise
         return transport
 
-    def _make_socket_transport(self, sock, protocol, waiter=None, *, extra=None, server=None):
-        return _casyncio.SocketTransport(self, sock, protocol, waiter, extra, server)
+    # asyncio's create_connection() and the like call these two, and give them more from version to
+    # version. What a later one adds is not known here, and must not cost the connection.
+
+    def _make_socket_transport(self, sock, protocol, waiter=None, *, extra=None, server=None,
+                               context=None, **unknown):
+        return _casyncio.SocketTransport(self, sock, protocol, waiter, extra, server, context)
 
     def _make_ssl_transport(self, rawsock, protocol, sslcontext, waiter=None, *,
                             server_side=False, server_hostname=None, extra=None, server=None,
-                            ssl_handshake_timeout=None, ssl_shutdown_timeout=None):
+                            ssl_handshake_timeout=None, ssl_shutdown_timeout=None, context=None,
+                            **unknown):
         ssl_protocol = SSLProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname,
             ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout)
-        _casyncio.SocketTransport(self, rawsock, ssl_protocol, None, extra, server)
+        _casyncio.SocketTransport(self, rawsock, ssl_protocol, None, extra, server, context)
         return ssl_protocol._app_transport
 
     def _accept_later(self, exception, sock, args):
@@ -305,7 +330,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
 
     def _accept_again(self, sock, args):
         if sock.fileno() != -1:  # the server was closed meanwhile
-            self._start_serving(*args)
+            self._listen(sock, *args)
 
     async def _sendfile_native(self, transp, file, offset, count):
         reading = transp.is_reading()

@@ -12,6 +12,13 @@ from asyncio import events, unix_events
 from asyncio.log import logger
 
 
+# The class of loop._watcher, of which a loop of asyncio has one since Python 3.14.
+DefaultWatcher = None
+if sys.version_info >= (3, 14) and hasattr(unix_events, 'can_use_pidfd'):
+    DefaultWatcher = (unix_events._PidfdChildWatcher if unix_events.can_use_pidfd()
+                      else unix_events._ThreadedChildWatcher)
+
+
 class SubprocessTransport(unix_events._UnixSubprocessTransport):
     """A child process of casyncio's loop."""
 
@@ -19,13 +26,14 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
         return super().__repr__().replace('_UnixSubprocessTransport', 'SubprocessTransport', 1)
 
 
-def users_watcher():
+def users_watcher(loop):
     """The child watcher that the user has set, if it is not one of those that asyncio sets itself.
 
     RuntimeError if it is not ready to watch.
     """
     if sys.version_info >= (3, 14):
-        return None
+        watcher = getattr(loop, '_watcher', None)
+        return None if type(watcher) is DefaultWatcher else watcher and LoopsWatcher(watcher)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', DeprecationWarning)
         watcher = events.get_child_watcher()
@@ -37,6 +45,19 @@ def users_watcher():
             raise RuntimeError('asyncio.get_child_watcher() is not activated, '
                                'subprocess support is not installed.')
     return watcher
+
+
+class LoopsWatcher:
+    """A watcher of Python 3.14, which is no context manager any more, as those were."""
+
+    def __init__(self, watcher):
+        self.add_child_handler = watcher.add_child_handler
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
 
 
 def watch(loop, pid, callback):

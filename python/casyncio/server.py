@@ -14,11 +14,20 @@ class Server(base_events.Server):
 
     def __init__(self, bound, loop):
         """`bound`: a server that asyncio has made, with its sockets, and not started."""
-        super().__init__(loop, bound._sockets, bound._protocol_factory, bound._ssl_context,
-                         bound._backlog, bound._ssl_handshake_timeout, bound._ssl_shutdown_timeout)
+        vars(self).update(vars(bound))  # whatever this version of asyncio keeps there
         self._clients = _casyncio.Clients()  # our transports come and go there by themselves
         self._others = 0
         self._waiters = []
+
+    def _start_serving(self):
+        if self._serving:
+            return
+        self._serving = True
+        for sock in self._sockets:
+            sock.listen(self._backlog)
+            self._loop._listen(sock, self._protocol_factory, sock, self._ssl_context, self,
+                               self._backlog, self._ssl_handshake_timeout,
+                               self._ssl_shutdown_timeout, getattr(self, '_context', None))
 
     # For transports of others: they are waited for, but not closed.
 

@@ -15,7 +15,8 @@ static PyObject *socket_type, *name_getpeername, *name_proto, *name_make_ssl_tra
 
 struct listener {
     async__py_loop *loop;
-    PyObject *factory, *sock, *sslcontext, *server, *handshake_timeout, *shutdown_timeout;
+    PyObject *factory, *sock, *sslcontext, *server, *backlog, *handshake_timeout, *shutdown_timeout;
+    PyObject *context; /* of which each connection has a copy; None: of the current one */
     int fd;
     long protocol;
 };
@@ -45,12 +46,13 @@ static PyObject *peer_name(PyObject *conn, const struct sockaddr_storage *addres
     return name;
 }
 
+/* `context` is the connection's own, or NULL: the transport makes itself one. */
 static PyObject *make_transport(const struct listener *listener, PyObject *conn, PyObject *protocol,
-                                PyObject *extra)
+                                PyObject *extra, PyObject *context)
 {
     if (!PyObject_IsTrue(listener->sslcontext))
         return async__py_socket_transport_new(listener->loop, conn, protocol, NULL, extra,
-                                              listener->server);
+                                              listener->server, context);
     PyObject *args[] = {
         (PyObject *)listener->loop,
         conn,
@@ -61,6 +63,7 @@ static PyObject *make_transport(const struct listener *listener, PyObject *conn,
         listener->server,
         listener->handshake_timeout,
         listener->shutdown_timeout,
+        context ? context : Py_None,
     };
     return PyObject_VectorcallMethod(name_make_ssl_transport, args, 4, ssl_names);
 }
@@ -74,19 +77,16 @@ static void close_conn(PyObject *conn)
     if (error) async__py_error_set(error);
 }
 
-/* As in asyncio, only debug mode tells of a protocol factory that fails: a peer could fill the
- * log. */
+/* asyncio tells of it in debug mode only: a server whose protocol factory always fails then drops
+ * every connection without a word. */
 static void failed(const struct listener *listener, PyObject *protocol)
 {
-    if (!listener->loop->debug && !async__py_ends_the_loop()) {
-        PyErr_Clear();
-        return;
-    }
     async__py_loop_fail(listener->loop, "Error on transport creation for incoming connection",
                         "protocol", protocol, NULL);
 }
 
-static void serve(const struct listener *listener, int fd, const struct sockaddr_storage *address)
+static void serve(const struct listener *listener, int fd, const struct sockaddr_storage *address,
+                  PyObject *context)
 {
     PyObject *conn = wrap(listener, fd, address->ss_family);
     PyObject *name = conn ? peer_name(conn, address) : NULL;
@@ -100,7 +100,7 @@ static void serve(const struct listener *listener, int fd, const struct sockaddr
         Py_XDECREF(result);
     }
     if (extra) protocol = PyObject_CallNoArgs(listener->factory);
-    if (protocol) transport = make_transport(listener, conn, protocol, extra);
+    if (protocol) transport = make_transport(listener, conn, protocol, extra, context);
     if (!transport) {
         if (conn) close_conn(conn);
         failed(listener, protocol);
@@ -115,14 +115,15 @@ static void serve(const struct listener *listener, int fd, const struct sockaddr
 static int serve_in_context(const struct listener *listener, int fd,
                             const struct sockaddr_storage *address)
 {
-    PyObject *context = PyContext_CopyCurrent();
+    bool given = listener->context != Py_None;
+    PyObject *context = given ? PyContext_Copy(listener->context) : PyContext_CopyCurrent();
 
     if (!context || PyContext_Enter(context) < 0) {
         Py_XDECREF(context);
         close(fd);
         return -1;
     }
-    serve(listener, fd, address);
+    serve(listener, fd, address, given ? context : NULL);
     int code = PyContext_Exit(context);
     Py_DECREF(context);
     return code;
@@ -147,23 +148,27 @@ static PyObject *out_of_resources(const struct listener *listener, int error, Py
     return result;
 }
 
-/* loop._accept_connection(protocol_factory, sock, sslcontext, server, backlog,
- * ssl_handshake_timeout, ssl_shutdown_timeout) */
+enum { BACKLOG = 100, KNOWN = 8 };
+
+/* loop._accept_connection(protocol_factory, sock, sslcontext=None, server=None, backlog=100,
+ * ssl_handshake_timeout=None, ssl_shutdown_timeout=None, context=None): Server._start_serving calls
+ * it. That of asyncio calls it too, and has more arguments from version to version: those that are
+ * not known here are left out. */
 static PyObject *accept_connection(PyObject *loop, PyObject *const *args, Py_ssize_t count)
 {
-    struct listener listener = {.loop = (async__py_loop *)loop};
+    PyObject *all[KNOWN];
 
-    if (count != 7) {
-        PyErr_SetString(PyExc_TypeError, "_accept_connection() takes seven arguments");
+    if (async__py_check_count(count, 2, "_accept_connection(protocol_factory, sock, ...)") < 0)
+        return NULL;
+    for (int i = 0; i < KNOWN; i++)
+        all[i] = i < count ? args[i] : Py_None;
+    struct listener listener = {(async__py_loop *)loop, all[0], all[1], all[2], all[3], all[4],
+                                all[5], all[6], all[7], -1, -1};
+    if (listener.context != Py_None && !PyContext_CheckExact(listener.context)) {
+        PyErr_SetString(PyExc_TypeError, "_accept_connection(): context is not a Context");
         return NULL;
     }
-    listener.factory = args[0];
-    listener.sock = args[1];
-    listener.sslcontext = args[2];
-    listener.server = args[3];
-    listener.handshake_timeout = args[5];
-    listener.shutdown_timeout = args[6];
-    long backlog = PyLong_AsLong(args[4]);
+    long backlog = listener.backlog == Py_None ? BACKLOG : PyLong_AsLong(listener.backlog);
     PyObject *number = PyObject_GetAttr(args[1], name_proto);
     listener.protocol = number ? PyLong_AsLong(number) : -1;
     Py_XDECREF(number);
@@ -209,7 +214,7 @@ int async__py_add_accept(PyObject *module)
 
     (void)module;
     socket_type = async__py_import("socket", "socket");
-    ssl_names = Py_BuildValue("(sssss)", "server_side", "extra", "server", "ssl_handshake_timeout",
-                              "ssl_shutdown_timeout");
+    ssl_names = Py_BuildValue("(ssssss)", "server_side", "extra", "server",
+                              "ssl_handshake_timeout", "ssl_shutdown_timeout", "context");
     return socket_type && ssl_names ? async__py_intern(names) : -1;
 }

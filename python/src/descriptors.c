@@ -170,14 +170,16 @@ void async__py_wait_end(async__py_loop *self, int fd, bool writing, PyObject *ow
 
 /* _add_reader and _add_writer. The new handle. */
 static PyObject *add_watch(loop_object *self, PyObject *const *args, Py_ssize_t count,
-                           enum direction direction)
+                           PyObject *names, enum direction direction)
 {
+    PyObject *context;
+
     if (async__py_check_count(count, 2, "add_reader(fd, callback, *args)") < 0 ||
-        async__py_check_open(self) < 0)
+        async__py_take_context(args, count, names, &context) < 0 || async__py_check_open(self) < 0)
         return NULL;
     int fd = number_of(args[0]);
     if (fd < 0 || refuse_files(fd) < 0) return NULL;
-    PyObject *handle = async__py_handle_new(self, args[1], args + 2, count - 2, NULL);
+    PyObject *handle = async__py_handle_new(self, args[1], args + 2, count - 2, context);
     if (handle && set_watch(self, fd, direction, handle, NULL) < 0) Py_CLEAR(handle);
     return handle;
 }
@@ -191,14 +193,16 @@ static PyObject *end_watch(loop_object *self, PyObject *number, enum direction d
     return PyBool_FromLong(descriptor && remove_watch(self, &descriptor->watch[direction]));
 }
 
-static PyObject *loop_add_reader_(PyObject *self, PyObject *const *args, Py_ssize_t count)
+static PyObject *loop_add_reader_(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                  PyObject *names)
 {
-    return add_watch((loop_object *)self, args, count, READ);
+    return add_watch((loop_object *)self, args, count, names, READ);
 }
 
-static PyObject *loop_add_writer_(PyObject *self, PyObject *const *args, Py_ssize_t count)
+static PyObject *loop_add_writer_(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                  PyObject *names)
 {
-    return add_watch((loop_object *)self, args, count, WRITE);
+    return add_watch((loop_object *)self, args, count, names, WRITE);
 }
 
 static PyObject *loop_remove_reader_(PyObject *self, PyObject *fd)
@@ -266,7 +270,7 @@ static PyObject *public_add(PyObject *object, PyObject *const *args, Py_ssize_t 
     if (async__py_check_count(count, 2, "add_reader(fd, callback, *args)") < 0) return NULL;
     int fd = number_of(args[0]);
     if (fd < 0 || async__py_check_no_transport(self, fd, args[0]) < 0) return NULL;
-    PyObject *handle = add_watch(self, args, count, direction);
+    PyObject *handle = add_watch(self, args, count, NULL, direction);
     if (!handle) return NULL;
     Py_DECREF(handle);
     Py_RETURN_NONE;
@@ -351,8 +355,8 @@ PyMethodDef async__py_descriptor_methods[] = {
      "Has the callback run whenever the descriptor can be written to."},
     {"remove_reader", loop_remove_reader, METH_O, "Ends add_reader(); says whether there was one."},
     {"remove_writer", loop_remove_writer, METH_O, "Ends add_writer(); says whether there was one."},
-    {"_add_reader", FAST(loop_add_reader_), METH_FASTCALL, NULL},
-    {"_add_writer", FAST(loop_add_writer_), METH_FASTCALL, NULL},
+    {"_add_reader", FAST(loop_add_reader_), METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_add_writer", FAST(loop_add_writer_), METH_FASTCALL | METH_KEYWORDS, NULL},
     {"_remove_reader", loop_remove_reader_, METH_O, NULL},
     {"_remove_writer", loop_remove_writer_, METH_O, NULL},
     {"_ensure_fd_no_transport", loop_ensure_fd_no_transport, METH_O, NULL},

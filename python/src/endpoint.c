@@ -1,7 +1,8 @@
 /* endpoint.c - the transport of a socket, as far as streams and datagrams are alike.
  *
- * Callbacks that the descriptor causes run in a context of the transport's own: a copy of that in
- * which it was made. The loop holds the transport while it watches the descriptor; one that is not
+ * Callbacks that the descriptor causes run in a context of the transport's own: the one that it was
+ * given, in which then all of the protocol's methods are called, or a copy of that in which it was
+ * made. The loop holds the transport while it watches the descriptor; one that is not
  * watched (reading paused, nothing to write) and that nobody knows any more is collected, with a
  * ResourceWarning.
  *
@@ -92,12 +93,16 @@ void async__py_endpoint_debug(endpoint *self, const char *format, PyObject *argu
     if (error) async__py_error_set(error);
 }
 
+static PyObject *given_context(endpoint *self) { return self->context_given ? self->context : NULL; }
+
 int async__py_endpoint_lost_soon(endpoint *self, PyObject *exception)
 {
     self->lost++;
     PyObject *method = PyObject_GetAttr(SELF(self), name_call_connection_lost);
     int code =
-        method ? async__py_call_soon(self->loop, method, exception ? exception : Py_None) : -1;
+        method ? async__py_call_soon(self->loop, method, exception ? exception : Py_None,
+                                     given_context(self))
+               : -1;
     Py_XDECREF(method);
     return code;
 }
@@ -283,6 +288,19 @@ static int descriptor_of(async__py_loop *loop, PyObject *sock)
     return (int)fd;
 }
 
+int async__py_endpoint_use_context(PyObject *object, PyObject *context)
+{
+    if (!context || context == Py_None) return 0;
+    if (!PyContext_CheckExact(context)) {
+        PyErr_Format(PyExc_TypeError, "context: a contextvars.Context is expected, not %R",
+                     (PyObject *)Py_TYPE(context));
+        return -1;
+    }
+    ENDPOINT(object)->context = Py_NewRef(context);
+    ENDPOINT(object)->context_given = true;
+    return 0;
+}
+
 int async__py_endpoint_open(PyObject *object, PyObject *sock, PyObject *extra)
 {
     endpoint *self = ENDPOINT(object);
@@ -291,7 +309,7 @@ int async__py_endpoint_open(PyObject *object, PyObject *sock, PyObject *extra)
     if (fd < 0 || async__py_check_no_transport(self->loop, fd, sock) < 0 ||
         async__py_check_open(self->loop) < 0 || PyObject_SetAttr(object, name_extra, extra) < 0)
         return -1;
-    self->context = PyContext_CopyCurrent();
+    if (!self->context) self->context = PyContext_CopyCurrent();
     if (!self->context || async__py_set_transport(self->loop, fd, object) < 0) return -1;
     self->fd = fd;
     self->sock = Py_NewRef(sock);
@@ -303,7 +321,8 @@ int async__py_endpoint_open(PyObject *object, PyObject *sock, PyObject *extra)
 static PyObject *method_handle(endpoint *self, PyObject *object, PyObject *name, PyObject *argument)
 {
     PyObject *method = PyObject_GetAttr(object, name);
-    PyObject *handle = method ? async__py_handle_new(self->loop, method, &argument, 1, NULL) : NULL;
+    PyObject *handle =
+        method ? async__py_handle_new(self->loop, method, &argument, 1, given_context(self)) : NULL;
 
     Py_XDECREF(method);
     return handle;

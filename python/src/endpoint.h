@@ -37,7 +37,9 @@ struct async__py_endpoint {
     async__py_holder holder;
     async__py_loop *loop;
     PyObject *sock; /* NULL once closed */
-    PyObject *protocol, *context;
+    PyObject *protocol;
+    PyObject *context; /* the descriptor's callbacks run in it */
+    bool context_given; /* connection_made and connection_lost run in it, too */
     PyObject *server; /* that learns of the end; may be NULL */
     async__py_client client;
     PyObject *dict, *weakrefs;
@@ -123,6 +125,10 @@ static inline void async__py_maybe_resume(async__py_endpoint *endpoint)
 PyObject *async__py_endpoint_new(PyTypeObject *type, const struct async__py_kind *kind,
                                  async__py_loop *loop);
 int async__py_endpoint_open(PyObject *self, PyObject *sock, PyObject *extra);
+
+/* Before the transport is opened: has all of the protocol's methods called in `context`, as asyncio
+ * does since Python 3.15; NULL and None change nothing. -1: it is not a context. */
+int async__py_endpoint_use_context(PyObject *self, PyObject *context);
 int async__py_endpoint_begin(PyObject *self, PyObject *waiter, PyObject *server);
 void async__py_endpoint_discard(PyObject *self);
 

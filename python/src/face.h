@@ -41,6 +41,16 @@ PyTypeObject *async__py_add_type(PyObject *module, PyType_Spec *spec, PyObject *
 PyObject *async__py_error_take(void);
 void async__py_error_set(PyObject *exception);
 
+/* For a PyGetSetDef: a `bool` or a `char` of the object that is read as a bool, and set by anything
+ * that has a truth value, as an attribute of asyncio's classes is. (A T_BOOL member takes nothing
+ * but True and False.) */
+PyObject *async__py_get_flag(PyObject *self, void *offset);
+int async__py_set_flag(PyObject *self, PyObject *value, void *offset);
+#define ASYNC__PY_FLAG(name, type, member)                                                         \
+    {                                                                                              \
+        name, async__py_get_flag, async__py_set_flag, NULL, (void *)offsetof(type, member)         \
+    }
+
 /* Sets OSError, of the subclass that belongs to the code: a negated errno. NULL. */
 PyObject *async__py_set_oserror(int code);
 
@@ -150,6 +160,11 @@ void async__py_free_descriptors(async__py_loop *loop);
 /* The loop's receive buffer, made when it is first asked for; NULL: MemoryError is set. */
 char *async__py_loop_buffer(async__py_loop *loop);
 
+/* The keyword argument `context` of call_soon and its like, NULL if it is not there. -1: there is
+ * another. */
+int async__py_take_context(PyObject *const *args, Py_ssize_t count, PyObject *names,
+                           PyObject **context);
+
 /* For a callback that is not a handle: in debug mode says how long it took, if that was too long.
  * */
 int64_t async__py_slow_begin(async__py_loop *loop);
@@ -187,8 +202,10 @@ bool async__py_is_timer_handle(PyObject *handle);
 /* The handle that a callback of the loop's queue belongs to (borrowed), or NULL. */
 PyObject *async__py_handle_of(async_callback *callback);
 
-/* loop.call_soon for C: `function` with one argument. 0, or -1 and an exception is set. */
-int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argument);
+/* loop.call_soon for C: `function` with one argument; `context` as for a handle. 0, or -1 and an
+ * exception is set. */
+int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argument,
+                        PyObject *context);
 
 /* ---- streams (stream_protocol.c) ---- */
 

@@ -329,10 +329,11 @@ void async__py_handle_cancel(PyObject *self)
     if (queued) Py_DECREF(self);
 }
 
-int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argument)
+int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argument,
+                        PyObject *context)
 {
     if (async__py_check_open(loop) < 0) return -1;
-    PyObject *handle = async__py_handle_new(loop, function, &argument, argument ? 1 : 0, NULL);
+    PyObject *handle = async__py_handle_new(loop, function, &argument, argument ? 1 : 0, context);
     if (!handle) return -1;
     async__py_handle_schedule(loop, handle);
     Py_DECREF(handle);

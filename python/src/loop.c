@@ -486,15 +486,15 @@ static PyMethodDef *const more_methods[] = {
     async__py_task_methods,     async__py_accept_methods,     async__py_sock_methods};
 
 static PyMemberDef members[] = {
-    {"_debug", T_BOOL, offsetof(loop_object, debug), 0, NULL},
     {"_task_factory", T_OBJECT, offsetof(loop_object, task_factory), 0, NULL},
-    {"_closed", T_BOOL, offsetof(loop_object, closed), 0, NULL},
     {"slow_callback_duration", T_DOUBLE, offsetof(loop_object, slow_callback_duration), 0,
      "Seconds: debug mode warns of callbacks that take longer."},
     {0},
 };
 
 static PyGetSetDef getters[] = {
+    ASYNC__PY_FLAG("_debug", loop_object, debug),
+    ASYNC__PY_FLAG("_closed", loop_object, closed),
     {"_thread_id", get_thread_id, set_thread_id, NULL, NULL},
     {"_ready", get_queued, ignore, NULL, NULL},
     {"_scheduled", get_queued, ignore, NULL, (void *)"timers"},

@@ -54,6 +54,24 @@ PyTypeObject *async__py_add_type(PyObject *module, PyType_Spec *spec, PyObject *
     return (PyTypeObject *)type;
 }
 
+static char *flag_of(PyObject *self, void *offset) { return (char *)self + (uintptr_t)offset; }
+
+PyObject *async__py_get_flag(PyObject *self, void *offset)
+{
+    return PyBool_FromLong(*flag_of(self, offset));
+}
+
+int async__py_set_flag(PyObject *self, PyObject *value, void *offset)
+{
+    if (!value) {
+        PyErr_SetString(PyExc_TypeError, "cannot delete attribute");
+        return -1;
+    }
+    int truth = PyObject_IsTrue(value);
+    if (truth >= 0) *flag_of(self, offset) = (char)truth;
+    return truth < 0 ? -1 : 0;
+}
+
 /* ---- the module ---- */
 
 static int (*const parts[])(PyObject *) = {

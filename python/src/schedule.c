@@ -28,9 +28,8 @@ static int check_call(loop_object *self, PyObject *callback, const char *method,
 
 /* ---- callbacks ---- */
 
-/* The keyword argument `context` of call_soon and its like. -1: there is another. */
-static int take_context(PyObject *const *args, Py_ssize_t count, PyObject *names,
-                        PyObject **context)
+int async__py_take_context(PyObject *const *args, Py_ssize_t count, PyObject *names,
+                           PyObject **context)
 {
     *context = NULL;
     for (Py_ssize_t i = 0; names && i < PyTuple_GET_SIZE(names); i++) {
@@ -51,7 +50,7 @@ static PyObject *loop_call_soon(PyObject *object, PyObject *const *args, Py_ssiz
     PyObject *context;
 
     if (async__py_check_count(count, 1, "call_soon(callback, *args, context=None)") < 0 ||
-        take_context(args, count, names, &context) < 0 || async__py_check_open(self) < 0)
+        async__py_take_context(args, count, names, &context) < 0 || async__py_check_open(self) < 0)
         return NULL;
     if (self->debug && check_call(self, args[0], "call_soon", false) < 0) return NULL;
     PyObject *handle = async__py_handle_new(self, args[0], args + 1, count - 1, context);
@@ -69,7 +68,7 @@ static PyObject *loop_call_soon_threadsafe(PyObject *object, PyObject *const *ar
 
     if (async__py_check_count(count, 1, "call_soon_threadsafe(callback, *args, context=None)") <
             0 ||
-        take_context(args, count, names, &context) < 0 || async__py_check_open(self) < 0)
+        async__py_take_context(args, count, names, &context) < 0 || async__py_check_open(self) < 0)
         return NULL;
     if (self->debug && check_call(self, args[0], "call_soon_threadsafe", true) < 0) return NULL;
     PyObject *handle = async__py_handle_new(self, args[0], args + 1, count - 1, context);
@@ -129,7 +128,7 @@ static PyObject *loop_call_at(PyObject *object, PyObject *const *args, Py_ssize_
     PyObject *context;
 
     if (async__py_check_count(count, 2, "call_at(when, callback, *args, context=None)") < 0 ||
-        take_context(args, count, names, &context) < 0)
+        async__py_take_context(args, count, names, &context) < 0)
         return NULL;
     if (args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "when cannot be None");
@@ -145,7 +144,7 @@ static PyObject *loop_call_later(PyObject *object, PyObject *const *args, Py_ssi
     PyObject *context;
 
     if (async__py_check_count(count, 2, "call_later(delay, callback, *args, context=None)") < 0 ||
-        take_context(args, count, names, &context) < 0)
+        async__py_take_context(args, count, names, &context) < 0)
         return NULL;
     if (args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "delay must not be None");

@@ -7,8 +7,6 @@
  * writer alive: a writer that is dropped closes its connection, as since Python 3.13. */
 #include "stream.h"
 
-#include <structmember.h>
-
 typedef struct protocol {
     async__py_flow flow;
     PyObject *reader; /* a weak reference */
@@ -347,13 +345,9 @@ static PyGetSetDef protocol_attributes[] = {
     ASYNC__PY_OBJECT("_client_connected_cb", protocol, client_connected),
     ASYNC__PY_OBJECT("_closed", protocol, closed),
     {"_stream_reader", (getter)stream_reader, NULL, NULL, NULL},
+    ASYNC__PY_FLAG("_reject_connection", protocol, reject),
+    ASYNC__PY_FLAG("_over_ssl", protocol, over_ssl),
     {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyMemberDef protocol_members[] = {
-    {"_reject_connection", T_BOOL, offsetof(protocol, reject), 0, NULL},
-    {"_over_ssl", T_BOOL, offsetof(protocol, over_ssl), 0, NULL},
-    {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot protocol_slots[] = {
@@ -366,7 +360,6 @@ static PyType_Slot protocol_slots[] = {
     {Py_tp_finalize, protocol_finalize},
     {Py_tp_methods, protocol_methods},
     {Py_tp_getset, protocol_attributes},
-    {Py_tp_members, protocol_members},
     {0, NULL},
 };
 

@@ -5,8 +5,6 @@
  * _limit for a while, or clear _buffer before TLS starts. */
 #include "stream.h"
 
-#include <structmember.h>
-
 #define DEFAULT_LIMIT (1 << 16)
 
 typedef struct async__py_reader reader;
@@ -310,13 +308,9 @@ static PyGetSetDef attributes[] = {
     ASYNC__PY_OBJECT("_source_traceback", reader, source_traceback),
     {"_buffer", (getter)get_buffer, (setter)set_buffer, NULL, NULL},
     {"_limit", (getter)get_limit, (setter)set_limit, NULL, NULL},
+    ASYNC__PY_FLAG("_eof", reader, eof),
+    ASYNC__PY_FLAG("_paused", reader, paused),
     {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyMemberDef members[] = {
-    {"_eof", T_BOOL, offsetof(reader, eof), 0, NULL},
-    {"_paused", T_BOOL, offsetof(reader, paused), 0, NULL},
-    {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot slots[] = {
@@ -331,7 +325,6 @@ static PyType_Slot slots[] = {
     {Py_am_anext, async__py_reader_next},
     {Py_tp_methods, methods},
     {Py_tp_getset, attributes},
-    {Py_tp_members, members},
     {0, NULL},
 };
 

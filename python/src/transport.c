@@ -65,7 +65,8 @@ static int open_transport(PyObject *object, PyObject *sock, PyObject *protocol, 
 }
 
 PyObject *async__py_socket_transport_new(async__py_loop *loop, PyObject *sock, PyObject *protocol,
-                                         PyObject *waiter, PyObject *extra, PyObject *server)
+                                         PyObject *waiter, PyObject *extra, PyObject *server,
+                                         PyObject *context)
 {
     PyObject *object = async__py_endpoint_new(type, &kind, loop);
     if (!object) return NULL;
@@ -74,7 +75,8 @@ PyObject *async__py_socket_transport_new(async__py_loop *loop, PyObject *sock, P
 
     self->flusher.callback.run = async__py_transport_flush_ready;
     self->flusher.holder.object = object;
-    if (open_transport(object, sock, protocol, extra) < 0 ||
+    if (async__py_endpoint_use_context(object, context) < 0 ||
+        open_transport(object, sock, protocol, extra) < 0 ||
         async__py_endpoint_begin(object, waiter, server) < 0) {
         async__py_endpoint_discard(object);
         return NULL;
@@ -86,16 +88,18 @@ PyObject *async__py_socket_transport_new(async__py_loop *loop, PyObject *sock, P
 
 static PyObject *transport_new(PyTypeObject *subtype, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"loop", "sock", "protocol", "waiter", "extra", "server", NULL};
+    static char *names[] = {"loop", "sock", "protocol", "waiter",
+                            "extra", "server", "context", NULL};
     PyObject *loop, *sock, *protocol, *waiter = NULL, *extra = NULL, *server = NULL;
+    PyObject *context = NULL;
 
     (void)subtype;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!OO|OOO:SocketTransport", names,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!OO|OOOO:SocketTransport", names,
                                      async__py_loop_type, &loop, &sock, &protocol, &waiter, &extra,
-                                     &server))
+                                     &server, &context))
         return NULL;
     return async__py_socket_transport_new((async__py_loop *)loop, sock, protocol, waiter, extra,
-                                          server);
+                                          server, context);
 }
 
 /* ---- the end ---- */

@@ -6,10 +6,11 @@
 #include "endpoint.h"
 
 /* A transport of a connected stream socket, whose protocol's connection_made is scheduled. `waiter`
- * (a future that gets None once reading has begun), `extra` (a dict) and `server` may be NULL or
- * None. On failure the socket stays its giver's. */
+ * (a future that gets None once reading has begun), `extra` (a dict), `server` and `context` (see
+ * async__py_endpoint_use_context) may be NULL or None. On failure the socket stays its giver's. */
 PyObject *async__py_socket_transport_new(async__py_loop *loop, PyObject *sock, PyObject *protocol,
-                                         PyObject *waiter, PyObject *extra, PyObject *server);
+                                         PyObject *waiter, PyObject *extra, PyObject *server,
+                                         PyObject *context);
 
 /* A piece of the write queue: from `begin` to `end` of a bytes object. */
 struct async__py_piece {
