@@ -162,8 +162,17 @@ static PyObject *accept_connection(PyObject *loop, PyObject *const *args, Py_ssi
         return NULL;
     for (int i = 0; i < KNOWN; i++)
         all[i] = i < count ? args[i] : Py_None;
-    struct listener listener = {(async__py_loop *)loop, all[0], all[1], all[2], all[3], all[4],
-                                all[5], all[6], all[7], -1, -1};
+    struct listener listener = {(async__py_loop *)loop,
+                                all[0],
+                                all[1],
+                                all[2],
+                                all[3],
+                                all[4],
+                                all[5],
+                                all[6],
+                                all[7],
+                                -1,
+                                -1};
     if (listener.context != Py_None && !PyContext_CheckExact(listener.context)) {
         PyErr_SetString(PyExc_TypeError, "_accept_connection(): context is not a Context");
         return NULL;
@@ -214,7 +223,7 @@ int async__py_add_accept(PyObject *module)
 
     (void)module;
     socket_type = async__py_import("socket", "socket");
-    ssl_names = Py_BuildValue("(ssssss)", "server_side", "extra", "server",
-                              "ssl_handshake_timeout", "ssl_shutdown_timeout", "context");
+    ssl_names = Py_BuildValue("(ssssss)", "server_side", "extra", "server", "ssl_handshake_timeout",
+                              "ssl_shutdown_timeout", "context");
     return socket_type && ssl_names ? async__py_intern(names) : -1;
 }

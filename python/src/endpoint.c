@@ -93,16 +93,18 @@ void async__py_endpoint_debug(endpoint *self, const char *format, PyObject *argu
     if (error) async__py_error_set(error);
 }
 
-static PyObject *given_context(endpoint *self) { return self->context_given ? self->context : NULL; }
+static PyObject *given_context(endpoint *self)
+{
+    return self->context_given ? self->context : NULL;
+}
 
 int async__py_endpoint_lost_soon(endpoint *self, PyObject *exception)
 {
     self->lost++;
     PyObject *method = PyObject_GetAttr(SELF(self), name_call_connection_lost);
-    int code =
-        method ? async__py_call_soon(self->loop, method, exception ? exception : Py_None,
-                                     given_context(self))
-               : -1;
+    int code = method ? async__py_call_soon(self->loop, method, exception ? exception : Py_None,
+                                            given_context(self))
+                      : -1;
     Py_XDECREF(method);
     return code;
 }

@@ -38,9 +38,9 @@ struct async__py_endpoint {
     async__py_loop *loop;
     PyObject *sock; /* NULL once closed */
     PyObject *protocol;
-    PyObject *context; /* the descriptor's callbacks run in it */
+    PyObject *context;  /* the descriptor's callbacks run in it */
     bool context_given; /* connection_made and connection_lost run in it, too */
-    PyObject *server; /* that learns of the end; may be NULL */
+    PyObject *server;   /* that learns of the end; may be NULL */
     async__py_client client;
     PyObject *dict, *weakrefs;
     Py_ssize_t size, high, low; /* bytes that wait; and when the protocol is told */

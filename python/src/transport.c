@@ -88,8 +88,8 @@ PyObject *async__py_socket_transport_new(async__py_loop *loop, PyObject *sock, P
 
 static PyObject *transport_new(PyTypeObject *subtype, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"loop", "sock", "protocol", "waiter",
-                            "extra", "server", "context", NULL};
+    static char *names[] = {"loop",  "sock",   "protocol", "waiter",
+                            "extra", "server", "context",  NULL};
     PyObject *loop, *sock, *protocol, *waiter = NULL, *extra = NULL, *server = NULL;
     PyObject *context = NULL;
 
