@@ -47,8 +47,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
         self._transports = {}  # of the classes that are asyncio's; C's are in a table of its own
         self._signal_handlers = {}
         self._unix_server_sockets = {}
-        if processes.DefaultWatcher is not None:
-            self._watcher = processes.DefaultWatcher()
+        processes.give_watcher(self)
         self._make_self_pipe()
 
     # ---- running ----
@@ -202,8 +201,11 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             await asyncio.sleep(0)
         return server
 
-    def _listen(self, sock, *args):
-        self._add_reader(sock.fileno(), self._accept_connection, *args)
+    def _start_serving(self, protocol_factory, sock, sslcontext=None, server=None, backlog=100,
+                       ssl_handshake_timeout=None, ssl_shutdown_timeout=None, context=None,
+                       *more, **unknown):
+        self._add_reader(sock.fileno(), self._accept_connection, protocol_factory, sock, sslcontext,
+                         server, backlog, ssl_handshake_timeout, ssl_shutdown_timeout, context)
 
     def _stop_serving(self, sock):
         inode = self._unix_server_sockets.pop(sock, None)
@@ -245,6 +247,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             await waiter
         except BaseException:
             transport.close()
+            del waiter  # its exception has this frame: they would be a cycle, with the transport
             raise
         return transport, protocol
 
@@ -274,6 +277,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             transport.close()
             for handle in handles:
                 handle.cancel()
+            del waiter  # its exception has this frame: they would be a cycle, with the transport
             raise
         return ssl_protocol._app_transport
 
@@ -330,7 +334,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
 
     def _accept_again(self, sock, args):
         if sock.fileno() != -1:  # the server was closed meanwhile
-            self._listen(sock, *args)
+            self._add_reader(sock.fileno(), self._accept_connection, *args)
 
     async def _sendfile_native(self, transp, file, offset, count):
         reading = transp.is_reading()

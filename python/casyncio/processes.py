@@ -12,13 +12,6 @@ from asyncio import events, unix_events
 from asyncio.log import logger
 
 
-# The class of loop._watcher, of which a loop of asyncio has one since Python 3.14.
-DefaultWatcher = None
-if sys.version_info >= (3, 14) and hasattr(unix_events, 'can_use_pidfd'):
-    DefaultWatcher = (unix_events._PidfdChildWatcher if unix_events.can_use_pidfd()
-                      else unix_events._ThreadedChildWatcher)
-
-
 class SubprocessTransport(unix_events._UnixSubprocessTransport):
     """A child process of casyncio's loop."""
 
@@ -26,14 +19,23 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
         return super().__repr__().replace('_UnixSubprocessTransport', 'SubprocessTransport', 1)
 
 
+def give_watcher(loop):
+    """loop._watcher, which asyncio's loops have since Python 3.14."""
+    if sys.version_info >= (3, 14) and hasattr(unix_events, 'can_use_pidfd'):
+        loop._watcher = (unix_events._PidfdChildWatcher() if unix_events.can_use_pidfd()
+                         else unix_events._ThreadedChildWatcher())
+
+
 def users_watcher(loop):
     """The child watcher that the user has set, if it is not one of those that asyncio sets itself.
 
-    RuntimeError if it is not ready to watch.
+    Or that of a system without pidfd. RuntimeError if it is not ready to watch.
     """
     if sys.version_info >= (3, 14):
         watcher = getattr(loop, '_watcher', None)
-        return None if type(watcher) is DefaultWatcher else watcher and LoopsWatcher(watcher)
+        if watcher is None or type(watcher) is unix_events._PidfdChildWatcher:
+            return None
+        return LoopsWatcher(watcher)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', DeprecationWarning)
         watcher = events.get_child_watcher()

@@ -25,9 +25,10 @@ class Server(base_events.Server):
         self._serving = True
         for sock in self._sockets:
             sock.listen(self._backlog)
-            self._loop._listen(sock, self._protocol_factory, sock, self._ssl_context, self,
-                               self._backlog, self._ssl_handshake_timeout,
-                               self._ssl_shutdown_timeout, getattr(self, '_context', None))
+            self._loop._start_serving(
+                self._protocol_factory, sock, self._ssl_context, self, self._backlog,
+                self._ssl_handshake_timeout, self._ssl_shutdown_timeout,
+                context=getattr(self, '_context', None))
 
     # For transports of others: they are waited for, but not closed.
 

@@ -184,6 +184,9 @@ extern PyMethodDef async__py_sock_methods[];       /* sock.c */
 /* A new handle; `context` may be NULL or None: a copy of the current one. */
 PyObject *async__py_handle_new(async__py_loop *loop, PyObject *callback, PyObject *const *args,
                                Py_ssize_t count, PyObject *context);
+/* One that another thread than the loop's queues. */
+PyObject *async__py_shared_handle_new(async__py_loop *loop, PyObject *callback,
+                                      PyObject *const *args, Py_ssize_t count, PyObject *context);
 /* `when` is the loop's time in seconds, an object that the handle keeps. */
 PyObject *async__py_timer_handle_new(async__py_loop *loop, PyObject *when, PyObject *callback,
                                      PyObject *const *args, Py_ssize_t count, PyObject *context);

@@ -10,9 +10,16 @@
  * cancelled, which takes it out at once; only what another thread has queued, and the loop has not
  * yet seen, stays where it is and is passed over when its turn comes.
  *
- * Handles are made and freed for each step of each task, so those that are free are kept. */
+ * Handles are made and freed for each step of each task, so those that are free are kept.
+ *
+ * What another thread queues is a third type where asyncio has one for that (since 3.14): cancel()
+ * and cancelled() of another thread wait while the callback runs, so that afterwards it does not.
+ * asyncio has a lock in each; here the handle says that it runs, and those that wait for the end
+ * share one condition. */
 #include "face.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <structmember.h>
 
 enum { KEPT = 128 };
@@ -25,25 +32,33 @@ struct timer_part {
     async_timer timer;
 };
 
-/* One of the two types, with where its parts lie. */
+struct shared_part {
+    async_callback callback;
+    atomic_bool running;
+};
+
+/* One of the three types, with where its parts lie. */
 static struct kind {
     PyTypeObject *type;
     Py_ssize_t callback, args, cancelled, loop, source_traceback, repr, context, scheduled, when;
+    Py_ssize_t lock;
     Py_ssize_t weakrefs, part; /* part: our own, behind the base's */
     PyObject *kept[KEPT];
     int kept_count;
-} handles, timers;
+} handles, timers, shared; /* shared.type is NULL before 3.14 */
 
 #define SLOT(self, kind, name) (*(PyObject **)((char *)(self) + (kind)->name))
 #define HANDLE(self) ((struct handle_part *)((char *)(self) + handles.part))
 #define TIMER(self) ((struct timer_part *)((char *)(self) + timers.part))
+#define SHARED(self) ((struct shared_part *)((char *)(self) + shared.part))
 
 static PyObject *extract_stack; /* asyncio.format_helpers.extract_stack */
 static PyObject *no_args;
 
 static struct kind *kind_of(PyObject *self)
 {
-    return Py_TYPE(self) == handles.type ? &handles : &timers;
+    PyTypeObject *type = Py_TYPE(self);
+    return type == handles.type ? &handles : type == timers.type ? &timers : &shared;
 }
 
 /* ---- making and freeing ---- */
@@ -103,6 +118,7 @@ static PyObject *make(struct kind *kind, async__py_loop *loop, PyObject *callbac
 
 static void handle_run(async_callback *callback);
 static void timer_run(async_callback *callback);
+static void shared_run(async_callback *callback);
 
 PyObject *async__py_handle_new(async__py_loop *loop, PyObject *callback, PyObject *const *args,
                                Py_ssize_t count, PyObject *context)
@@ -111,6 +127,20 @@ PyObject *async__py_handle_new(async__py_loop *loop, PyObject *callback, PyObjec
 
     if (!self) return NULL;
     HANDLE(self)->callback = (async_callback){.run = handle_run};
+    PyObject_GC_Track(self);
+    return self;
+}
+
+PyObject *async__py_shared_handle_new(async__py_loop *loop, PyObject *callback,
+                                      PyObject *const *args, Py_ssize_t count, PyObject *context)
+{
+    if (!shared.type) return async__py_handle_new(loop, callback, args, count, context);
+    PyObject *self = make(&shared, loop, callback, args, count, context);
+
+    if (!self) return NULL;
+    SLOT(self, &shared, lock) = NULL;
+    SHARED(self)->callback = (async_callback){.run = shared_run};
+    atomic_init(&SHARED(self)->running, false);
     PyObject_GC_Track(self);
     return self;
 }
@@ -143,6 +173,7 @@ static int handle_traverse(PyObject *self, visitproc visit, void *arg)
         Py_VISIT(SLOT(self, kind, when));
         Py_VISIT(SLOT(self, kind, scheduled));
     }
+    if (kind == &shared) Py_VISIT(SLOT(self, kind, lock));
     Py_VISIT(Py_TYPE(self));
     return 0;
 }
@@ -162,6 +193,7 @@ static int handle_clear(PyObject *self)
         Py_CLEAR(SLOT(self, kind, when));
         Py_CLEAR(SLOT(self, kind, scheduled));
     }
+    if (kind == &shared) Py_CLEAR(SLOT(self, kind, lock));
     return 0;
 }
 
@@ -262,8 +294,56 @@ static void timer_run(async_callback *callback)
     Py_DECREF(self);
 }
 
+/* ---- running what other threads may cancel ---- */
+
+static pthread_mutex_t over_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t over = PTHREAD_COND_INITIALIZER;
+static atomic_int waiting; /* threads that wait for `over` */
+
+/* Either this sees the one that waits, or that one sees that the callback does not run. */
+static void tell_the_end(struct shared_part *part)
+{
+    atomic_store(&part->running, false);
+    if (atomic_load(&waiting) == 0) return;
+    pthread_mutex_lock(&over_lock);
+    pthread_cond_broadcast(&over);
+    pthread_mutex_unlock(&over_lock);
+}
+
+/* For another thread than the loop's: until the callback, if it runs, has ended. */
+static void wait_for_the_end(PyObject *self)
+{
+    async__py_loop *loop = (async__py_loop *)SLOT(self, &shared, loop);
+    struct shared_part *part = SHARED(self);
+
+    if (!atomic_load(&part->running) || !loop || loop->thread == PyThread_get_thread_ident())
+        return;
+    Py_BEGIN_ALLOW_THREADS;
+    pthread_mutex_lock(&over_lock);
+    atomic_fetch_add(&waiting, 1);
+    while (atomic_load(&part->running))
+        pthread_cond_wait(&over, &over_lock);
+    atomic_fetch_sub(&waiting, 1);
+    pthread_mutex_unlock(&over_lock);
+    Py_END_ALLOW_THREADS;
+}
+
+static void shared_run(async_callback *callback)
+{
+    struct shared_part *part = async__container(callback, struct shared_part, callback);
+    PyObject *self = (PyObject *)((char *)part - shared.part);
+
+    atomic_store(&part->running, true);
+    async__py_handle_run((async__py_loop *)SLOT(self, &shared, loop), self);
+    tell_the_end(part);
+    Py_DECREF(self);
+}
+
 PyObject *async__py_handle_of(async_callback *callback)
 {
+    if (callback->run == shared_run)
+        return (PyObject *)((char *)async__container(callback, struct shared_part, callback) -
+                            shared.part);
     if (callback->run == handle_run)
         return (PyObject *)((char *)async__container(callback, struct handle_part, callback) -
                             handles.part);
@@ -284,7 +364,11 @@ void async__py_handle_schedule(async__py_loop *loop, PyObject *self)
 
 void async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *self)
 {
-    async_call_soon_threadsafe(loop->engine, &HANDLE(Py_NewRef(self))->callback);
+    bool is_shared = kind_of(self) == &shared;
+
+    Py_INCREF(self);
+    async_call_soon_threadsafe(loop->engine,
+                               is_shared ? &SHARED(self)->callback : &HANDLE(self)->callback);
 }
 
 int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *self, int64_t when)
@@ -303,6 +387,7 @@ static bool unschedule(PyObject *self, struct kind *kind)
     async__py_loop *loop = (async__py_loop *)SLOT(self, kind, loop);
 
     if (kind == &handles) return async_callback_cancel(&HANDLE(self)->callback);
+    if (kind == &shared) return async_callback_cancel(&SHARED(self)->callback);
     if (!loop || !loop->engine) return false;
     return async_timer_cancel(loop->engine, &TIMER(self)->timer);
 }
@@ -345,6 +430,7 @@ int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argu
 static PyObject *handle_cancel(PyObject *self, PyObject *none)
 {
     (void)none;
+    if (kind_of(self) == &shared) wait_for_the_end(self);
     async__py_handle_cancel(self);
     Py_RETURN_NONE;
 }
@@ -352,6 +438,7 @@ static PyObject *handle_cancel(PyObject *self, PyObject *none)
 static PyObject *handle_cancelled(PyObject *self, PyObject *none)
 {
     (void)none;
+    if (kind_of(self) == &shared) wait_for_the_end(self);
     return PyBool_FromLong(async__py_handle_cancelled(self));
 }
 
@@ -417,11 +504,13 @@ static int find_slots(struct kind *kind, PyTypeObject *base)
         {&kind->cancelled, "_cancelled"},
         {&kind->repr, "_repr"},
         {&kind->source_traceback, "_source_traceback"},
-        {&kind->when, "_when"}, /* from here on: of timers only */
-        {&kind->scheduled, "_scheduled"},
+        {kind == &timers ? &kind->when : NULL, "_when"},
+        {kind == &timers ? &kind->scheduled : NULL, "_scheduled"},
+        {kind == &shared ? &kind->lock : NULL, "_lock"},
     };
 
-    for (int i = 0; i < (kind == &timers ? 9 : 7); i++) {
+    for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) {
+        if (!slots[i].where) continue;
         *slots[i].where = offset_of(base, slots[i].name);
         if (!*slots[i].where) return -1;
     }
@@ -456,6 +545,15 @@ int async__py_add_handle(PyObject *module)
     if (add_kind(module, &handles, "casyncio._casyncio.Handle", "Handle",
                  sizeof(struct handle_part)) < 0)
         return -1;
-    return add_kind(module, &timers, "casyncio._casyncio.TimerHandle", "TimerHandle",
-                    sizeof(struct timer_part));
+    if (add_kind(module, &timers, "casyncio._casyncio.TimerHandle", "TimerHandle",
+                 sizeof(struct timer_part)) < 0)
+        return -1;
+    PyObject *base = async__py_import("asyncio.events", "_ThreadSafeHandle");
+    Py_XDECREF(base);
+    if (!base) {
+        PyErr_Clear();
+        return 0;
+    }
+    return add_kind(module, &shared, "casyncio._casyncio.ThreadSafeHandle", "_ThreadSafeHandle",
+                    sizeof(struct shared_part));
 }

@@ -166,7 +166,8 @@ PyObject *async__py_tls_check_handshake_timeout(async__py_tls *self, PyObject *u
 
 PyObject *async__py_tls_check_shutdown_timeout(async__py_tls *self, PyObject *unused)
 {
-    if (self->state != ASYNC__PY_TLS_FLUSHING && self->state != ASYNC__PY_TLS_SHUTDOWN)
+    if (self->state == ASYNC__PY_TLS_HANDSHAKE || self->state == ASYNC__PY_TLS_WRAPPED ||
+        !self->transport)
         Py_RETURN_NONE;
     PyErr_SetString(PyExc_TimeoutError, "SSL shutdown timed out");
     PyObject *exception = async__py_error_take();
@@ -328,18 +329,35 @@ int async__py_tls_app_eof(async__py_tls *self)
     return async__py_ends_the_loop() ? -1 : fail(self, "Error calling eof_received()");
 }
 
-/* Takes `exception`, which may be NULL. */
+/* The transport below still has something to send. One that cannot say how much may have. */
+static bool has_unsent(async__py_tls *self)
+{
+    PyObject *size = async__py_call_method(self->transport, "get_write_buffer_size", NULL);
+    int is_some = size ? PyObject_IsTrue(size) : -1;
+
+    Py_XDECREF(size);
+    if (is_some < 0) PyErr_Clear();
+    return is_some != 0;
+}
+
+/* Takes `exception`, which may be NULL. Without one the transport is closed, which sends what it has
+ * first: the time for the shutdown goes on, for a peer that does not read delays that for ever. */
 static int shut_done(async__py_tls *self, PyObject *exception)
 {
-    int result = stop_timer(&self->shutdown_handle);
+    int result = 0;
 
     self->state = ASYNC__PY_TLS_UNWRAPPED;
     if (exception) {
+        result = stop_timer(&self->shutdown_handle);
         if (result == 0) result = async__py_tls_fatal(self, exception, "Fatal error on transport");
         Py_DECREF(exception);
         return result;
     }
-    if (result < 0 || !self->transport) return result;
+    if (!self->transport) return stop_timer(&self->shutdown_handle);
+    if (!self->shutdown_handle && has_unsent(self))
+        result = start_timer(self, &self->shutdown_handle, self->shutdown_timeout,
+                             "_check_shutdown_timeout");
+    if (result < 0) return result;
     PyObject *close = PyObject_GetAttr(self->transport, async__py_tls_names.close);
     if (!close) return -1;
     PyObject *handle = PyObject_CallMethodOneArg(self->loop, async__py_tls_names.call_soon, close);
