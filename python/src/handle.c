@@ -357,18 +357,22 @@ bool async__py_is_timer_handle(PyObject *handle) { return kind_of(handle) == &ti
 
 /* ---- queueing and cancelling ---- */
 
+/* That of a handle that is no timer's. */
+static async_callback *callback_of(PyObject *self)
+{
+    return Py_TYPE(self) == handles.type ? &HANDLE(self)->callback : &SHARED(self)->callback;
+}
+
 void async__py_handle_schedule(async__py_loop *loop, PyObject *self)
 {
-    async_call_soon(loop->engine, &HANDLE(Py_NewRef(self))->callback);
+    Py_INCREF(self);
+    async_call_soon(loop->engine, callback_of(self));
 }
 
 void async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *self)
 {
-    bool is_shared = kind_of(self) == &shared;
-
     Py_INCREF(self);
-    async_call_soon_threadsafe(loop->engine,
-                               is_shared ? &SHARED(self)->callback : &HANDLE(self)->callback);
+    async_call_soon_threadsafe(loop->engine, callback_of(self));
 }
 
 int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *self, int64_t when)
@@ -386,8 +390,7 @@ static bool unschedule(PyObject *self, struct kind *kind)
 {
     async__py_loop *loop = (async__py_loop *)SLOT(self, kind, loop);
 
-    if (kind == &handles) return async_callback_cancel(&HANDLE(self)->callback);
-    if (kind == &shared) return async_callback_cancel(&SHARED(self)->callback);
+    if (kind != &timers) return async_callback_cancel(callback_of(self));
     if (!loop || !loop->engine) return false;
     return async_timer_cancel(loop->engine, &TIMER(self)->timer);
 }

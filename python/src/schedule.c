@@ -71,13 +71,15 @@ static PyObject *loop_call_soon_threadsafe(PyObject *object, PyObject *const *ar
         async__py_take_context(args, count, names, &context) < 0 || async__py_check_open(self) < 0)
         return NULL;
     if (self->debug && check_call(self, args[0], "call_soon_threadsafe", true) < 0) return NULL;
-    if (self->thread == 0 || self->thread == PyThread_get_thread_ident()) {
-        PyObject *handle = async__py_handle_new(self, args[0], args + 1, count - 1, context);
-        if (handle) async__py_handle_schedule(self, handle);
-        return handle;
-    }
-    PyObject *handle = async__py_shared_handle_new(self, args[0], args + 1, count - 1, context);
-    if (handle) async__py_handle_schedule_threadsafe(self, handle);
+    bool here = self->thread == PyThread_get_thread_ident();
+    PyObject *handle =
+        here ? async__py_handle_new(self, args[0], args + 1, count - 1, context)
+             : async__py_shared_handle_new(self, args[0], args + 1, count - 1, context);
+    if (!handle) return NULL;
+    if (here || self->thread == 0)
+        async__py_handle_schedule(self, handle);
+    else
+        async__py_handle_schedule_threadsafe(self, handle);
     return handle;
 }
 
