@@ -25,6 +25,8 @@ from . import install
 
 def run_code(code, directory, **names):
     """Runs it in the main module; `names` are those that the interpreter gives to such a one."""
+    if sys.version_info >= (3, 15):
+        names.pop('__cached__', None)
     if not sys.flags.safe_path:
         sys.path[0] = directory
     module = sys.modules['__main__']

@@ -442,6 +442,14 @@ static PyObject *coroutine_in_state(PyObject *self, void *state)
     return PyBool_FromLong(((struct async__py_coroutine *)self)->state == (uintptr_t)state);
 }
 
+/* What inspect.getcoroutinestate() asks since Python 3.15. */
+static PyObject *coroutine_cr_state(PyObject *self, void *unused)
+{
+    static const char *const names[] = {"CORO_CREATED", "CORO_SUSPENDED", "CORO_RUNNING",
+                                        "CORO_CLOSED"};
+    return PyUnicode_InternFromString(names[((struct async__py_coroutine *)self)->state]);
+}
+
 static PyObject *coroutine_cr_await(PyObject *self, void *unused)
 {
     PyObject *awaited = ((struct async__py_coroutine *)self)->awaited;
@@ -464,6 +472,7 @@ static PyGetSetDef coroutine_attributes[] = {
     {"cr_await", coroutine_cr_await, NULL, NULL, NULL},
     {"cr_running", coroutine_in_state, NULL, NULL, (void *)RUNNING},
     {"cr_suspended", coroutine_in_state, NULL, NULL, (void *)SUSPENDED},
+    {"cr_state", coroutine_cr_state, NULL, NULL, NULL},
     {"cr_frame", coroutine_none, NULL, NULL, NULL},
     {"cr_code", coroutine_none, NULL, NULL, NULL},
     {"cr_origin", coroutine_none, NULL, NULL, NULL},
