@@ -206,6 +206,18 @@ static PyObject *reject(protocol *self, PyObject *transport)
     Py_RETURN_NONE;
 }
 
+/* The connection is at its end, too. */
+static int client_failed(PyObject *loop, PyObject *transport, PyObject *exception)
+{
+    PyObject *context =
+        Py_BuildValue("{sssOsO}", "message", "Unhandled exception in client_connected_cb",
+                      "exception", exception, "transport", transport);
+    int status = context ? async__py_tell(loop, name_call_exception_handler, context) : -1;
+
+    Py_XDECREF(context);
+    return status < 0 ? -1 : async__py_tell(transport, name_close, NULL);
+}
+
 /* The done callback of the task that serves a client; `about` is the loop and the transport. */
 static PyObject *client_done(PyObject *about, PyObject *task)
 {
@@ -216,13 +228,10 @@ static PyObject *client_done(PyObject *about, PyObject *task)
     if (cancelled) return PyObject_CallMethodNoArgs(transport, name_close);
     PyObject *exception = PyObject_CallMethodNoArgs(task, name_exception);
     if (!exception || exception == Py_None) return exception;
-    PyObject *context =
-        Py_BuildValue("{sssOsO}", "message", "Unhandled exception in client_connected_cb",
-                      "exception", exception, "transport", transport);
-    int status = context ? async__py_tell(loop, name_call_exception_handler, context) : -1;
-    Py_XDECREF(context);
+    int status = client_failed(loop, transport, exception);
     Py_DECREF(exception);
-    return status < 0 ? NULL : PyObject_CallMethodNoArgs(transport, name_close);
+    if (status < 0) return NULL;
+    Py_RETURN_NONE;
 }
 
 static PyMethodDef client_done_method = {"client_done", client_done, METH_O, NULL};
@@ -256,7 +265,14 @@ static int call_client_connected(protocol *self, PyObject *reader, PyObject *tra
     PyObject *served = PyObject_CallFunctionObjArgs(callback, reader, writer, NULL);
     Py_DECREF(callback);
     Py_DECREF(writer);
-    if (!served) return -1;
+    if (!served) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) return -1;
+        PyObject *exception = async__py_error_take();
+        int told = client_failed(self->flow.loop, transport, exception);
+        Py_DECREF(exception);
+        Py_CLEAR(self->strong_reader);
+        return told;
+    }
     int status = serve(self, served, transport);
     Py_DECREF(served);
     if (status == 0) Py_CLEAR(self->strong_reader);

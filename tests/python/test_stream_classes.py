@@ -241,8 +241,10 @@ class Protocols(StreamCase):
         def fail(*args):
             raise ZeroDivisionError
 
-        with self.assertRaises(ZeroDivisionError):
-            self.stream(callback=fail)
+        transport, *_ = self.stream(callback=fail)
+        [report] = self.take_errors()
+        self.assertIs(report["transport"], transport)
+        self.assertEqual(transport.calls, ["close"])
         for name in "feed_data", "feed_eof", "set_exception":
             _, protocol, reader, _ = self.stream()
             setattr(reader, name, fail)

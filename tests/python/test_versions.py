@@ -440,6 +440,27 @@ class Failures(support.LoopCase):
             gc.enable()
 
 
+class Callbacks(support.LoopCase):
+    """A server's callback that is no coroutine function, and fails: reported, and the connection
+    ends. asyncio does that since 3.15."""
+
+    def test_ours(self):
+        def fail(reader, writer):
+            raise ZeroDivisionError("the callback's")
+
+        async def main():
+            server = await casyncio.start_server(fail, "127.0.0.1", 0)
+            reader, writer = await casyncio.open_connection(*server.sockets[0].getsockname())
+            self.assertEqual(await reader.read(), b"")
+            writer.close()
+            server.close()
+
+        self.run_async(main())
+        (report,) = self.take_errors()
+        self.assertIsInstance(report["exception"], ZeroDivisionError)
+        self.assertEqual(report["message"], "Unhandled exception in client_connected_cb")
+
+
 # ---- handles of other threads ----
 
 
