@@ -9,7 +9,7 @@ loop factory, `casyncio.install()` for what makes its loop itself.
 
 from ._casyncio import (
     BoundedSemaphore, Condition, Event, Handle, LifoQueue, Lock, PriorityQueue, Queue,
-    QueueShutDown, Semaphore, Timeout, TimerHandle, timeout, timeout_at,
+    QueueShutDown, Semaphore, Timeout, TimerHandle, __version__, timeout, timeout_at,
 )
 from .loop import Loop
 from . import runners as _runners

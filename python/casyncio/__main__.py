@@ -5,6 +5,7 @@
     python -m casyncio [--accelerate] -c CODE [ARGUMENT ...]
     python -m casyncio [--accelerate] - [ARGUMENT ...]       reads the program from standard input
     python -m casyncio                                       asyncio's console, where `await` works
+    python -m casyncio --version
 
 The program need not know of casyncio: what asyncio.run, asyncio.new_event_loop and the like make is
 casyncio's loop. With --accelerate asyncio's queues, locks, time-outs and streams are casyncio's,
@@ -16,11 +17,12 @@ import importlib.machinery
 import io
 import os
 import pkgutil
+import platform
 import runpy
 import sys
 import types
 
-from . import install
+from . import __version__, install
 
 
 def run_code(code, directory, **names):
@@ -103,6 +105,9 @@ def main():
     first = arguments[0] if arguments else None
     if first in ('-h', '--help'):
         print(__doc__, end='')
+        return
+    if first in ('-V', '--version'):
+        print(f'casyncio {__version__} (Python {platform.python_version()})')
         return
     install(accelerate=accelerate)
     sys.modules['__main__'] = module = types.ModuleType('__main__')

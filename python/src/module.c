@@ -118,6 +118,7 @@ static PyObject *create(PyObject *spec, PyModuleDef *definition)
 static int fill(PyObject *module)
 {
     if (filled) return 0;
+    if (PyModule_AddStringConstant(module, "__version__", ASYNC_VERSION) < 0) return -1;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         if (parts[i](module) < 0) return -1;
     }
