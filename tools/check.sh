@@ -274,7 +274,7 @@ for stage in "${stages[@]}"; do
     if [ $failed -gt 0 ]; then
         echo "-- what failed ($log):"
         if grep -q '^==== tests ====' "$log"; then
-            sed -e '1,/^==== tests ====/d' -e '/% tests passed, /,$d' "$log" | grep -vE '^ +Start +[0-9]+: |   Passed +[0-9.]+ sec *$|^Internal ctest|^Test project' | head -n 300
+            sed -e '0,/^==== tests ====/d' -e '/% tests passed, /,$d' "$log" | grep -vE '^ +Start +[0-9]+: |   Passed +[0-9.]+ sec *$|^Internal ctest|^Test project' | head -n 300
         elif [ "$stage" = format ]; then
             cat "$log"
         elif grep -qE 'FAILED:|error:|CMake Error|warning:' "$log"; then

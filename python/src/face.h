@@ -14,6 +14,21 @@
 #include <casyncio/loop.h>
 #include <sys/socket.h>
 
+/* Interpreters without the GIL. A loop and what belongs to it is one thread's, as always: what only
+ * that thread calls has no lock, and says RuntimeError to another while the loop runs. Others may
+ * call call_soon_threadsafe() and cancel what it returned; close() may come between. These have
+ * critical sections, which cost nothing where there is the GIL. What is kept for reuse is kept only
+ * under it. */
+#ifdef Py_GIL_DISABLED
+enum { ASYNC__PY_GIL = false };
+#else
+enum { ASYNC__PY_GIL = true };
+#endif
+#if PY_VERSION_HEX < 0x030D0000
+#define Py_BEGIN_CRITICAL_SECTION(object) {
+#define Py_END_CRITICAL_SECTION() }
+#endif
+
 #define async__container(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* ---- help for all files (module.c) ---- */
@@ -75,6 +90,7 @@ typedef struct async__py_due {
 typedef struct async__py_loop {
     PyObject_HEAD async_loop *engine; /* NULL once the loop is closed */
     unsigned long thread;             /* that runs it, as threading.get_ident says; 0: none does */
+    unsigned long owner;              /* that made it, or ran it last */
     char debug, closed;
     PyObject *task_factory; /* or NULL */
     bool other_time; /* time() is not ours any more: a subclass's, or replaced on the instance */
@@ -108,8 +124,14 @@ int64_t async__py_loop_ns(async__py_loop *loop);
 /* Whether a subclass has a time() of its own. */
 bool async__py_replaces_time(PyTypeObject *type);
 
-/* 0, or -1 and RuntimeError: the loop is closed. */
+/* 0, or -1 and RuntimeError: the loop is closed; or, without the GIL, another thread runs it. */
 int async__py_check_open(async__py_loop *loop);
+
+/* Another thread than this runs the loop. */
+static inline bool async__py_elsewhere(const async__py_loop *loop)
+{
+    return loop->thread && loop->thread != PyThread_get_thread_ident();
+}
 
 /* The exception that is set is SystemExit or KeyboardInterrupt: nobody's but run_forever's. */
 bool async__py_ends_the_loop(void);
@@ -191,9 +213,10 @@ PyObject *async__py_shared_handle_new(async__py_loop *loop, PyObject *callback,
 PyObject *async__py_timer_handle_new(async__py_loop *loop, PyObject *when, PyObject *callback,
                                      PyObject *const *args, Py_ssize_t count, PyObject *context);
 
-/* Queues the handle: the queue takes a reference. */
+/* Queues the handle: the queue takes a reference. The second is for other threads, too: -1 and
+ * RuntimeError, the loop was closed meanwhile. */
 void async__py_handle_schedule(async__py_loop *loop, PyObject *handle);
-void async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *handle);
+int async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *handle);
 int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *handle, int64_t when);
 
 /* Calls it in its context, now; what it raises is reported. */

@@ -65,7 +65,8 @@ static struct kind *kind_of(PyObject *self)
 
 static PyObject *take(struct kind *kind)
 {
-    if (kind->kept_count == 0) return (PyObject *)PyObject_GC_New(PyObject, kind->type);
+    if (!ASYNC__PY_GIL || kind->kept_count == 0)
+        return (PyObject *)PyObject_GC_New(PyObject, kind->type);
     return PyObject_Init(kind->kept[--kind->kept_count], kind->type);
 }
 
@@ -205,7 +206,7 @@ static void handle_dealloc(PyObject *self)
     PyObject_GC_UnTrack(self);
     if (SLOT(self, kind, weakrefs)) PyObject_ClearWeakRefs(self);
     handle_clear(self);
-    if (kind->kept_count < KEPT)
+    if (ASYNC__PY_GIL && kind->kept_count < KEPT)
         kind->kept[kind->kept_count++] = self;
     else
         PyObject_GC_Del(self);
@@ -228,15 +229,16 @@ static int leave(PyObject *context)
 /* The callback may cancel its own handle, which drops what the handle has. */
 static void call(async__py_loop *loop, struct kind *kind, PyObject *self)
 {
-    PyObject *callback = SLOT(self, kind, callback), *args = SLOT(self, kind, args);
-    PyObject *context = SLOT(self, kind, context);
+    PyObject *callback, *args, *context;
 
-    if (!callback || !context || !args || !PyTuple_Check(args))
-        return; /* cleared, or tampered with */
-    Py_INCREF(callback);
-    Py_INCREF(args);
-    Py_INCREF(context);
-    if (PyContext_Enter(context) < 0) {
+    Py_BEGIN_CRITICAL_SECTION(self);
+    callback = Py_XNewRef(SLOT(self, kind, callback));
+    args = Py_XNewRef(SLOT(self, kind, args));
+    context = Py_XNewRef(SLOT(self, kind, context));
+    Py_END_CRITICAL_SECTION();
+    if (!callback || !context || !args || !PyTuple_Check(args)) {
+        /* cleared, or tampered with */
+    } else if (PyContext_Enter(context) < 0) {
         async__py_handle_failed(loop, self);
     } else {
         PyObject *result = PyObject_Vectorcall(callback, ((PyTupleObject *)args)->ob_item,
@@ -250,9 +252,9 @@ static void call(async__py_loop *loop, struct kind *kind, PyObject *self)
         }
         if (code < 0) async__py_handle_failed(loop, self);
     }
-    Py_DECREF(context);
-    Py_DECREF(args);
-    Py_DECREF(callback);
+    Py_XDECREF(context);
+    Py_XDECREF(args);
+    Py_XDECREF(callback);
 }
 
 bool async__py_handle_cancelled(PyObject *self)
@@ -369,10 +371,16 @@ void async__py_handle_schedule(async__py_loop *loop, PyObject *self)
     async_call_soon(loop->engine, callback_of(self));
 }
 
-void async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *self)
+int async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *self)
 {
-    Py_INCREF(self);
-    async_call_soon_threadsafe(loop->engine, callback_of(self));
+    bool open;
+
+    Py_BEGIN_CRITICAL_SECTION(loop);
+    open = loop->engine;
+    if (open) async_call_soon_threadsafe(loop->engine, callback_of(Py_NewRef(self)));
+    Py_END_CRITICAL_SECTION();
+    if (!open) PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return open ? 0 : -1;
 }
 
 int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *self, int64_t when)
@@ -390,6 +398,8 @@ static bool unschedule(PyObject *self, struct kind *kind)
 {
     async__py_loop *loop = (async__py_loop *)SLOT(self, kind, loop);
 
+    /* Its queues are the loop's own: there it is passed over when its turn comes. */
+    if (!ASYNC__PY_GIL && loop && loop->owner != PyThread_get_thread_ident()) return false;
     if (kind != &timers) return async_callback_cancel(callback_of(self));
     if (!loop || !loop->engine) return false;
     return async_timer_cancel(loop->engine, &TIMER(self)->timer);
@@ -400,8 +410,14 @@ void async__py_handle_cancel(PyObject *self)
     struct kind *kind = kind_of(self);
     async__py_loop *loop = (async__py_loop *)SLOT(self, kind, loop);
 
-    if (SLOT(self, kind, cancelled) != Py_False) return;
-    Py_SETREF(SLOT(self, kind, cancelled), Py_NewRef(Py_True));
+    PyObject *before, *callback, *args;
+
+    Py_BEGIN_CRITICAL_SECTION(self);
+    before = SLOT(self, kind, cancelled);
+    if (before == Py_False) SLOT(self, kind, cancelled) = Py_NewRef(Py_True);
+    Py_END_CRITICAL_SECTION();
+    if (before != Py_False) return;
+    Py_DECREF(before);
     if (loop && loop->debug) {
         /* What a warning of a slow callback will want to print. */
         PyObject *text = PyObject_Repr(self);
@@ -412,8 +428,14 @@ void async__py_handle_cancel(PyObject *self)
     }
     bool queued = unschedule(self, kind);
     if (kind == &timers) Py_SETREF(SLOT(self, kind, scheduled), Py_NewRef(Py_False));
-    Py_XSETREF(SLOT(self, kind, callback), Py_NewRef(Py_None));
-    Py_XSETREF(SLOT(self, kind, args), Py_NewRef(Py_None));
+    Py_BEGIN_CRITICAL_SECTION(self);
+    callback = SLOT(self, kind, callback);
+    args = SLOT(self, kind, args);
+    SLOT(self, kind, callback) = Py_NewRef(Py_None);
+    SLOT(self, kind, args) = Py_NewRef(Py_None);
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(callback);
+    Py_XDECREF(args);
     if (queued) Py_DECREF(self);
 }
 

@@ -167,8 +167,13 @@ void async__py_slow_end(async__py_loop *loop, int64_t begin, PyObject *object)
 
 int async__py_check_open(async__py_loop *self)
 {
-    if (self->engine) return 0;
-    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    if (!self->engine) {
+        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+        return -1;
+    }
+    if (ASYNC__PY_GIL || !async__py_elsewhere(self)) return 0;
+    PyErr_SetString(PyExc_RuntimeError, "Non-thread-safe operation invoked on an event loop "
+                                        "other than the current one");
     return -1;
 }
 
@@ -320,7 +325,9 @@ static void close_engine(loop_object *self)
         PyObject *handle = async__py_handle_of(callback);
         Py_XDECREF(handle);
     }
-    self->engine = NULL;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    self->engine = NULL; /* no other thread queues anything from here on */
+    Py_END_CRITICAL_SECTION();
     while (self->holders.next != &self->holders)
         async__py_let_go(self->holders.next);
     Py_BEGIN_ALLOW_THREADS async_loop_close(engine);
@@ -349,6 +356,7 @@ static PyObject *loop_new(PyTypeObject *type, PyObject *args, PyObject *keywords
     self->holders.next = self->holders.prev = &self->holders;
     self->dues.next = self->dues.prev = &self->dues;
     self->process = getpid();
+    self->owner = PyThread_get_thread_ident();
     self->slow_callback_duration = 0.1;
     self->other_time = async__py_replaces_time(type);
     self->engine = async_loop_new(&options);
@@ -467,6 +475,7 @@ static int set_thread_id(PyObject *self, PyObject *value, void *none)
     (void)none;
     if (thread == (unsigned long)-1 && PyErr_Occurred()) return -1;
     ((loop_object *)self)->thread = thread;
+    if (thread) ((loop_object *)self)->owner = thread;
     return 0;
 }
 

@@ -121,7 +121,7 @@ static PyObject *run_forever(PyObject *self, PyObject *none)
 
     (void)none;
     if (refuse((loop_object *)self) < 0) return NULL;
-    ((loop_object *)self)->thread = PyThread_get_thread_ident();
+    ((loop_object *)self)->owner = ((loop_object *)self)->thread = PyThread_get_thread_ident();
     PyObject *result = enter(self, &saved) < 0 ? NULL : async__py_loop_run((loop_object *)self);
     leave(self, &saved);
     return result;

@@ -65,21 +65,25 @@ static PyObject *loop_call_soon_threadsafe(PyObject *object, PyObject *const *ar
 {
     loop_object *self = (loop_object *)object;
     PyObject *context;
+    unsigned long thread = PyThread_get_thread_ident();
+    bool here = self->thread == thread;
+    /* A loop that does not run is anybody's under the GIL. */
+    bool idle = self->thread == 0 && (ASYNC__PY_GIL || self->owner == thread);
 
     if (async__py_check_count(count, 1, "call_soon_threadsafe(callback, *args, context=None)") <
             0 ||
-        async__py_take_context(args, count, names, &context) < 0 || async__py_check_open(self) < 0)
+        async__py_take_context(args, count, names, &context) < 0 ||
+        ((here || idle) && async__py_check_open(self) < 0))
         return NULL;
     if (self->debug && check_call(self, args[0], "call_soon_threadsafe", true) < 0) return NULL;
-    bool here = self->thread == PyThread_get_thread_ident();
     PyObject *handle =
         here ? async__py_handle_new(self, args[0], args + 1, count - 1, context)
              : async__py_shared_handle_new(self, args[0], args + 1, count - 1, context);
     if (!handle) return NULL;
-    if (here || self->thread == 0)
+    if (here || idle)
         async__py_handle_schedule(self, handle);
-    else
-        async__py_handle_schedule_threadsafe(self, handle);
+    else if (async__py_handle_schedule_threadsafe(self, handle) < 0)
+        Py_CLEAR(handle);
     return handle;
 }
 
