@@ -28,7 +28,7 @@ struct async__py_descriptor {
     PyObject *transport; /* not owned */
 };
 
-static PyObject *name_is_closing;
+static PyObject *name_is_closing, *name_sock, *name_fileno;
 
 /* ---- descriptors ---- */
 
@@ -239,6 +239,21 @@ bool async__py_end_transport(async__py_loop *self, int fd, PyObject *transport)
     return true;
 }
 
+/* The transport's socket was closed without a word to it. So does the collector of another thread
+ * begin with a transport that nobody has closed: the socket is finalised, and the number another
+ * one's, before the transport itself has its turn. */
+static bool lost_its_socket(PyObject *transport, int fd)
+{
+    PyObject *sock = PyObject_GetAttr(transport, name_sock);
+    PyObject *number = sock ? PyObject_CallMethodNoArgs(sock, name_fileno) : NULL;
+    bool lost = number && PyLong_Check(number) && PyLong_AsLong(number) != fd;
+
+    Py_XDECREF(number);
+    Py_XDECREF(sock);
+    PyErr_Clear();
+    return lost;
+}
+
 int async__py_check_no_transport(async__py_loop *self, int fd, PyObject *sock)
 {
     struct async__py_descriptor *descriptor = find_descriptor(self, fd);
@@ -248,6 +263,7 @@ int async__py_check_no_transport(async__py_loop *self, int fd, PyObject *sock)
     PyObject *closing = PyObject_CallMethodNoArgs(transport, name_is_closing);
     int is_closing = closing ? PyObject_IsTrue(closing) : -1;
     Py_XDECREF(closing);
+    if (is_closing == 0 && lost_its_socket(transport, fd)) is_closing = 1;
     if (is_closing == 0)
         PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", sock,
                      transport);
@@ -366,7 +382,8 @@ PyMethodDef async__py_descriptor_methods[] = {
 
 int async__py_add_descriptors(PyObject *module)
 {
-    static const struct async__py_name names[] = {{&name_is_closing, "is_closing"}, {0}};
+    static const struct async__py_name names[] = {
+        {&name_is_closing, "is_closing"}, {&name_sock, "_sock"}, {&name_fileno, "fileno"}, {0}};
 
     (void)module;
     return async__py_intern(names);
