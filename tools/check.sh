@@ -22,10 +22,11 @@ declare -A about=(
     [tidy]="clang-tidy has nothing to say about src/"
     [python]="the Python face for Debian's python3: its tests, and CPython's own for asyncio"
     [python-asan]="the same, under AddressSanitizer and UBSan, with ASYNC_DEBUG"
+    [python-tsan]="its extension under ThreadSanitizer: several loops in several threads"
     [python-3.14]="the Python face for CPython 3.14, in a root of Debian sid"
     [python-3.15]="the Python face for CPython 3.15, in a root of Debian sid"
 )
-order=(format gcc clang asan tsan valgrind fault aarch64 musl tidy python python-asan)
+order=(format gcc clang asan tsan valgrind fault aarch64 musl tidy python python-asan python-tsan)
 more=(python-3.14 python-3.15) # only when they are named: they need root, and a Debian mirror that answers
 
 stages=()
@@ -218,11 +219,11 @@ count_python_tests() {
     sed -n 's/^ *skipped\(.*:\)/   skipped\1/p' "$log" >&3
 }
 
-# run.py, behind the command `wrapper`
+# run.py, behind the command `wrapper`; of all tests, or of those that are named
 python_tests() {
     local code
     echo "==== tests ===="
-    "${wrapper[@]}" "$python" tests/python/run.py --build "build/$stage"
+    "${wrapper[@]}" "$python" tests/python/run.py --build "build/$stage" "$@"
     code=$?
     count_python_tests
     return $code
@@ -239,6 +240,11 @@ stage_python-asan() {
     local wrapper=(fixed_addresses env LD_PRELOAD="$(gcc -print-file-name=libasan.so)" PYTHONMALLOC=malloc
         ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1)
     build_python --debug --sanitize address,undefined && python_tests
+}
+
+stage_python-tsan() {
+    local wrapper=(fixed_addresses env LD_PRELOAD="$(gcc -print-file-name=libtsan.so)")
+    build_python --sanitize thread && python_tests threads faults_threads
 }
 
 # python_version X.Y: all of it is done in a root of sid that is kept. Without a root there is nothing to be tested.
