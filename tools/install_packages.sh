@@ -62,6 +62,8 @@ python$version           file:/usr/bin/python$version
 python$version-dev       file:/usr/include/python$version/Python.h
 python$version-venv      python:ensurepip
 libpython$version-testsuite python:test.test_asyncio
+python3-aiohttp          python:aiohttp
+python3-uvicorn          python:uvicorn
 openssl                  cmd:openssl
 netbase                  file:/etc/services
 procps                   cmd:ps
