@@ -48,7 +48,10 @@ static PyObject *peer_name(PyObject *conn, const struct sockaddr_storage *addres
 static PyObject *make_transport(const struct listener *listener, PyObject *conn, PyObject *protocol,
                                 PyObject *extra)
 {
-    if (!PyObject_IsTrue(listener->sslcontext))
+    int tls = PyObject_IsTrue(listener->sslcontext);
+
+    if (tls < 0) return NULL;
+    if (!tls)
         return async__py_socket_transport_new(listener->loop, conn, protocol, NULL, extra,
                                               listener->server);
     PyObject *args[] = {
@@ -164,6 +167,7 @@ static PyObject *accept_connection(PyObject *loop, PyObject *const *args, Py_ssi
     listener.handshake_timeout = args[5];
     listener.shutdown_timeout = args[6];
     long backlog = PyLong_AsLong(args[4]);
+    if (backlog == -1 && PyErr_Occurred()) return NULL;
     PyObject *number = PyObject_GetAttr(args[1], name_proto);
     listener.protocol = number ? PyLong_AsLong(number) : -1;
     Py_XDECREF(number);

@@ -71,16 +71,31 @@ no_memory:
     return NULL;
 }
 
-static bool remove_watch(loop_object *self, struct watch *watch)
+/* Ends the watch. The handle or the owner that it had, which the caller has to drop; or NULL. */
+static PyObject *take_watch(loop_object *self, struct watch *watch)
 {
     PyObject *handle = watch->handle;
 
     if (self->engine) async_remove_watch(self->engine, &watch->watch);
-    if (!handle) return false;
     watch->handle = NULL;
-    if (!watch->ready) async__py_handle_cancel(handle);
+    return handle;
+}
+
+/* This may run any code, such as a finalizer that closes the loop or watches the descriptor again:
+ * so it comes last. */
+static void drop(PyObject *handle, bool is_owner)
+{
+    if (!is_owner) async__py_handle_cancel(handle);
     Py_DECREF(handle);
-    return true;
+}
+
+static bool remove_watch(loop_object *self, struct watch *watch)
+{
+    bool is_owner = watch->ready;
+    PyObject *handle = take_watch(self, watch);
+
+    if (handle) drop(handle, is_owner);
+    return handle;
 }
 
 static void owner_ready(struct watch *watch)
@@ -131,8 +146,9 @@ static int set_watch(loop_object *self, int fd, enum direction direction, PyObje
     struct async__py_descriptor *descriptor = make_descriptor(self, fd);
     if (!descriptor) return -1;
     struct watch *watch = &descriptor->watch[direction];
+    bool had_owner = watch->ready;
+    PyObject *old = take_watch(self, watch);
 
-    remove_watch(self, watch);
     watch->loop = self;
     watch->ready = ready;
     watch->watch.callback.run = watch_ready;
@@ -144,12 +160,11 @@ static int set_watch(loop_object *self, int fd, enum direction direction, PyObje
         async_remove_watch(self->engine, &watch->watch);
         code = -EPERM; /* it is a file, always ready: epoll's word for that */
     }
-    if (code < 0) {
-        async__py_set_oserror(code);
-        return -1;
-    }
-    watch->handle = Py_NewRef(object);
-    return 0;
+    if (code == 0) watch->handle = Py_NewRef(object);
+    if (old) drop(old, had_owner);
+    if (code == 0) return 0;
+    async__py_set_oserror(code);
+    return -1;
 }
 
 int async__py_wait_fd(async__py_loop *self, int fd, bool writing, PyObject *owner,
@@ -178,6 +193,7 @@ static PyObject *add_watch(loop_object *self, PyObject *const *args, Py_ssize_t 
     int fd = number_of(args[0]);
     if (fd < 0 || refuse_files(fd) < 0) return NULL;
     PyObject *handle = async__py_handle_new(self, args[1], args + 2, count - 2, NULL);
+    if (handle && async__py_check_open(self) < 0) Py_CLEAR(handle); /* it was closed meanwhile */
     if (handle && set_watch(self, fd, direction, handle, NULL) < 0) Py_CLEAR(handle);
     return handle;
 }

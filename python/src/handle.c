@@ -4,7 +4,9 @@
  * Handle and TimerHandle are subclasses of asyncio's own. The attributes (_callback, _args,
  * _context and so on) are the very slots of those classes, written here without asking by name: so
  * isinstance, repr, comparison and whatever looks into a handle work as they always do. Where the
- * slots lie is read from the base class's descriptors, at import.
+ * slots lie is read from the base class's descriptors, at import. Python code can put anything into
+ * those slots, so nothing of them is trusted: the loop that a queued handle belongs to is known by a
+ * pointer of our own.
  *
  * A queued handle is referenced by the queue. The reference ends as it runs, or when it is
  * cancelled, which takes it out at once; only what another thread has queued, and the loop has not
@@ -17,12 +19,16 @@
 
 enum { KEPT = 128 };
 
+/* The loop holds the handle, or is kept by its slot, but need not be: `loop` is valid while the
+ * handle is queued, for the queue ends with the loop. */
 struct handle_part {
     async_callback callback;
+    async__py_loop *loop;
 };
 
 struct timer_part {
     async_timer timer;
+    async__py_loop *loop;
 };
 
 /* One of the two types, with where its parts lie. */
@@ -110,7 +116,7 @@ PyObject *async__py_handle_new(async__py_loop *loop, PyObject *callback, PyObjec
     PyObject *self = make(&handles, loop, callback, args, count, context);
 
     if (!self) return NULL;
-    HANDLE(self)->callback = (async_callback){.run = handle_run};
+    *HANDLE(self) = (struct handle_part){.callback.run = handle_run, .loop = loop};
     PyObject_GC_Track(self);
     return self;
 }
@@ -121,7 +127,7 @@ PyObject *async__py_timer_handle_new(async__py_loop *loop, PyObject *when, PyObj
     PyObject *self = make(&timers, loop, callback, args, count, context);
 
     if (!self) return NULL;
-    TIMER(self)->timer = (async_timer){.callback.run = timer_run};
+    *TIMER(self) = (struct timer_part){.timer.callback.run = timer_run, .loop = loop};
     SLOT(self, &timers, when) = Py_NewRef(when);
     SLOT(self, &timers, scheduled) = Py_NewRef(Py_False);
     PyObject_GC_Track(self);
@@ -248,7 +254,7 @@ static void handle_run(async_callback *callback)
     struct handle_part *part = async__container(callback, struct handle_part, callback);
     PyObject *self = (PyObject *)((char *)part - handles.part);
 
-    async__py_handle_run((async__py_loop *)SLOT(self, &handles, loop), self);
+    async__py_handle_run(part->loop, self);
     Py_DECREF(self);
 }
 
@@ -257,8 +263,8 @@ static void timer_run(async_callback *callback)
     struct timer_part *part = async__container(callback, struct timer_part, timer.callback);
     PyObject *self = (PyObject *)((char *)part - timers.part);
 
-    Py_SETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_False));
-    async__py_handle_run((async__py_loop *)SLOT(self, &timers, loop), self);
+    Py_XSETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_False));
+    async__py_handle_run(part->loop, self);
     Py_DECREF(self);
 }
 
@@ -277,40 +283,49 @@ bool async__py_is_timer_handle(PyObject *handle) { return kind_of(handle) == &ti
 
 /* ---- queueing and cancelling ---- */
 
+/* Making the handle may have collected garbage, whose finalizers may have closed the loop: then the
+ * handle never runs, like all that the loop had. */
 void async__py_handle_schedule(async__py_loop *loop, PyObject *self)
 {
-    async_call_soon(loop->engine, &HANDLE(Py_NewRef(self))->callback);
+    if (loop->engine) async_call_soon(loop->engine, &HANDLE(Py_NewRef(self))->callback);
 }
 
 void async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *self)
 {
-    async_call_soon_threadsafe(loop->engine, &HANDLE(Py_NewRef(self))->callback);
+    if (loop->engine) async_call_soon_threadsafe(loop->engine, &HANDLE(Py_NewRef(self))->callback);
 }
 
 int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *self, int64_t when)
 {
+    if (!loop->engine) return 0;
     if (async_call_at(loop->engine, &TIMER(self)->timer, when) < 0) {
         PyErr_NoMemory();
         return -1;
     }
-    Py_SETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_True));
     Py_INCREF(self);
+    Py_XSETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_True));
     return 0;
 }
 
 static bool unschedule(PyObject *self, struct kind *kind)
 {
-    async__py_loop *loop = (async__py_loop *)SLOT(self, kind, loop);
-
     if (kind == &handles) return async_callback_cancel(&HANDLE(self)->callback);
-    if (!loop || !loop->engine) return false;
-    return async_timer_cancel(loop->engine, &TIMER(self)->timer);
+    async_timer *timer = &TIMER(self)->timer;
+    if (!timer->slot) return async_callback_cancel(&timer->callback);
+    async_loop *engine = TIMER(self)->loop->engine; /* NULL: the loop closes, and takes it out */
+    return engine && async_timer_cancel(engine, timer);
+}
+
+static async__py_loop *loop_slot(PyObject *self, struct kind *kind)
+{
+    PyObject *loop = SLOT(self, kind, loop);
+    return loop ? async__py_as_loop(loop) : NULL;
 }
 
 void async__py_handle_cancel(PyObject *self)
 {
     struct kind *kind = kind_of(self);
-    async__py_loop *loop = (async__py_loop *)SLOT(self, kind, loop);
+    async__py_loop *loop = loop_slot(self, kind);
 
     if (SLOT(self, kind, cancelled) != Py_False) return;
     Py_SETREF(SLOT(self, kind, cancelled), Py_NewRef(Py_True));
@@ -318,12 +333,12 @@ void async__py_handle_cancel(PyObject *self)
         /* What a warning of a slow callback will want to print. */
         PyObject *text = PyObject_Repr(self);
         if (text)
-            Py_SETREF(SLOT(self, kind, repr), text);
+            Py_XSETREF(SLOT(self, kind, repr), text);
         else
             PyErr_Clear();
     }
     bool queued = unschedule(self, kind);
-    if (kind == &timers) Py_SETREF(SLOT(self, kind, scheduled), Py_NewRef(Py_False));
+    if (kind == &timers) Py_XSETREF(SLOT(self, kind, scheduled), Py_NewRef(Py_False));
     Py_XSETREF(SLOT(self, kind, callback), Py_NewRef(Py_None));
     Py_XSETREF(SLOT(self, kind, args), Py_NewRef(Py_None));
     if (queued) Py_DECREF(self);
@@ -356,10 +371,13 @@ static PyObject *handle_cancelled(PyObject *self, PyObject *none)
 
 static PyObject *handle_run_method(PyObject *self, PyObject *none)
 {
-    async__py_loop *loop = (async__py_loop *)SLOT(self, kind_of(self), loop);
+    async__py_loop *loop = loop_slot(self, kind_of(self));
 
     (void)none;
-    if (loop) call(loop, kind_of(self), self);
+    if (!loop) return PyErr_Format(PyExc_TypeError, "%R has no loop of casyncio's", self);
+    Py_INCREF((PyObject *)loop);
+    call(loop, kind_of(self), self);
+    Py_DECREF((PyObject *)loop);
     Py_RETURN_NONE;
 }
 
@@ -367,7 +385,8 @@ static PyObject *handle_run_method(PyObject *self, PyObject *none)
 static PyObject *handle_get_context(PyObject *self, PyObject *none)
 {
     (void)none;
-    return Py_NewRef(SLOT(self, kind_of(self), context));
+    PyObject *context = SLOT(self, kind_of(self), context);
+    return Py_NewRef(context ? context : Py_None);
 }
 
 static PyMethodDef methods[] = {

@@ -43,7 +43,7 @@ typedef struct async__py_tls {
 
     PyObject *incoming, *outgoing, *sslobj; /* the MemoryBIOs and the SSLObject */
     PyObject *incoming_write, *outgoing_read, *ssl_read, *ssl_write, *ssl_shutdown;
-    PyObject *view, *storage; /* a memoryview of that memory, and its owner */
+    PyObject *storage; /* the owner of that memory */
 
     PyObject *backlog; /* a list of bytes: plaintext that could not be written yet, or NULL */
     Py_ssize_t backlog_size;
