@@ -96,8 +96,8 @@ static bool read_one(async__py_datagram *part)
     if (got < 0) async__py_datagram_error(part, "Fatal read error on datagram transport");
     if (got <= 0) return false;
     PyObject *protocol = async__py_or_none(part->base.protocol);
-    PyObject *result = PyObject_VectorcallMethod(
-        name_datagram_received, (PyObject *[]){protocol, data, address}, 3, NULL);
+    PyObject *result = PyObject_VectorcallMethod(name_datagram_received,
+                                                 (PyObject *[]){protocol, data, address}, 3, NULL);
     Py_DECREF(protocol);
     Py_DECREF(data);
     Py_DECREF(address);

@@ -43,6 +43,7 @@ static const struct async__py_name names[] = {
     {&async__py_tls_names.get_debug, "get_debug"},
     {&async__py_tls_names.get_extra_info, "get_extra_info"},
     {&async__py_tls_names.getpeercert, "getpeercert"},
+    {&async__py_tls_names.is_closing, "is_closing"},
     {&async__py_tls_names.memory, "_casyncio_tls_memory"},
     {&async__py_tls_names.pause_reading, "pause_reading"},
     {&async__py_tls_names.pause_writing, "pause_writing"},

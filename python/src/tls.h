@@ -77,7 +77,7 @@ extern struct async__py_tls_names {
         *cancelled, *cipher, *close, *compression, *connection_lost, *connection_made,
         *create_default_context, *check_hostname, *data_received, *debug, *do_handshake,
         *eof_received, *exc_info, *force_close, *get_buffer, *get_debug, *get_extra_info,
-        *getpeercert, *memory, *pause_reading, *pause_writing, *pending, *read, *resume_reading,
+        *getpeercert, *is_closing, *memory, *pause_reading, *pause_writing, *pending, *read, *resume_reading,
         *resume_writing, *set_exception, *set_result, *shutdown, *sslobj, *time, *unwrap, *warning,
         *wrap_bio, *write;
 } async__py_tls_names;

@@ -101,8 +101,7 @@ static void feed_protocol(transport *self, const char *data, ssize_t count)
     PyObject *protocol = Py_NewRef(self->base.protocol);
 
     if (self->feed(protocol, data, count) < 0)
-        async__py_endpoint_fatal(&self->base,
-                                 "Fatal error: protocol.data_received() call failed.");
+        async__py_endpoint_fatal(&self->base, "Fatal error: protocol.data_received() call failed.");
     Py_DECREF(protocol);
 }
 
@@ -179,8 +178,7 @@ static void read_into(async__py_endpoint *base)
     PyBuffer_Release(&view);
     if (received(self, count, error) == 0) return;
     PyObject *number = PyLong_FromSsize_t(count);
-    PyObject *result =
-        number ? async__py_ask_protocol(base, name_buffer_updated, number) : NULL;
+    PyObject *result = number ? async__py_ask_protocol(base, name_buffer_updated, number) : NULL;
     Py_XDECREF(number);
     told(self, result, "Fatal error: protocol.buffer_updated() call failed.");
 }
