@@ -7,7 +7,6 @@ the like, which are C's.
 
 import asyncio
 import os
-import signal
 import socket
 import ssl
 import sys
@@ -62,6 +61,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             self._signal_handlers.clear()
         for sig in list(self._signal_handlers):
             self.remove_signal_handler(sig)
+        self._end_wakeups()  # Ctrl-C may have come in the middle of add_signal_handler()
         if self._ssock is not None:
             self._close_self_pipe()
         self._executor_shutdown_called = True
@@ -72,23 +72,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
         if executor is not None:
             executor.shutdown(wait=False)
 
-    # ---- signals: Python's own, whose wake-up descriptor tells the loop ----
-
-    def _begin_wakeups(self):
-        """A signal right before the loop waits must end the wait, handler of ours or not.
-
-        Whoever has a wake-up descriptor of his own keeps it.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            return -1
-        try:
-            previous = signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
-        except ValueError:  # the main thread of another interpreter
-            return -1
-        if previous == -1:
-            return self._csock.fileno()
-        signal.set_wakeup_fd(previous)
-        return -1
+    # ---- signals ----
 
     def _add_callback(self, handle):
         self.call_soon(handle._run)

@@ -93,7 +93,7 @@ void async__py_endpoint_debug(endpoint *self, const char *format, PyObject *argu
     PyObject *result =
         async__py_call_method((PyObject *)self->loop, "_debug_log", "sOOO", format, SELF(self),
                               argument ? argument : Py_None, error ? error : Py_None);
-    if (!result) PyErr_Clear();
+    if (!result) async__py_loop_ignore(self->loop, NULL);
     Py_XDECREF(result);
     if (error) async__py_error_set(error);
 }
@@ -147,23 +147,25 @@ void async__py_endpoint_fatal_errno(endpoint *self, int error, const char *messa
 }
 
 /* A method of an object that goes or stays; what it raises concerns nobody. */
-static void tell_the_end(PyObject *object, PyObject *name, PyObject *argument)
+static void tell_the_end(async__py_loop *loop, PyObject *object, PyObject *name, PyObject *argument)
 {
+    PyObject *error = async__py_error_take();
     PyObject *args[] = {object, argument};
     PyObject *result = PyObject_VectorcallMethod(name, args, argument ? 2 : 1, NULL);
 
-    if (!result) PyErr_WriteUnraisable(object);
+    if (!result) async__py_loop_ignore(loop, object);
     Py_XDECREF(result);
     Py_DECREF(object);
+    if (error) async__py_error_set(error);
 }
 
 /* Takes the reference to the server. */
 static void detach(endpoint *self, PyObject *server)
 {
     if (!self->client.clients)
-        tell_the_end(server, name_detach, SELF(self));
+        tell_the_end(self->loop, server, name_detach, SELF(self));
     else if (async__py_client_detach(&self->client))
-        tell_the_end(server, name_wake_if_over, NULL);
+        tell_the_end(self->loop, server, name_wake_if_over, NULL);
     else
         Py_DECREF(server);
 }
@@ -181,7 +183,7 @@ void async__py_endpoint_release(endpoint *self)
     stop_watching(self);
     if (async__py_end_transport(self->loop, self->fd, SELF(self)) && self->loop->engine)
         async_forget_fd(self->loop->engine, self->fd);
-    tell_the_end(sock, name_close, NULL);
+    tell_the_end(self->loop, sock, name_close, NULL);
     if (server) detach(self, server);
 }
 

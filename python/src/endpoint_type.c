@@ -253,7 +253,7 @@ static void finalize(PyObject *object)
 
     flush(self);
     if (PyErr_ResourceWarning(object, 1, "unclosed transport %R", object) < 0)
-        PyErr_WriteUnraisable(object);
+        async__py_loop_ignore(self->loop, object);
     self->lost++;
     async__py_endpoint_release(self);
     if (error) async__py_error_set(error);

@@ -335,7 +335,7 @@ void async__py_handle_cancel(PyObject *self)
         if (text)
             Py_XSETREF(SLOT(self, kind, repr), text);
         else
-            PyErr_Clear();
+            async__py_loop_ignore(loop, NULL);
     }
     bool queued = unschedule(self, kind);
     if (kind == &timers) Py_XSETREF(SLOT(self, kind, scheduled), Py_NewRef(Py_False));

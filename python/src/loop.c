@@ -117,6 +117,17 @@ void async__py_loop_fail(async__py_loop *loop, const char *message, ...)
     report(loop, exception, context);
 }
 
+void async__py_loop_ignore(async__py_loop *loop, PyObject *object)
+{
+    if (!PyErr_Occurred()) return;
+    if (loop->engine && async_loop_is_running(loop->engine) && async__py_ends_the_loop())
+        raise_from_run(loop, async__py_error_take());
+    else if (object)
+        PyErr_WriteUnraisable(object);
+    else
+        PyErr_Clear();
+}
+
 void async__py_handle_failed(async__py_loop *loop, PyObject *handle)
 {
     if (!PyErr_Occurred()) return;
@@ -239,13 +250,18 @@ static void after_poll(void *data)
 
     PyEval_RestoreThread(self->state);
     if (PyErr_CheckSignals() < 0) raise_from_run(self, async__py_error_take());
+    if (self->raised) async_loop_interrupt(self->engine); /* by what was there before the run */
 }
 
 PyObject *async__py_loop_run(async__py_loop *self)
 {
     if (async__py_check_open(self) < 0) return NULL;
     Py_INCREF((PyObject *)self);
-    int code = PyErr_CheckSignals() < 0 ? 0 : async_loop_run(self->engine);
+    /* A signal of before the wake-up descriptor was set would not end the wait. The loop runs all the
+     * same, as far as to its first look, so that a stop() of before is forgotten. */
+    if (PyErr_CheckSignals() < 0) raise_from_run(self, async__py_error_take());
+    if (self->raised) async_loop_stop(self->engine);
+    int code = async_loop_run(self->engine);
     if (code == 0 && !PyErr_Occurred()) run_dues(self);
     PyObject *raised = self->raised;
     self->raised = NULL;

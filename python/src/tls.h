@@ -77,9 +77,9 @@ extern struct async__py_tls_names {
         *cancelled, *cipher, *close, *compression, *connection_lost, *connection_made,
         *create_default_context, *check_hostname, *data_received, *debug, *do_handshake,
         *eof_received, *exc_info, *force_close, *get_buffer, *get_debug, *get_extra_info,
-        *getpeercert, *is_closing, *memory, *pause_reading, *pause_writing, *pending, *read, *resume_reading,
-        *resume_writing, *set_exception, *set_result, *shutdown, *sslobj, *time, *unwrap, *warning,
-        *wrap_bio, *write;
+        *getpeercert, *is_closing, *memory, *pause_reading, *pause_writing, *pending, *read,
+        *resume_reading, *resume_writing, *set_exception, *set_result, *shutdown, *sslobj, *time,
+        *unwrap, *warning, *wrap_bio, *write;
 } async__py_tls_names;
 
 extern struct async__py_tls_classes {

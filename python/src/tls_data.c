@@ -422,7 +422,13 @@ int async__py_tls_uncork(async__py_tls *self)
     int result = --self->corked == 0 ? async__py_tls_send(self, false) : 0;
 
     if (!error) return result;
-    if (result < 0) PyErr_Clear();
+    if (result < 0) {
+        if (async__py_ends_the_loop()) {
+            Py_DECREF(error);
+            return -1;
+        }
+        PyErr_Clear();
+    }
     async__py_error_set(error);
     return -1;
 }

@@ -456,6 +456,18 @@ void async__py_tls_release(async__py_tls *self)
     Py_CLEAR(self->sslobj);
 }
 
+/* Takes the exception that is set, and keeps one of two: SystemExit and KeyboardInterrupt, which end
+ * the loop, or else the last. */
+static void keep_error(PyObject **error)
+{
+    PyObject *other = async__py_error_take();
+
+    if (*error && !PyErr_GivenExceptionMatches(*error, PyExc_Exception))
+        Py_DECREF(other);
+    else
+        Py_XSETREF(*error, other);
+}
+
 PyObject *async__py_tls_connection_lost(async__py_tls *self, PyObject *exception)
 {
     PyObject *error = NULL;
@@ -464,13 +476,13 @@ PyObject *async__py_tls_connection_lost(async__py_tls *self, PyObject *exception
     self->conn_lost++;
     if (self->app_transport) async__py_tls_transport_close(self->app_transport);
     self->state = ASYNC__PY_TLS_UNWRAPPED;
-    if (app_lost(self, exception) < 0) error = async__py_error_take();
+    if (app_lost(self, exception) < 0) keep_error(&error);
     Py_CLEAR(self->transport);
     Py_CLEAR(self->app_transport);
     Py_CLEAR(self->app_protocol);
-    if (waiter_lost(self, exception) < 0) Py_XSETREF(error, async__py_error_take());
-    if (stop_timer(&self->shutdown_handle) < 0) Py_XSETREF(error, async__py_error_take());
-    if (stop_timer(&self->handshake_handle) < 0) Py_XSETREF(error, async__py_error_take());
+    if (waiter_lost(self, exception) < 0) keep_error(&error);
+    if (stop_timer(&self->shutdown_handle) < 0) keep_error(&error);
+    if (stop_timer(&self->handshake_handle) < 0) keep_error(&error);
     async__py_tls_release(self);
     if (!error) Py_RETURN_NONE;
     async__py_error_set(error);
@@ -504,7 +516,7 @@ PyObject *async__py_tls_eof_received(async__py_tls *self, PyObject *unused)
     if (!async__py_tls_ordinary() || !self->transport) return NULL;
     PyObject *error = async__py_error_take();
     PyObject *closed = PyObject_CallMethodNoArgs(self->transport, async__py_tls_names.close);
-    if (!closed) PyErr_Clear();
+    if (!closed) keep_error(&error);
     Py_XDECREF(closed);
     async__py_error_set(error);
     return NULL;

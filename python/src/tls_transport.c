@@ -184,8 +184,7 @@ static PyObject *is_closing(PyObject *self, PyObject *unused)
 {
     async__py_tls *tls = PART(self)->tls;
 
-    if (PART(self)->closed || !tls || !tls->transport)
-        return PyBool_FromLong(PART(self)->closed);
+    if (PART(self)->closed || !tls || !tls->transport) return PyBool_FromLong(PART(self)->closed);
     PyObject *below = Py_NewRef(tls->transport);
     PyObject *closing = PyObject_CallMethodNoArgs(below, async__py_tls_names.is_closing);
     Py_DECREF(below);

@@ -34,7 +34,7 @@ NEVER = {
     "subprocess_exec", "subprocess_shell", "_make_subprocess_transport", "run_in_executor",
     "add_signal_handler", "_handle_signal", "_process_self_data", "_child_watcher_callback",
     "set_default_executor", "shutdown_default_executor", "_do_shutdown", "run_until_complete",
-    "_sock_sendfile_native", "_sock_sendfile_native_impl", "_begin_wakeups",
+    "_sock_sendfile_native", "_sock_sendfile_native_impl",
 }
 # They wait unless the loop is to stop; so it is told to first.
 RUNS = {"run_forever", "_run", "_run_once"}
