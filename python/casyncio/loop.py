@@ -15,7 +15,7 @@ import warnings
 from asyncio import base_events, constants, format_helpers, trsock
 from asyncio.log import logger
 
-from . import _casyncio, processes, selector
+from . import _casyncio, processes, selector, streams
 from ._casyncio import SSLProtocol
 from .server import Server
 
@@ -229,9 +229,17 @@ class Loop(_casyncio.Loop, AsyncioLoop):
                                    ssl_handshake_timeout=ssl_handshake_timeout,
                                    ssl_shutdown_timeout=ssl_shutdown_timeout)
         transport.pause_reading()  # nothing is to come before connection_made
+        reader = None
+        if isinstance(protocol, asyncio.StreamReaderProtocol):
+            reader = protocol._stream_reader
+        received, ended = streams.take_received(reader)
+        if received:
+            ssl_protocol._incoming.write(received)
         transport.set_protocol(ssl_protocol)
-        handles = (self.call_soon(ssl_protocol.connection_made, transport),
-                   self.call_soon(transport.resume_reading))
+        handles = [self.call_soon(ssl_protocol.connection_made, transport),
+                   self.call_soon(transport.resume_reading)]
+        if ended:  # the transport does not say it again
+            handles.append(self.call_soon(self._tls_after_eof, ssl_protocol, transport))
         try:
             await waiter
         except BaseException:
@@ -239,7 +247,14 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             for handle in handles:
                 handle.cancel()
             raise
+        if reader is not None:  # which pauses the transport when it has too much
+            reader._transport = ssl_protocol._app_transport
         return ssl_protocol._app_transport
+
+    @staticmethod
+    def _tls_after_eof(ssl_protocol, transport):
+        if not ssl_protocol.eof_received():
+            transport.close()
 
     # ---- transports ----
 
