@@ -20,6 +20,7 @@ struct watch {
     async_watch watch;
     loop_object *loop;
     PyObject *handle;
+    PyObject *object; /* that was given for the descriptor, to find it when it is closed; or NULL */
     void (*ready)(PyObject *owner);
 };
 
@@ -48,6 +49,23 @@ static int number_of(PyObject *object)
 static struct async__py_descriptor *find_descriptor(loop_object *self, int fd)
 {
     return fd >= 0 && fd < self->descriptors_length ? self->descriptors[fd] : NULL;
+}
+
+/* The same for what is watched already: an object that was closed meanwhile has no number any more,
+ * but had one when it was given. asyncio finds it, too. */
+static int number_of_watched(loop_object *self, PyObject *object)
+{
+    int fd = number_of(object);
+    if (fd >= 0 || PyLong_Check(object) || !PyErr_ExceptionMatches(PyExc_ValueError)) return fd;
+
+    for (int i = 0; i < self->descriptors_length; i++) {
+        struct async__py_descriptor *each = self->descriptors[i];
+        if (!each || (each->watch[READ].object != object && each->watch[WRITE].object != object))
+            continue;
+        PyErr_Clear();
+        return i;
+    }
+    return -1;
 }
 
 static struct async__py_descriptor *make_descriptor(loop_object *self, int fd)
@@ -92,9 +110,11 @@ static void drop(PyObject *handle, bool is_owner)
 static bool remove_watch(loop_object *self, struct watch *watch)
 {
     bool is_owner = watch->ready;
-    PyObject *handle = take_watch(self, watch);
+    PyObject *object = watch->object, *handle = take_watch(self, watch);
 
+    watch->object = NULL;
     if (handle) drop(handle, is_owner);
+    Py_XDECREF(object);
     return handle;
 }
 
@@ -140,15 +160,16 @@ static int refuse_files(int fd)
 /* The user's own descriptor, so he may close it without a word to us. A watch that is there already
  * belongs to another descriptor, perhaps, that had the number: it is replaced. Takes a reference to
  * the object. */
-static int set_watch(loop_object *self, int fd, enum direction direction, PyObject *object,
-                     void (*ready)(PyObject *owner))
+static int set_watch(loop_object *self, int fd, enum direction direction, PyObject *given,
+                     PyObject *object, void (*ready)(PyObject *owner))
 {
     struct async__py_descriptor *descriptor = make_descriptor(self, fd);
     if (!descriptor) return -1;
     struct watch *watch = &descriptor->watch[direction];
     bool had_owner = watch->ready;
-    PyObject *old = take_watch(self, watch);
+    PyObject *old_object = watch->object, *old = take_watch(self, watch);
 
+    watch->object = NULL;
     watch->loop = self;
     watch->ready = ready;
     watch->watch.callback.run = watch_ready;
@@ -160,8 +181,12 @@ static int set_watch(loop_object *self, int fd, enum direction direction, PyObje
         async_remove_watch(self->engine, &watch->watch);
         code = -EPERM; /* it is a file, always ready: epoll's word for that */
     }
-    if (code == 0) watch->handle = Py_NewRef(object);
+    if (code == 0) {
+        watch->handle = Py_NewRef(object);
+        watch->object = given && !PyLong_Check(given) ? Py_NewRef(given) : NULL;
+    }
     if (old) drop(old, had_owner);
+    Py_XDECREF(old_object);
     if (code == 0) return 0;
     async__py_set_oserror(code);
     return -1;
@@ -172,7 +197,7 @@ int async__py_wait_fd(async__py_loop *self, int fd, bool writing, PyObject *owne
 {
     return async__py_check_open(self) < 0
                ? -1
-               : set_watch(self, fd, writing ? WRITE : READ, owner, ready);
+               : set_watch(self, fd, writing ? WRITE : READ, NULL, owner, ready);
 }
 
 void async__py_wait_end(async__py_loop *self, int fd, bool writing, PyObject *owner)
@@ -194,14 +219,14 @@ static PyObject *add_watch(loop_object *self, PyObject *const *args, Py_ssize_t 
     if (fd < 0 || refuse_files(fd) < 0) return NULL;
     PyObject *handle = async__py_handle_new(self, args[1], args + 2, count - 2, NULL);
     if (handle && async__py_check_open(self) < 0) Py_CLEAR(handle); /* it was closed meanwhile */
-    if (handle && set_watch(self, fd, direction, handle, NULL) < 0) Py_CLEAR(handle);
+    if (handle && set_watch(self, fd, direction, args[0], handle, NULL) < 0) Py_CLEAR(handle);
     return handle;
 }
 
 static PyObject *end_watch(loop_object *self, PyObject *number, enum direction direction)
 {
     if (!self->engine) Py_RETURN_FALSE;
-    int fd = number_of(number);
+    int fd = number_of_watched(self, number);
     if (fd < 0) return NULL;
     struct async__py_descriptor *descriptor = find_descriptor(self, fd);
     return PyBool_FromLong(descriptor && remove_watch(self, &descriptor->watch[direction]));
@@ -291,9 +316,13 @@ static PyObject *public_add(PyObject *object, PyObject *const *args, Py_ssize_t 
 static PyObject *public_remove(PyObject *object, PyObject *number, enum direction direction)
 {
     loop_object *self = (loop_object *)object;
-    int fd = number_of(number);
+    int fd = number_of_watched(self, number);
 
-    if (fd < 0 || async__py_check_no_transport(self, fd, number) < 0) return NULL;
+    if (fd < 0) return NULL;
+    /* The number of an object that was closed may be a transport's by now. */
+    struct async__py_descriptor *descriptor = find_descriptor(self, fd);
+    bool own = descriptor && descriptor->watch[direction].object == number;
+    if (!own && async__py_check_no_transport(self, fd, number) < 0) return NULL;
     return end_watch(self, number, direction);
 }
 
@@ -317,17 +346,17 @@ static PyObject *loop_remove_writer(PyObject *self, PyObject *fd)
     return public_remove(self, fd, WRITE);
 }
 
-/* The handles of a descriptor's watches: (reader, writer). */
+/* What watches a descriptor, and its number: (number, handle of the reader, of the writer). */
 static PyObject *loop_watched(PyObject *object, PyObject *number)
 {
     struct async__py_descriptor *descriptor;
-    int fd = number_of(number);
+    int fd = number_of_watched((loop_object *)object, number);
 
     if (fd < 0) return NULL;
     descriptor = find_descriptor((loop_object *)object, fd);
     PyObject *reader = descriptor ? descriptor->watch[READ].handle : NULL;
     PyObject *writer = descriptor ? descriptor->watch[WRITE].handle : NULL;
-    return Py_BuildValue("(OO)", reader ? reader : Py_None, writer ? writer : Py_None);
+    return Py_BuildValue("(iOO)", fd, reader ? reader : Py_None, writer ? writer : Py_None);
 }
 
 void async__py_close_descriptors(async__py_loop *self)
@@ -343,8 +372,10 @@ int async__py_visit_descriptors(async__py_loop *self, visitproc visit, void *arg
 {
     for (int fd = 0; fd < self->descriptors_length; fd++) {
         if (!self->descriptors[fd]) continue;
-        Py_VISIT(self->descriptors[fd]->watch[READ].handle);
-        Py_VISIT(self->descriptors[fd]->watch[WRITE].handle);
+        for (int i = READ; i <= WRITE; i++) {
+            Py_VISIT(self->descriptors[fd]->watch[i].handle);
+            Py_VISIT(self->descriptors[fd]->watch[i].object);
+        }
     }
     return 0;
 }
