@@ -15,7 +15,7 @@ import warnings
 from asyncio import base_events, constants, format_helpers, trsock
 from asyncio.log import logger
 
-from . import _casyncio, processes, selector, streams
+from . import _casyncio, pipes, processes, selector, streams
 from ._casyncio import SSLProtocol
 from .server import Server
 
@@ -23,6 +23,15 @@ if sys.version_info < (3, 12):
     from .py311 import Loop as AsyncioLoop
 else:
     AsyncioLoop = asyncio.SelectorEventLoop
+
+
+def seek_to(file, offset):
+    """asyncio does not seek to 0, and a file that cannot seek is sent from where it is."""
+    if not offset and hasattr(file, 'seek'):
+        try:
+            file.seek(0)
+        except OSError:  # io.UnsupportedOperation is one
+            pass
 
 
 class Loop(_casyncio.Loop, AsyncioLoop):
@@ -305,6 +314,31 @@ class Loop(_casyncio.Loop, AsyncioLoop):
     def _accept_again(self, sock, args):
         if sock.fileno() != -1:  # the server was closed meanwhile
             self._start_serving(*args)
+
+    def _make_write_pipe_transport(self, pipe, protocol, waiter=None, extra=None):
+        return pipes.WritePipeTransport(self, pipe, protocol, waiter, extra)
+
+    # ---- sendfile: `offset` is where it begins, also where it is 0 and the file's position is not ----
+
+    async def sendfile(self, transport, file, offset=0, count=None, *, fallback=True):
+        """Send a file through a transport; returns the number of bytes that were sent."""
+        mode = getattr(transport, '_sendfile_compatible', None)
+        if not fallback and mode is constants._SendfileMode.FALLBACK and not transport.is_closing():
+            raise asyncio.SendfileNotAvailableError(
+                'fallback is disabled and native sendfile is not supported for transport '
+                f'{transport!r}')
+        return await super().sendfile(transport, file, offset, count, fallback=fallback)
+
+    async def _sendfile_fallback(self, transp, file, offset, count):
+        sock = transp.get_extra_info('socket')
+        if sock is not None:
+            self._check_sendfile_params(sock, file, offset, count)
+        seek_to(file, offset)
+        return await super()._sendfile_fallback(transp, file, offset, count)
+
+    async def _sock_sendfile_fallback(self, sock, file, offset, count):
+        seek_to(file, offset)
+        return await super()._sock_sendfile_fallback(sock, file, offset, count)
 
     async def _sendfile_native(self, transp, file, offset, count):
         reading = transp.is_reading()
