@@ -9,7 +9,6 @@ import asyncio
 import contextvars
 import inspect
 import os
-import signal
 import socket
 import ssl
 import sys
@@ -18,7 +17,7 @@ import warnings
 from asyncio import base_events, constants, format_helpers, trsock
 from asyncio.log import logger
 
-from . import _casyncio, processes, selector
+from . import _casyncio, pipes, processes, selector, streams
 from ._casyncio import SSLProtocol
 from .server import Server
 
@@ -32,6 +31,15 @@ else:
 GIVES_NAMES = 'name' not in inspect.signature(asyncio.BaseEventLoop.create_task).parameters
 # Whether it calls all methods of a connection's protocol in one context.
 ONE_CONTEXT = sys.version_info >= (3, 15)
+
+
+def seek_to(file, offset):
+    """asyncio does not seek to 0, and a file that cannot seek is sent from where it is."""
+    if not offset and hasattr(file, 'seek'):
+        try:
+            file.seek(0)
+        except OSError:  # io.UnsupportedOperation is one
+            pass
 
 
 class Loop(_casyncio.Loop, AsyncioLoop):
@@ -71,6 +79,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             self._signal_handlers.clear()
         for sig in list(self._signal_handlers):
             self.remove_signal_handler(sig)
+        self._end_wakeups()  # Ctrl-C may have come in the middle of add_signal_handler()
         if self._ssock is not None:
             self._close_self_pipe()
         self._executor_shutdown_called = True
@@ -81,23 +90,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
         if executor is not None:
             executor.shutdown(wait=False)
 
-    # ---- signals: Python's own, whose wake-up descriptor tells the loop ----
-
-    def _begin_wakeups(self):
-        """A signal right before the loop waits must end the wait, handler of ours or not.
-
-        Whoever has a wake-up descriptor of his own keeps it.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            return -1
-        try:
-            previous = signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
-        except ValueError:  # the main thread of another interpreter
-            return -1
-        if previous == -1:
-            return self._csock.fileno()
-        signal.set_wakeup_fd(previous)
-        return -1
+    # ---- signals ----
 
     def _add_callback(self, handle):
         self.call_soon(handle._run)
@@ -268,9 +261,17 @@ class Loop(_casyncio.Loop, AsyncioLoop):
                                    ssl_handshake_timeout=ssl_handshake_timeout,
                                    ssl_shutdown_timeout=ssl_shutdown_timeout)
         transport.pause_reading()  # nothing is to come before connection_made
+        reader = None
+        if isinstance(protocol, asyncio.StreamReaderProtocol):
+            reader = protocol._stream_reader
+        received, ended = streams.take_received(reader)
+        if received:
+            ssl_protocol._incoming.write(received)
         transport.set_protocol(ssl_protocol)
-        handles = (self.call_soon(ssl_protocol.connection_made, transport),
-                   self.call_soon(transport.resume_reading))
+        handles = [self.call_soon(ssl_protocol.connection_made, transport),
+                   self.call_soon(transport.resume_reading)]
+        if ended:  # the transport does not say it again
+            handles.append(self.call_soon(self._tls_after_eof, ssl_protocol, transport))
         try:
             await waiter
         except BaseException:
@@ -279,7 +280,14 @@ class Loop(_casyncio.Loop, AsyncioLoop):
                 handle.cancel()
             del waiter  # its exception has this frame: they would be a cycle, with the transport
             raise
+        if reader is not None:  # which pauses the transport when it has too much
+            reader._transport = ssl_protocol._app_transport
         return ssl_protocol._app_transport
+
+    @staticmethod
+    def _tls_after_eof(ssl_protocol, transport):
+        if not ssl_protocol.eof_received():
+            transport.close()
 
     # ---- transports ----
 
@@ -335,6 +343,31 @@ class Loop(_casyncio.Loop, AsyncioLoop):
     def _accept_again(self, sock, args):
         if sock.fileno() != -1:  # the server was closed meanwhile
             self._add_reader(sock.fileno(), self._accept_connection, *args)
+
+    def _make_write_pipe_transport(self, pipe, protocol, waiter=None, extra=None):
+        return pipes.WritePipeTransport(self, pipe, protocol, waiter, extra)
+
+    # ---- sendfile: `offset` is where it begins, also where it is 0 and the file's position is not ----
+
+    async def sendfile(self, transport, file, offset=0, count=None, *, fallback=True):
+        """Send a file through a transport; returns the number of bytes that were sent."""
+        mode = getattr(transport, '_sendfile_compatible', None)
+        if not fallback and mode is constants._SendfileMode.FALLBACK and not transport.is_closing():
+            raise asyncio.SendfileNotAvailableError(
+                'fallback is disabled and native sendfile is not supported for transport '
+                f'{transport!r}')
+        return await super().sendfile(transport, file, offset, count, fallback=fallback)
+
+    async def _sendfile_fallback(self, transp, file, offset, count):
+        sock = transp.get_extra_info('socket')
+        if sock is not None:
+            self._check_sendfile_params(sock, file, offset, count)
+        seek_to(file, offset)
+        return await super()._sendfile_fallback(transp, file, offset, count)
+
+    async def _sock_sendfile_fallback(self, sock, file, offset, count):
+        seek_to(file, offset)
+        return await super()._sock_sendfile_fallback(sock, file, offset, count)
 
     async def _sendfile_native(self, transp, file, offset, count):
         reading = transp.is_reading()

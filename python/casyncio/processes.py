@@ -15,6 +15,30 @@ from asyncio.log import logger
 class SubprocessTransport(unix_events._UnixSubprocessTransport):
     """A child process of casyncio's loop."""
 
+    async def _connect_pipes(self, waiter):
+        try:
+            await super()._connect_pipes(waiter)
+        finally:
+            if self._pending_calls is not None:  # it has failed, or was cancelled
+                self._close_unconnected()
+
+    def _close_unconnected(self):
+        proc = self._proc
+        if proc is not None:
+            for fd, pipe in enumerate((proc.stdin, proc.stdout, proc.stderr)):
+                if pipe is not None and self._pipes.get(fd) is None:
+                    pipe.close()
+
+    def _process_exited(self, returncode):
+        super()._process_exited(returncode)
+        # asyncio waits until the pipes are closed as well: for ever, if they were never connected, and
+        # for a grandchild that has inherited them.
+        if self._exit_waiters is not None:
+            waiters, self._exit_waiters = self._exit_waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(returncode)
+
     def __repr__(self):
         return super().__repr__().replace('_UnixSubprocessTransport', 'SubprocessTransport', 1)
 
@@ -70,12 +94,25 @@ def watch(loop, pid, callback):
         threading.Thread(target=_wait_in_thread, args=(loop, pid, callback),
                          name=f'casyncio-waitpid-{pid}', daemon=True).start()
         return
+    pidfd = _Descriptor(pidfd)
     loop._add_reader(pidfd, _ended, loop, pid, pidfd, callback)
+
+
+class _Descriptor:
+    """It is closed when the loop lets go of it: maybe because the loop was closed."""
+
+    def __init__(self, number):
+        self._number = number
+
+    def fileno(self):
+        return self._number
+
+    def __del__(self, close=os.close):
+        close(self._number)
 
 
 def _ended(loop, pid, pidfd, callback):
     loop._remove_reader(pidfd)
-    os.close(pidfd)
     callback(_reap(pid))
 
 

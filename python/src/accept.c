@@ -50,7 +50,10 @@ static PyObject *peer_name(PyObject *conn, const struct sockaddr_storage *addres
 static PyObject *make_transport(const struct listener *listener, PyObject *conn, PyObject *protocol,
                                 PyObject *extra, PyObject *context)
 {
-    if (!PyObject_IsTrue(listener->sslcontext))
+    int tls = PyObject_IsTrue(listener->sslcontext);
+
+    if (tls < 0) return NULL;
+    if (!tls)
         return async__py_socket_transport_new(listener->loop, conn, protocol, NULL, extra,
                                               listener->server, context);
     PyObject *args[] = {
@@ -68,11 +71,11 @@ static PyObject *make_transport(const struct listener *listener, PyObject *conn,
     return PyObject_VectorcallMethod(name_make_ssl_transport, args, 4, ssl_names);
 }
 
-static void close_conn(PyObject *conn)
+static void close_conn(async__py_loop *loop, PyObject *conn)
 {
     PyObject *error = async__py_error_take();
     PyObject *result = async__py_call_method(conn, "close", NULL);
-    if (!result) PyErr_WriteUnraisable(conn);
+    if (!result) async__py_loop_ignore(loop, conn);
     Py_XDECREF(result);
     if (error) async__py_error_set(error);
 }
@@ -96,13 +99,13 @@ static void serve(const struct listener *listener, int fd, const struct sockaddr
     if (extra && listener->loop->debug) {
         PyObject *result = async__py_call_method((PyObject *)listener->loop, "_debug_accepted",
                                                  "OOO", listener->server, name, conn);
-        if (!result) PyErr_Clear();
+        if (!result) async__py_loop_ignore(listener->loop, NULL);
         Py_XDECREF(result);
     }
     if (extra) protocol = PyObject_CallNoArgs(listener->factory);
     if (protocol) transport = make_transport(listener, conn, protocol, extra, context);
     if (!transport) {
-        if (conn) close_conn(conn);
+        if (conn) close_conn(listener->loop, conn);
         failed(listener, protocol);
     }
     Py_XDECREF(transport);
@@ -178,6 +181,7 @@ static PyObject *accept_connection(PyObject *loop, PyObject *const *args, Py_ssi
         return NULL;
     }
     long backlog = listener.backlog == Py_None ? BACKLOG : PyLong_AsLong(listener.backlog);
+    if (backlog == -1 && PyErr_Occurred()) return NULL;
     PyObject *number = PyObject_GetAttr(args[1], name_proto);
     listener.protocol = number ? PyLong_AsLong(number) : -1;
     Py_XDECREF(number);

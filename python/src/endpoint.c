@@ -56,6 +56,12 @@ int async__py_endpoint_watch(endpoint *self, async_watch *watch)
     return 0;
 }
 
+static void stop_watching(endpoint *self)
+{
+    if (self->reader.armed) async__py_endpoint_unwatch(self, &self->reader);
+    if (self->writer.armed) async__py_endpoint_unwatch(self, &self->writer);
+}
+
 void async__py_endpoint_run(endpoint *self, void (*work)(endpoint *self))
 {
     PyObject *object = Py_NewRef(SELF(self)), *protocol = Py_XNewRef(self->protocol);
@@ -88,7 +94,7 @@ void async__py_endpoint_debug(endpoint *self, const char *format, PyObject *argu
     PyObject *result =
         async__py_call_method((PyObject *)self->loop, "_debug_log", "sOOO", format, SELF(self),
                               argument ? argument : Py_None, error ? error : Py_None);
-    if (!result) PyErr_Clear();
+    if (!result) async__py_loop_ignore(self->loop, NULL);
     Py_XDECREF(result);
     if (error) async__py_error_set(error);
 }
@@ -148,23 +154,25 @@ void async__py_endpoint_fatal_errno(endpoint *self, int error, const char *messa
 }
 
 /* A method of an object that goes or stays; what it raises concerns nobody. */
-static void tell_the_end(PyObject *object, PyObject *name, PyObject *argument)
+static void tell_the_end(async__py_loop *loop, PyObject *object, PyObject *name, PyObject *argument)
 {
+    PyObject *error = async__py_error_take();
     PyObject *args[] = {object, argument};
     PyObject *result = PyObject_VectorcallMethod(name, args, argument ? 2 : 1, NULL);
 
-    if (!result) PyErr_WriteUnraisable(object);
+    if (!result) async__py_loop_ignore(loop, object);
     Py_XDECREF(result);
     Py_DECREF(object);
+    if (error) async__py_error_set(error);
 }
 
 /* Takes the reference to the server. */
 static void detach(endpoint *self, PyObject *server)
 {
     if (!self->client.clients)
-        tell_the_end(server, name_detach, SELF(self));
+        tell_the_end(self->loop, server, name_detach, SELF(self));
     else if (async__py_client_detach(&self->client))
-        tell_the_end(server, name_wake_if_over, NULL);
+        tell_the_end(self->loop, server, name_wake_if_over, NULL);
     else
         Py_DECREF(server);
 }
@@ -175,9 +183,14 @@ void async__py_endpoint_release(endpoint *self)
 
     if (!sock) return;
     self->sock = self->server = NULL;
+    /* As a rule all is stopped by now; not so if the end was called for by its private name. */
+    self->closing = 1;
+    if (!self->lost) self->lost = 1;
+    self->kind->drop(self);
+    stop_watching(self);
     if (async__py_end_transport(self->loop, self->fd, SELF(self)) && self->loop->engine)
         async_forget_fd(self->loop->engine, self->fd);
-    tell_the_end(sock, name_close, NULL);
+    tell_the_end(self->loop, sock, name_close, NULL);
     if (server) detach(self, server);
 }
 
@@ -186,6 +199,8 @@ PyObject *async__py_endpoint_lost(PyObject *object, PyObject *exception)
     endpoint *self = ENDPOINT(object);
     PyObject *protocol = Py_XNewRef(self->protocol);
 
+    self->closing = 1;
+    stop_watching(self);
     if (!self->sock || !protocol) {
         async__py_endpoint_release(self);
         Py_XDECREF(protocol);
@@ -216,6 +231,16 @@ int async__py_endpoint_count_lost(endpoint *self)
     PyObject *result = async__py_call_method((PyObject *)self->loop, "_warn_lost_write", NULL);
     Py_XDECREF(result);
     return result ? 0 : -1;
+}
+
+PyObject *async__py_ask_protocol(endpoint *self, PyObject *name, PyObject *argument)
+{
+    PyObject *protocol = async__py_or_none(self->protocol);
+    PyObject *args[] = {protocol, argument};
+    PyObject *result = PyObject_VectorcallMethod(name, args, argument ? 2 : 1, NULL);
+
+    Py_DECREF(protocol);
+    return result;
 }
 
 /* ---- flow control ---- */
@@ -315,6 +340,8 @@ int async__py_endpoint_open(PyObject *object, PyObject *sock, PyObject *extra)
     if (!self->context || async__py_set_transport(self->loop, fd, object) < 0) return -1;
     self->fd = fd;
     self->sock = Py_NewRef(sock);
+    /* What watched the number before was dropped, which may have closed the loop. */
+    if (async__py_check_open(self->loop) < 0) return -1;
     /* The number may have been another descriptor's, which was closed without a word. */
     async_forget_fd(self->loop->engine, fd);
     return 0;

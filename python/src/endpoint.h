@@ -61,6 +61,11 @@ static inline PyObject *async__py_or_none(PyObject *object)
     return Py_NewRef(object ? object : Py_None);
 }
 
+/* A method of the protocol, with an argument or NULL. The protocol is held meanwhile, since the
+ * method may end the connection; without one it is None that is asked, and the answer an
+ * AttributeError. */
+PyObject *async__py_ask_protocol(async__py_endpoint *endpoint, PyObject *name, PyObject *argument);
+
 /* ---- watching ---- */
 
 /* The reader or the writer; to start it may fail: -1. */

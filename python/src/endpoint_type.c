@@ -274,10 +274,8 @@ static void finalize(PyObject *object)
     }
     flush(self);
     if (PyErr_ResourceWarning(object, 1, "unclosed transport %R", object) < 0)
-        PyErr_WriteUnraisable(object);
-    self->closing = 1;
+        async__py_loop_ignore(self->loop, object);
     self->lost++;
-    self->kind->drop(self);
     async__py_endpoint_release(self);
     if (error) async__py_error_set(error);
 }

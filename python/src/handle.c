@@ -4,7 +4,9 @@
  * Handle and TimerHandle are subclasses of asyncio's own. The attributes (_callback, _args,
  * _context and so on) are the very slots of those classes, written here without asking by name: so
  * isinstance, repr, comparison and whatever looks into a handle work as they always do. Where the
- * slots lie is read from the base class's descriptors, at import.
+ * slots lie is read from the base class's descriptors, at import. Python code can put anything into
+ * those slots, so nothing of them is trusted: the loop that a queued handle belongs to is known by a
+ * pointer of our own.
  *
  * A queued handle is referenced by the queue. The reference ends as it runs, or when it is
  * cancelled, which takes it out at once; only what another thread has queued, and the loop has not
@@ -24,17 +26,22 @@
 
 enum { KEPT = 128 };
 
+/* The loop holds the handle, or is kept by its slot, but need not be: `loop` is valid while the
+ * handle is queued, for the queue ends with the loop. */
 struct handle_part {
     async_callback callback;
+    async__py_loop *loop;
 };
 
 struct timer_part {
     async_timer timer;
+    async__py_loop *loop;
 };
 
 struct shared_part {
     async_callback callback;
-    atomic_bool running;
+    async__py_loop *loop;
+    atomic_ulong runner; /* the thread that runs the callback; 0: none does */
 };
 
 /* One of the three types, with where its parts lie. */
@@ -127,7 +134,7 @@ PyObject *async__py_handle_new(async__py_loop *loop, PyObject *callback, PyObjec
     PyObject *self = make(&handles, loop, callback, args, count, context);
 
     if (!self) return NULL;
-    HANDLE(self)->callback = (async_callback){.run = handle_run};
+    *HANDLE(self) = (struct handle_part){.callback.run = handle_run, .loop = loop};
     PyObject_GC_Track(self);
     return self;
 }
@@ -141,7 +148,8 @@ PyObject *async__py_shared_handle_new(async__py_loop *loop, PyObject *callback,
     if (!self) return NULL;
     SLOT(self, &shared, lock) = NULL;
     SHARED(self)->callback = (async_callback){.run = shared_run};
-    atomic_init(&SHARED(self)->running, false);
+    SHARED(self)->loop = loop;
+    atomic_init(&SHARED(self)->runner, 0);
     PyObject_GC_Track(self);
     return self;
 }
@@ -152,7 +160,7 @@ PyObject *async__py_timer_handle_new(async__py_loop *loop, PyObject *when, PyObj
     PyObject *self = make(&timers, loop, callback, args, count, context);
 
     if (!self) return NULL;
-    TIMER(self)->timer = (async_timer){.callback.run = timer_run};
+    *TIMER(self) = (struct timer_part){.timer.callback.run = timer_run, .loop = loop};
     SLOT(self, &timers, when) = Py_NewRef(when);
     SLOT(self, &timers, scheduled) = Py_NewRef(Py_False);
     PyObject_GC_Track(self);
@@ -282,7 +290,7 @@ static void handle_run(async_callback *callback)
     struct handle_part *part = async__container(callback, struct handle_part, callback);
     PyObject *self = (PyObject *)((char *)part - handles.part);
 
-    async__py_handle_run((async__py_loop *)SLOT(self, &handles, loop), self);
+    async__py_handle_run(part->loop, self);
     Py_DECREF(self);
 }
 
@@ -291,8 +299,8 @@ static void timer_run(async_callback *callback)
     struct timer_part *part = async__container(callback, struct timer_part, timer.callback);
     PyObject *self = (PyObject *)((char *)part - timers.part);
 
-    Py_SETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_False));
-    async__py_handle_run((async__py_loop *)SLOT(self, &timers, loop), self);
+    Py_XSETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_False));
+    async__py_handle_run(part->loop, self);
     Py_DECREF(self);
 }
 
@@ -305,7 +313,7 @@ static atomic_int waiting; /* threads that wait for `over` */
 /* Either this sees the one that waits, or that one sees that the callback does not run. */
 static void tell_the_end(struct shared_part *part)
 {
-    atomic_store(&part->running, false);
+    atomic_store(&part->runner, 0);
     if (atomic_load(&waiting) == 0) return;
     pthread_mutex_lock(&over_lock);
     pthread_cond_broadcast(&over);
@@ -315,15 +323,14 @@ static void tell_the_end(struct shared_part *part)
 /* For another thread than the loop's: until the callback, if it runs, has ended. */
 static void wait_for_the_end(PyObject *self)
 {
-    async__py_loop *loop = (async__py_loop *)SLOT(self, &shared, loop);
     struct shared_part *part = SHARED(self);
+    unsigned long runner = atomic_load(&part->runner);
 
-    if (!atomic_load(&part->running) || !loop || loop->thread == PyThread_get_thread_ident())
-        return;
+    if (!runner || runner == PyThread_get_thread_ident()) return;
     Py_BEGIN_ALLOW_THREADS;
     pthread_mutex_lock(&over_lock);
     atomic_fetch_add(&waiting, 1);
-    while (atomic_load(&part->running))
+    while (atomic_load(&part->runner))
         pthread_cond_wait(&over, &over_lock);
     atomic_fetch_sub(&waiting, 1);
     pthread_mutex_unlock(&over_lock);
@@ -335,8 +342,8 @@ static void shared_run(async_callback *callback)
     struct shared_part *part = async__container(callback, struct shared_part, callback);
     PyObject *self = (PyObject *)((char *)part - shared.part);
 
-    atomic_store(&part->running, true);
-    async__py_handle_run((async__py_loop *)SLOT(self, &shared, loop), self);
+    atomic_store(&part->runner, PyThread_get_thread_ident());
+    async__py_handle_run(part->loop, self);
     tell_the_end(part);
     Py_DECREF(self);
 }
@@ -365,10 +372,11 @@ static async_callback *callback_of(PyObject *self)
     return Py_TYPE(self) == handles.type ? &HANDLE(self)->callback : &SHARED(self)->callback;
 }
 
+/* Making the handle may have collected garbage, whose finalizers may have closed the loop: then the
+ * handle never runs, like all that the loop had. */
 void async__py_handle_schedule(async__py_loop *loop, PyObject *self)
 {
-    Py_INCREF(self);
-    async_call_soon(loop->engine, callback_of(self));
+    if (loop->engine) async_call_soon(loop->engine, callback_of(Py_NewRef(self)));
 }
 
 int async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *self)
@@ -385,31 +393,37 @@ int async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *self)
 
 int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *self, int64_t when)
 {
+    if (!loop->engine) return 0;
     if (async_call_at(loop->engine, &TIMER(self)->timer, when) < 0) {
         PyErr_NoMemory();
         return -1;
     }
-    Py_SETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_True));
     Py_INCREF(self);
+    Py_XSETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_True));
     return 0;
 }
 
-static bool unschedule(PyObject *self, struct kind *kind)
+static bool unschedule(PyObject *self, struct kind *kind, const async__py_loop *loop)
 {
-    async__py_loop *loop = (async__py_loop *)SLOT(self, kind, loop);
-
     /* Its queues are the loop's own: there it is passed over when its turn comes. */
     if (!ASYNC__PY_GIL && loop && loop->owner != PyThread_get_thread_ident()) return false;
     if (kind != &timers) return async_callback_cancel(callback_of(self));
-    if (!loop || !loop->engine) return false;
-    return async_timer_cancel(loop->engine, &TIMER(self)->timer);
+    async_timer *timer = &TIMER(self)->timer;
+    if (!timer->slot) return async_callback_cancel(&timer->callback);
+    async_loop *engine = TIMER(self)->loop->engine; /* NULL: the loop closes, and takes it out */
+    return engine && async_timer_cancel(engine, timer);
+}
+
+static async__py_loop *loop_slot(PyObject *self, struct kind *kind)
+{
+    PyObject *loop = SLOT(self, kind, loop);
+    return loop ? async__py_as_loop(loop) : NULL;
 }
 
 void async__py_handle_cancel(PyObject *self)
 {
     struct kind *kind = kind_of(self);
-    async__py_loop *loop = (async__py_loop *)SLOT(self, kind, loop);
-
+    async__py_loop *loop = loop_slot(self, kind);
     PyObject *before, *callback, *args;
 
     Py_BEGIN_CRITICAL_SECTION(self);
@@ -422,12 +436,12 @@ void async__py_handle_cancel(PyObject *self)
         /* What a warning of a slow callback will want to print. */
         PyObject *text = PyObject_Repr(self);
         if (text)
-            Py_SETREF(SLOT(self, kind, repr), text);
+            Py_XSETREF(SLOT(self, kind, repr), text);
         else
-            PyErr_Clear();
+            async__py_loop_ignore(loop, NULL);
     }
-    bool queued = unschedule(self, kind);
-    if (kind == &timers) Py_SETREF(SLOT(self, kind, scheduled), Py_NewRef(Py_False));
+    bool queued = unschedule(self, kind, loop);
+    if (kind == &timers) Py_XSETREF(SLOT(self, kind, scheduled), Py_NewRef(Py_False));
     Py_BEGIN_CRITICAL_SECTION(self);
     callback = SLOT(self, kind, callback);
     args = SLOT(self, kind, args);
@@ -469,10 +483,13 @@ static PyObject *handle_cancelled(PyObject *self, PyObject *none)
 
 static PyObject *handle_run_method(PyObject *self, PyObject *none)
 {
-    async__py_loop *loop = (async__py_loop *)SLOT(self, kind_of(self), loop);
+    async__py_loop *loop = loop_slot(self, kind_of(self));
 
     (void)none;
-    if (loop) call(loop, kind_of(self), self);
+    if (!loop) return PyErr_Format(PyExc_TypeError, "%R has no loop of casyncio's", self);
+    Py_INCREF((PyObject *)loop);
+    call(loop, kind_of(self), self);
+    Py_DECREF((PyObject *)loop);
     Py_RETURN_NONE;
 }
 
@@ -480,7 +497,8 @@ static PyObject *handle_run_method(PyObject *self, PyObject *none)
 static PyObject *handle_get_context(PyObject *self, PyObject *none)
 {
     (void)none;
-    return Py_NewRef(SLOT(self, kind_of(self), context));
+    PyObject *context = SLOT(self, kind_of(self), context);
+    return Py_NewRef(context ? context : Py_None);
 }
 
 static PyMethodDef methods[] = {

@@ -206,7 +206,8 @@ static PyObject *loop_write_to_self(PyObject *object, PyObject *none)
     if (!self->engine) Py_RETURN_NONE;
     PyObject *handle = async__py_handle_new(self, thread_get_ident, NULL, 0, NULL);
     if (!handle) return NULL;
-    async__py_handle_schedule_threadsafe(self, handle);
+    if (async__py_handle_schedule_threadsafe(self, handle) < 0)
+        PyErr_Clear(); /* closed meanwhile */
     Py_DECREF(handle);
     Py_RETURN_NONE;
 }

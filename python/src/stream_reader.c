@@ -271,7 +271,14 @@ static PyObject *reader_repr(reader *self)
 
 #define COROUTINE_METHOD(function) (PyCFunction)(void (*)(void)) function
 
+/* For loop.start_tls(): what was received belongs to TLS. */
+static PyObject *take_all(reader *self, PyObject *Py_UNUSED(ignored))
+{
+    return async__py_buffer_take(&self->buffer, PY_SSIZE_T_MAX);
+}
+
 static PyMethodDef methods[] = {
+    {"_take_all", (PyCFunction)take_all, METH_NOARGS, NULL},
     {"feed_data", (PyCFunction)feed_data, METH_O, NULL},
     {"feed_eof", (PyCFunction)feed_eof, METH_NOARGS, NULL},
     {"at_eof", (PyCFunction)at_eof, METH_NOARGS,

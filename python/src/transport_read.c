@@ -24,7 +24,7 @@ static const char read_error[] = "Fatal read error on socket transport";
 static void on_eof(transport *self)
 {
     async__py_endpoint_debug(&self->base, "%r received EOF", NULL);
-    PyObject *result = PyObject_CallMethodNoArgs(self->base.protocol, name_eof_received);
+    PyObject *result = async__py_ask_protocol(&self->base, name_eof_received, NULL);
     int keep_open = result ? PyObject_IsTrue(result) : -1;
 
     Py_XDECREF(result);
@@ -95,6 +95,16 @@ static PyObject *receive_small(transport *self, char *buffer, ssize_t *count)
     return *count > 0 ? PyBytes_FromStringAndSize(buffer, *count) : NULL;
 }
 
+/* The protocol's class was looked at when it was set; it is held, as it may be replaced now. */
+static void feed_protocol(transport *self, const char *data, ssize_t count)
+{
+    PyObject *protocol = Py_NewRef(self->base.protocol);
+
+    if (self->feed(protocol, data, count) < 0)
+        async__py_endpoint_fatal(&self->base, "Fatal error: protocol.data_received() call failed.");
+    Py_DECREF(protocol);
+}
+
 static void read_and_feed(async__py_endpoint *base)
 {
     transport *self = async__container(base, transport, base);
@@ -106,8 +116,8 @@ static void read_and_feed(async__py_endpoint *base)
     ssize_t count = recv(base->fd, buffer, ASYNC__PY_BUFFER, 0);
     if (count <= 0)
         received(self, count, errno);
-    else if (self->feed(base->protocol, buffer, count) < 0)
-        async__py_endpoint_fatal(base, "Fatal error: protocol.data_received() call failed.");
+    else
+        feed_protocol(self, buffer, count);
 }
 
 static void read_data(async__py_endpoint *base)
@@ -130,15 +140,15 @@ static void read_data(async__py_endpoint *base)
         async__py_endpoint_fatal(base, read_error);
         return;
     }
-    PyObject *result = PyObject_CallMethodOneArg(base->protocol, name_data_received, data);
+    PyObject *result = async__py_ask_protocol(base, name_data_received, data);
     Py_DECREF(data);
     told(self, result, "Fatal error: protocol.data_received() call failed.");
 }
 
 /* The protocol's buffer; -1: an exception is set. */
-static int get_buffer(PyObject *protocol, Py_buffer *view)
+static int get_buffer(async__py_endpoint *base, Py_buffer *view)
 {
-    PyObject *buffer = PyObject_CallMethodOneArg(protocol, name_get_buffer, minus_one);
+    PyObject *buffer = async__py_ask_protocol(base, name_get_buffer, minus_one);
     int code = buffer ? PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE) : -1;
 
     Py_XDECREF(buffer);
@@ -155,7 +165,7 @@ static void read_into(async__py_endpoint *base)
     transport *self = async__container(base, transport, base);
     Py_buffer view;
 
-    if (get_buffer(base->protocol, &view) < 0) {
+    if (get_buffer(base, &view) < 0) {
         async__py_endpoint_fatal(base, "Fatal error: protocol.get_buffer() call failed.");
         return;
     }
@@ -168,8 +178,7 @@ static void read_into(async__py_endpoint *base)
     PyBuffer_Release(&view);
     if (received(self, count, error) == 0) return;
     PyObject *number = PyLong_FromSsize_t(count);
-    PyObject *result =
-        number ? PyObject_CallMethodOneArg(base->protocol, name_buffer_updated, number) : NULL;
+    PyObject *result = number ? async__py_ask_protocol(base, name_buffer_updated, number) : NULL;
     Py_XDECREF(number);
     told(self, result, "Fatal error: protocol.buffer_updated() call failed.");
 }
