@@ -107,12 +107,17 @@ class _Descriptor:
     def fileno(self):
         return self._number
 
-    def __del__(self, close=os.close):
-        close(self._number)
+    def close(self, close=os.close):
+        number, self._number = self._number, -1
+        if number >= 0:
+            close(number)
+
+    __del__ = close
 
 
 def _ended(loop, pid, pidfd, callback):
     loop._remove_reader(pidfd)
+    pidfd.close()
     callback(_reap(pid))
 
 
