@@ -280,7 +280,8 @@ class Loop(_casyncio.Loop, AsyncioLoop):
                 handle.cancel()
             del waiter  # its exception has this frame: they would be a cycle, with the transport
             raise
-        if reader is not None:  # which pauses the transport when it has too much
+        # It pauses the transport when it has too much. One that has none yet is given it later.
+        if reader is not None and reader._transport is not None:
             reader._transport = ssl_protocol._app_transport
         return ssl_protocol._app_transport
 

@@ -486,7 +486,10 @@ static PyObject *handle_run_method(PyObject *self, PyObject *none)
     async__py_loop *loop = loop_slot(self, kind_of(self));
 
     (void)none;
-    if (!loop) return PyErr_Format(PyExc_TypeError, "%R has no loop of casyncio's", self);
+    /* Not its repr, which asks the loop. */
+    if (!loop)
+        return PyErr_Format(PyExc_TypeError, "a %s without a loop of casyncio's",
+                            Py_TYPE(self)->tp_name);
     Py_INCREF((PyObject *)loop);
     call(loop, kind_of(self), self);
     Py_DECREF((PyObject *)loop);

@@ -176,6 +176,12 @@ static int use_transport(protocol *self, PyObject *transport)
 static PyObject *replace_transport(protocol *self, PyObject *transport)
 {
     if (use_transport(self, transport) < 0) return NULL;
+    PyObject *reader = get_reader(self);
+    if (!reader && PyErr_Occurred()) return NULL;
+    int status =
+        reader && reader != Py_None ? PyObject_SetAttrString(reader, "_transport", transport) : 0;
+    Py_XDECREF(reader);
+    if (status < 0) return NULL;
     Py_RETURN_NONE;
 }
 

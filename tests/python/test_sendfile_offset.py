@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import socket
+import sys
 
 import support
 from support import asynchronous
@@ -93,8 +94,9 @@ class Offset(support.Directory, support.TlsCase):
         file = Unseekable(CONTENTS)
         try:
             await self.loop.sendfile(transport, file)
-        except io.UnsupportedOperation:
-            pass  # asyncio seeks in the end
+        except io.UnsupportedOperation:  # asyncio seeks in the end, and since 3.14 in the beginning
+            if not recorder.data and sys.version_info >= (3, 14):
+                return
         await support.until(lambda: len(recorder.data) == len(CONTENTS))
         self.assertEqual(recorder.data, CONTENTS)
         with self.assertRaises(OSError):
