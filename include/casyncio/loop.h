@@ -218,6 +218,36 @@ ASYNC_API bool async_job_cancel(async_job *job);
  * uses the job any more, maybe before this returns. */
 ASYNC_API void async_job_abandon(async_job *job);
 
+/* ---- names ---- */
+
+struct addrinfo;
+typedef struct async__lookup async_lookup;
+
+/* Has getaddrinfo (netdb.h) run in a thread of the loop's resolver, and then done(lookup) in the loop.
+ * `host` and `service` are copied, and may be NULL; of `hints` family, socktype, protocol and flags
+ * count. It does not block. NULL, and *code: -ENOMEM, or -EAGAIN if not even one thread can be made.
+ * If the loop is closed first, done does not run and the look-up is freed.
+ * asyncio: loop.getaddrinfo */
+ASYNC_API async_lookup *async_lookup_start(async_loop *loop, const char *host, const char *service,
+                                           const struct addrinfo *hints,
+                                           void (*done)(async_lookup *lookup), void *data,
+                                           int *code);
+ASYNC_API void *async_lookup_data(const async_lookup *lookup);
+
+/* For done: 0, or the EAI_ code that getaddrinfo has returned; *system_error is errno for EAI_SYSTEM.
+ * *list stays the look-up's. */
+ASYNC_API int async_lookup_result(const async_lookup *lookup, int *system_error,
+                                  struct addrinfo **list);
+
+/* From done on the look-up is the caller's, which ends it with the first. Before, the second gives it
+ * up: done does not run, and the look-up is freed when its thread comes back. */
+ASYNC_API void async_lookup_free(async_lookup *lookup);
+ASYNC_API void async_lookup_abandon(async_lookup *lookup);
+
+/* Whether a callback that async_loop_take has returned is a look-up's own: then it has to be queued
+ * again before the loop is closed, which frees the look-up. */
+ASYNC_API bool async_is_lookup(const async_callback *callback);
+
 /* ---- errors that have nobody to go to ---- */
 
 /* What the loop calls for an error that no code will ever see: a detached task that failed, a task

@@ -167,6 +167,7 @@ extern PyMethodDef async__py_task_methods[];       /* tasks.c */
 extern PyMethodDef async__py_run_methods[];        /* run.c */
 extern PyMethodDef async__py_accept_methods[];     /* accept.c */
 extern PyMethodDef async__py_sock_methods[];       /* sock.c */
+extern PyMethodDef async__py_names_methods[];      /* names.c */
 
 /* ---- handles (handle.c) ---- */
 
@@ -245,6 +246,7 @@ int async__py_add_clients(PyObject *module);
 int async__py_add_accept(PyObject *module);
 int async__py_add_coroutine(PyObject *module);
 int async__py_add_sock(PyObject *module);
+int async__py_add_names(PyObject *module);
 int async__py_add_datagram(PyObject *module);
 int async__py_add_mixins(PyObject *module);
 int async__py_add_lock(PyObject *module);

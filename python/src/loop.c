@@ -329,14 +329,21 @@ static PyObject *loop_get_debug(PyObject *self, PyObject *none)
 static void close_engine(loop_object *self)
 {
     async_loop *engine = self->engine;
-    async_callback *callback, *handles = NULL;
+    async_callback *callback, *handles = NULL, *lookups = NULL;
     if (!engine) return;
 
     self->engine = NULL;
     while ((callback = async_loop_take(engine))) {
-        if (!async__py_handle_of(callback)) continue;
-        callback->prev = handles;
-        handles = callback;
+        async_callback **chain = async__py_handle_of(callback) ? &handles
+                                 : async_is_lookup(callback)   ? &lookups
+                                                               : NULL;
+        if (!chain) continue;
+        callback->prev = *chain;
+        *chain = callback;
+    }
+    while ((callback = lookups)) {
+        lookups = callback->prev;
+        async_call_soon(engine, callback);
     }
     while (self->dues.next != &self->dues)
         async__py_due_end(async__container(self->dues.next, async__py_due, holder));
@@ -525,7 +532,8 @@ static PyMethodDef methods[] = {
 /* What other files add to it. */
 static PyMethodDef *const more_methods[] = {
     async__py_schedule_methods, async__py_descriptor_methods, async__py_run_methods,
-    async__py_task_methods,     async__py_accept_methods,     async__py_sock_methods};
+    async__py_task_methods,     async__py_accept_methods,     async__py_sock_methods,
+    async__py_names_methods};
 
 static PyMemberDef members[] = {
     {"_debug", T_BOOL, offsetof(loop_object, debug), 0, NULL},
