@@ -56,6 +56,11 @@ ASYNC_API int async_loop_run(async_loop *loop);
  * asyncio: loop.stop */
 ASYNC_API void async_loop_stop(async_loop *loop);
 
+/* For a loop with `turns`: what runs now gives way without anything to wait for, as a program does that
+ * polls. After a few of these the loop looks at descriptors and timers at the end of the turn, however
+ * soon that is. */
+ASYNC_API void async_loop_yielded(async_loop *loop);
+
 /* Ends async_loop_run as soon as the callback that runs now, or the hook of a poll, returns. What
  * is ready waits for another run. */
 ASYNC_API void async_loop_interrupt(async_loop *loop);

@@ -77,6 +77,7 @@ typedef struct async__py_loop {
     int descriptors_length;
     async__py_holder holders, dues; /* rings through these nodes */
     int process;                    /* that made it: in a child of that it only can be closed */
+    int starting;                   /* > 0: in create_task(), whose call_soon() is no yield */
 } async__py_loop;
 
 enum { ASYNC__PY_BUFFER = 256 * 1024 };
@@ -191,6 +192,10 @@ bool async__py_is_timer_handle(PyObject *handle);
 
 /* The handle that a callback of the loop's queue belongs to (borrowed), or NULL. */
 PyObject *async__py_handle_of(async_callback *callback);
+
+/* The type of the callback by which a task of C's does its next step: a bare yield, sleep(0), queues
+ * one, and so does the start of a task. NULL until there was one. */
+extern PyTypeObject *async__py_step_type;
 
 /* loop.call_soon for C: `function` with one argument. 0, or -1 and an exception is set. */
 int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argument);
