@@ -150,6 +150,17 @@ class Loop(_casyncio.Loop, AsyncioLoop):
         else:
             done.set_exception(error)
 
+    # ---- names ----
+
+    _getaddrinfo_by_executor = AsyncioLoop.getaddrinfo
+
+    async def getnameinfo(self, sockaddr, flags=0):
+        """The host and the service of an address: at once, if they are to be numbers."""
+        numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+        if flags & numeric == numeric:
+            return socket.getnameinfo(sockaddr, flags)
+        return await super().getnameinfo(sockaddr, flags)
+
     # ---- servers ----
 
     async def create_server(self, protocol_factory, host=None, port=None, *, keep_alive=None,

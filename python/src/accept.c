@@ -11,15 +11,36 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static PyObject *socket_type, *name_getpeername, *name_proto, *name_make_ssl_transport, *ssl_names;
+static PyObject *socket_type, *name_getpeername, *name_peername, *name_sockname, *name_proto,
+    *name_make_ssl_transport, *ssl_names;
 
 struct listener {
     async__py_loop *loop;
     PyObject *factory, *sock, *sslcontext, *server, *backlog, *handshake_timeout, *shutdown_timeout;
-    PyObject *context; /* of which each connection has a copy; None: of the current one */
+    PyObject *context;  /* of which each connection has a copy; None: of the current one */
+    PyObject *sockname; /* of all that it accepts, or NULL: each has its own */
     int fd;
     long protocol;
 };
+
+/* What is accepted on one address of this machine has that address, so that all connections share one
+ * object: that saves a system call and some memory for each. Not so for a listener on every address.
+ * -1: an exception is set. */
+static int find_sockname(struct listener *listener)
+{
+    struct sockaddr_storage address = {0};
+    const struct sockaddr_in *inet = (const struct sockaddr_in *)&address;
+    const struct sockaddr_in6 *inet6 = (const struct sockaddr_in6 *)&address;
+    socklen_t length = sizeof address;
+
+    if (getsockname(listener->fd, (struct sockaddr *)&address, &length) < 0) return 0;
+    bool one = address.ss_family == AF_INET    ? inet->sin_addr.s_addr != htonl(INADDR_ANY)
+               : address.ss_family == AF_INET6 ? !IN6_IS_ADDR_UNSPECIFIED(&inet6->sin6_addr)
+                                               : address.ss_family == AF_UNIX;
+    if (!one) return 0;
+    listener->sockname = async__py_address_new(&address, length);
+    return listener->sockname ? 0 : -1;
+}
 
 /* NULL: an exception is set, and the descriptor is closed. */
 static PyObject *wrap(const struct listener *listener, int fd, int family)
@@ -93,9 +114,13 @@ static void serve(const struct listener *listener, int fd, const struct sockaddr
 {
     PyObject *conn = wrap(listener, fd, address->ss_family);
     PyObject *name = conn ? peer_name(conn, address) : NULL;
-    PyObject *extra = name ? Py_BuildValue("{sO}", "peername", name) : NULL, *protocol = NULL;
+    PyObject *extra = name ? PyDict_New() : NULL, *protocol = NULL;
     PyObject *transport = NULL;
 
+    if (extra &&
+        (PyDict_SetItem(extra, name_peername, name) < 0 ||
+         (listener->sockname && PyDict_SetItem(extra, name_sockname, listener->sockname) < 0)))
+        Py_CLEAR(extra);
     if (extra && listener->loop->debug) {
         PyObject *result = async__py_call_method((PyObject *)listener->loop, "_debug_accepted",
                                                  "OOO", listener->server, name, conn);
@@ -151,6 +176,28 @@ static PyObject *out_of_resources(const struct listener *listener, int error, Py
     return result;
 }
 
+static PyObject *accept_all(const struct listener *listener, long backlog, PyObject *const *args,
+                            Py_ssize_t count)
+{
+    for (long i = 0; i < backlog; i++) {
+        struct sockaddr_storage address = {0};
+        socklen_t length = sizeof address;
+        int fd = accept4(listener->fd, (struct sockaddr *)&address, &length,
+                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            if (serve_in_context(listener, fd, &address) < 0) return NULL;
+            if (listener->loop->raised || !listener->loop->engine) break;
+            continue;
+        }
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ECONNABORTED)
+            break;
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            return out_of_resources(listener, errno, args, count);
+        return async__py_set_oserror(-errno);
+    }
+    Py_RETURN_NONE;
+}
+
 enum { BACKLOG = 100, KNOWN = 8 };
 
 /* loop._accept_connection(protocol_factory, sock, sslcontext=None, server=None, backlog=100,
@@ -165,17 +212,17 @@ static PyObject *accept_connection(PyObject *loop, PyObject *const *args, Py_ssi
         return NULL;
     for (int i = 0; i < KNOWN; i++)
         all[i] = i < count ? args[i] : Py_None;
-    struct listener listener = {(async__py_loop *)loop,
-                                all[0],
-                                all[1],
-                                all[2],
-                                all[3],
-                                all[4],
-                                all[5],
-                                all[6],
-                                all[7],
-                                -1,
-                                -1};
+    struct listener listener = {
+        .loop = (async__py_loop *)loop,
+        .factory = all[0],
+        .sock = all[1],
+        .sslcontext = all[2],
+        .server = all[3],
+        .backlog = all[4],
+        .handshake_timeout = all[5],
+        .shutdown_timeout = all[6],
+        .context = all[7],
+    };
     if (listener.context != Py_None && !PyContext_CheckExact(listener.context)) {
         PyErr_SetString(PyExc_TypeError, "_accept_connection(): context is not a Context");
         return NULL;
@@ -192,23 +239,10 @@ static PyObject *accept_connection(PyObject *loop, PyObject *const *args, Py_ssi
         Py_RETURN_NONE;
     }
 
-    for (long i = 0; i < backlog; i++) {
-        struct sockaddr_storage address = {0};
-        socklen_t length = sizeof address;
-        int fd = accept4(listener.fd, (struct sockaddr *)&address, &length,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            if (serve_in_context(&listener, fd, &address) < 0) return NULL;
-            if (listener.loop->raised || !listener.loop->engine) break;
-            continue;
-        }
-        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ECONNABORTED)
-            break;
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-            return out_of_resources(&listener, errno, args, count);
-        return async__py_set_oserror(-errno);
-    }
-    Py_RETURN_NONE;
+    if (find_sockname(&listener) < 0) return NULL;
+    PyObject *result = accept_all(&listener, backlog, args, count);
+    Py_XDECREF(listener.sockname);
+    return result;
 }
 
 PyMethodDef async__py_accept_methods[] = {
@@ -220,6 +254,8 @@ int async__py_add_accept(PyObject *module)
 {
     static const struct async__py_name names[] = {
         {&name_getpeername, "getpeername"},
+        {&name_peername, "peername"},
+        {&name_sockname, "sockname"},
         {&name_proto, "proto"},
         {&name_make_ssl_transport, "_make_ssl_transport"},
         {0},

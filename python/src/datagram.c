@@ -120,7 +120,8 @@ static void read_ready(async_callback *callback)
 /* ---- what it is made of ---- */
 
 static const struct async__py_kind kind = {
-    "DatagramTransport", read_ready, async__py_datagram_write_ready, NULL, async__py_datagram_drop,
+    "DatagramTransport",     read_ready, async__py_datagram_write_ready, NULL,
+    async__py_datagram_drop, NULL,
 };
 
 static int family_of(PyObject *sock, int fd)

@@ -16,6 +16,8 @@ struct async__py_kind {
     void (*flush)(
         async__py_endpoint *endpoint);          /* sends what has not been tried yet; may be NULL */
     void (*drop)(async__py_endpoint *endpoint); /* empties the queue, and frees it */
+    /* Begins to read: 0, or -1 and an exception. NULL: the descriptor is watched. */
+    int (*begin)(async__py_endpoint *endpoint);
 };
 
 /* A server's connection, in the ring of its server's (clients.c). */

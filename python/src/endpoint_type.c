@@ -185,7 +185,9 @@ static PyObject *endpoint_begin(PyObject *object, PyObject *waiter)
     endpoint *self = ENDPOINT(object);
     PyObject *error = NULL, *result = Py_NewRef(Py_None);
 
-    if (!self->closing && !self->paused && async__py_endpoint_watch(self, &self->reader) < 0)
+    if (!self->closing && !self->paused &&
+        (self->kind->begin ? self->kind->begin(self)
+                           : async__py_endpoint_watch(self, &self->reader)) < 0)
         error = async__py_error_take();
     if (waiter != Py_None) {
         PyObject *done = PyObject_CallMethodNoArgs(waiter, name_done);

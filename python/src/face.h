@@ -103,6 +103,7 @@ typedef struct async__py_loop {
     int descriptors_length;
     async__py_holder holders, dues; /* rings through these nodes */
     int process;                    /* that made it: in a child of that it only can be closed */
+    int starting;                   /* > 0: in create_task(), whose call_soon() is no yield */
 } async__py_loop;
 
 enum { ASYNC__PY_BUFFER = 256 * 1024 };
@@ -204,6 +205,7 @@ extern PyMethodDef async__py_task_methods[];       /* tasks.c */
 extern PyMethodDef async__py_run_methods[];        /* run.c */
 extern PyMethodDef async__py_accept_methods[];     /* accept.c */
 extern PyMethodDef async__py_sock_methods[];       /* sock.c */
+extern PyMethodDef async__py_names_methods[];      /* names.c */
 
 /* ---- handles (handle.c) ---- */
 
@@ -231,6 +233,10 @@ bool async__py_is_timer_handle(PyObject *handle);
 
 /* The handle that a callback of the loop's queue belongs to (borrowed), or NULL. */
 PyObject *async__py_handle_of(async_callback *callback);
+
+/* The type of the callback by which a task of C's does its next step: a bare yield, sleep(0), queues
+ * one, and so does the start of a task. NULL until there was one. */
+extern PyTypeObject *async__py_step_type;
 
 /* loop.call_soon for C: `function` with one argument; `context` as for a handle. 0, or -1 and an
  * exception is set. */
@@ -288,6 +294,7 @@ int async__py_add_clients(PyObject *module);
 int async__py_add_accept(PyObject *module);
 int async__py_add_coroutine(PyObject *module);
 int async__py_add_sock(PyObject *module);
+int async__py_add_names(PyObject *module);
 int async__py_add_datagram(PyObject *module);
 int async__py_add_mixins(PyObject *module);
 int async__py_add_lock(PyObject *module);

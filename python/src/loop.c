@@ -334,16 +334,23 @@ static PyObject *loop_get_debug(PyObject *self, PyObject *none)
 static void close_engine(loop_object *self)
 {
     async_loop *engine = self->engine;
-    async_callback *callback, *handles = NULL;
+    async_callback *callback, *handles = NULL, *lookups = NULL;
     if (!engine) return;
 
     Py_BEGIN_CRITICAL_SECTION(self);
     self->engine = NULL; /* no other thread queues anything from here on */
     Py_END_CRITICAL_SECTION();
     while ((callback = async_loop_take(engine))) {
-        if (!async__py_handle_of(callback)) continue;
-        callback->prev = handles;
-        handles = callback;
+        async_callback **chain = async__py_handle_of(callback) ? &handles
+                                 : async_is_lookup(callback)   ? &lookups
+                                                               : NULL;
+        if (!chain) continue;
+        callback->prev = *chain;
+        *chain = callback;
+    }
+    while ((callback = lookups)) {
+        lookups = callback->prev;
+        async_call_soon(engine, callback);
     }
     while (self->dues.next != &self->dues)
         async__py_due_end(async__container(self->dues.next, async__py_due, holder));
@@ -534,7 +541,8 @@ static PyMethodDef methods[] = {
 /* What other files add to it. */
 static PyMethodDef *const more_methods[] = {
     async__py_schedule_methods, async__py_descriptor_methods, async__py_run_methods,
-    async__py_task_methods,     async__py_accept_methods,     async__py_sock_methods};
+    async__py_task_methods,     async__py_accept_methods,     async__py_sock_methods,
+    async__py_names_methods};
 
 static PyMemberDef members[] = {
     {"_task_factory", T_OBJECT, offsetof(loop_object, task_factory), 0, NULL},

@@ -43,6 +43,18 @@ int async__py_take_context(PyObject *const *args, Py_ssize_t count, PyObject *na
     return 0;
 }
 
+PyTypeObject *async__py_step_type;
+
+/* The type has no public name. */
+static void learn_step_type(PyTypeObject *type)
+{
+    const char *dot = strrchr(type->tp_name, '.');
+
+    if (type == async__py_step_type) return;
+    if (strcmp(dot ? dot + 1 : type->tp_name, "TaskStepMethWrapper") == 0)
+        async__py_step_type = (PyTypeObject *)Py_NewRef((PyObject *)type);
+}
+
 static PyObject *loop_call_soon(PyObject *object, PyObject *const *args, Py_ssize_t count,
                                 PyObject *names)
 {
@@ -55,6 +67,10 @@ static PyObject *loop_call_soon(PyObject *object, PyObject *const *args, Py_ssiz
     if (self->debug && check_call(self, args[0], "call_soon", false) < 0) return NULL;
     PyObject *handle = async__py_handle_new(self, args[0], args + 1, count - 1, context);
     if (handle) async__py_handle_schedule(self, handle);
+    if (self->starting)
+        learn_step_type(Py_TYPE(args[0]));
+    else if (Py_TYPE(args[0]) == async__py_step_type && self->engine)
+        async_loop_yielded(self->engine);
     return handle;
 }
 

@@ -19,7 +19,7 @@ static PyObject *transport_socket;
 
 static const struct async__py_kind kind = {
     "SocketTransport",         async__py_transport_read_ready, async__py_transport_write_ready,
-    async__py_transport_flush, async__py_transport_drop,
+    async__py_transport_flush, async__py_transport_drop,       async__py_transport_begin,
 };
 
 /* ---- making ---- */
@@ -47,7 +47,8 @@ static PyObject *make_extra(PyObject *given, PyObject *sock)
 
     if (code == 0 && given && given != Py_None) code = PyDict_Update(extra, given);
     if (code == 0) code = PyDict_SetItem(extra, name_socket, wrapped);
-    if (code == 0) code = add_address(extra, name_sockname, sock, name_getsockname);
+    if (code == 0 && !PyDict_Contains(extra, name_sockname))
+        code = add_address(extra, name_sockname, sock, name_getsockname);
     if (code == 0 && !PyDict_Contains(extra, name_peername))
         code = add_address(extra, name_peername, sock, name_getpeername);
     Py_XDECREF(wrapped);

@@ -20,13 +20,15 @@ struct async__py_piece {
 
 typedef struct async__py_transport {
     async__py_endpoint base;
-    async__py_due flusher; /* queued: what is in the queue has not been tried yet */
+    async__py_due flusher; /* queued: what is in the queue has not been tried yet, or `unwatched` */
     PyObject *empty_waiter;
     struct async__py_piece *queue; /* room for `capacity`, `length` from `first` on are used */
     Py_ssize_t first, length, capacity;
     int (*feed)(PyObject *protocol, const char *data, Py_ssize_t length); /* NULL: data_received */
     Py_ssize_t expected; /* of the next read, by the length of the last */
     char buffered, eof;
+    char unwatched;       /* the first read was done at once: the watch begins a turn later */
+    char empty;           /* the last read has found nothing */
     char together;        /* writes go out together */
     unsigned char writes; /* since the last read: 0, 1, 2 for more */
 } async__py_transport;
@@ -38,6 +40,7 @@ typedef struct async__py_transport {
 
 void async__py_transport_read_ready(async_callback *callback);
 int async__py_transport_use(async__py_transport *self, PyObject *protocol);
+int async__py_transport_begin(async__py_endpoint *base);
 int async__py_add_transport_read(void);
 
 /* ---- its sending side (transport_write.c) ---- */

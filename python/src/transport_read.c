@@ -23,6 +23,7 @@ static const char read_error[] = "Fatal read error on socket transport";
 
 static void on_eof(transport *self)
 {
+    self->unwatched = 0;
     async__py_endpoint_debug(&self->base, "%r received EOF", NULL);
     PyObject *result = async__py_ask_protocol(&self->base, name_eof_received, NULL);
     int keep_open = result ? PyObject_IsTrue(result) : -1;
@@ -47,6 +48,8 @@ static ssize_t received(transport *self, ssize_t count, int error)
         on_eof(self);
     else if (error != EAGAIN && error != EWOULDBLOCK && error != EINTR)
         async__py_endpoint_fatal_errno(&self->base, error, read_error);
+    else
+        self->empty = 1;
     return 0;
 }
 
@@ -191,6 +194,30 @@ void async__py_transport_read_ready(async_callback *callback)
     async__py_endpoint_run(&self->base, self->buffered ? read_into
                                         : self->feed   ? read_and_feed
                                                        : read_data);
+}
+
+/* The peer of a connection that was accepted has often sent its request by now: it is read at once,
+ * and the descriptor watched a turn later, if the connection is still open then. One that is answered
+ * and closed in that turn is never watched, which saves two system calls. Whoever waits for a
+ * connection is to have it before its data, so that is for servers only. */
+int async__py_transport_begin(async__py_endpoint *base)
+{
+    transport *self = async__container(base, transport, base);
+
+    if (!base->server) return async__py_endpoint_watch(base, &base->reader);
+    self->unwatched = 1;
+    self->empty = 0;
+    async__py_transport_read_ready(&base->reader.callback);
+    if (!self->unwatched || base->closing || base->paused) {
+        self->unwatched = 0;
+        return 0;
+    }
+    if (!self->empty) {
+        async__py_due_soon(base->loop, &self->flusher);
+        return 0;
+    }
+    self->unwatched = 0;
+    return async__py_endpoint_watch(base, &base->reader);
 }
 
 /* ---- protocols that take what was received out of the loop's buffer ---- */

@@ -114,6 +114,7 @@ struct async_loop {
     async_callback ready;
     int credit;        /* callbacks to run before the clock is looked at */
     unsigned renewals; /* of the credit */
+    unsigned yields;   /* since the last look; see async_loop_yielded */
     bool poll_due;
     async_callback turn_mark; /* behind all that was ready after the last look; see loop.c */
     bool running, shared, turns;
