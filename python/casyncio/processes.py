@@ -39,6 +39,11 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
                 if not waiter.done():
                     waiter.set_result(returncode)
 
+    def __del__(self, _warn=warnings.warn):
+        if self._loop is not None and self._loop.is_closed():
+            self._pipes = {}  # asyncio asks the loop for their end, but for its latest versions
+        super().__del__(_warn)
+
     def __repr__(self):
         return super().__repr__().replace('_UnixSubprocessTransport', 'SubprocessTransport', 1)
 
