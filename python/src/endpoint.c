@@ -67,13 +67,18 @@ void async__py_endpoint_run(endpoint *self, void (*work)(endpoint *self))
     PyObject *object = Py_NewRef(SELF(self)), *protocol = Py_XNewRef(self->protocol);
     async__py_loop *loop = (async__py_loop *)Py_NewRef((PyObject *)self->loop);
     PyObject *context = Py_NewRef(self->context);
+    bool entered = !self->lost && PyContext_Enter(context) == 0;
+    /* A context that was given is the one that connection_made() is called in, which may read. */
+    bool inside = !entered && !self->lost && self->context_given &&
+                  PyErr_ExceptionMatches(PyExc_RuntimeError);
 
-    if (!self->lost && PyContext_Enter(context) == 0) {
+    if (inside) PyErr_Clear();
+    if (inside || entered) {
         int64_t begin = async__py_slow_begin(loop);
         work(self);
         PyObject *error = async__py_error_take();
         async__py_slow_end(loop, begin, object);
-        PyContext_Exit(context);
+        if (entered) PyContext_Exit(context);
         if (error) async__py_error_set(error);
     }
     if (PyErr_Occurred())
