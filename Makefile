@@ -4,6 +4,8 @@ BUILD_TYPE ?= RelWithDebInfo
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 CMAKE_FLAGS ?=
+# What `make check` goes through: those of tools/check.sh that `all` stands for.
+STAGES ?= all
 # The interpreter that the Python face is built for, and where: Debian's, unless another is named.
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 PYTHON_BUILD = build/python-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2] + sys.abiflags)')
@@ -32,7 +34,7 @@ help:
 	@echo 'make format        clang-format over all C files; make check-format only tells'
 	@echo 'make clean         remove build/'
 	@echo 'tools/check.sh     the stages of make check, one by one: tools/check.sh gcc asan'
-	@echo 'tools/fresh.sh     a make target in a bare Debian 12'
+	@echo 'tools/fresh.sh     a make target in a bare Debian 12, or with --suite trixie in a Debian 13'
 
 configure:
 	@$(CLEAN) cmake -S . -B build $(GENERATOR) -DCMAKE_BUILD_TYPE=$(BUILD_TYPE) -DCMAKE_INSTALL_PREFIX=$(PREFIX) $(CMAKE_FLAGS)
@@ -65,7 +67,7 @@ test:
 
 check:
 	@tools/install_packages.sh check
-	@$(CLEAN) tools/check.sh
+	@$(CLEAN) tools/check.sh $(STAGES)
 
 python:
 	@$(PYTHON) python/backend.py build --output $(PYTHON_BUILD) --jobs $(JOBS)

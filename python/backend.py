@@ -47,8 +47,9 @@ PARTS = {
 
 # What a source distribution has: what is compiled, what describes it, and the tests.
 SOURCES = [
-    "CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml", "include/**/*.h", "src/base/*.[ch]",
-    "src/loop/*.[ch]", "python/*.py", "python/src/*.[ch]", "python/casyncio/*", "tests/python/**/*",
+    "CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml", "docs/python.md",
+    "docs/differences.md", "include/**/*.h", "src/base/*.[ch]", "src/loop/*.[ch]", "python/*.py",
+    "python/README.md", "python/src/**/*.[ch]", "python/casyncio/*", "tests/python/**/*",
 ]
 
 
@@ -225,23 +226,50 @@ def metadata():
     about = project()
     lines = ["Metadata-Version: 2.1", f"Name: {about['name']}", f"Version: {version()}",
              f"Summary: {about['description']}", f"License: {about['license']['text']}",
+             f"Keywords: {','.join(about['keywords'])}",
+             *(f"Author: {author['name']}" for author in about["authors"]),
+             *(f"Project-URL: {name}, {url}" for name, url in about["urls"].items()),
              f"Requires-Python: {about['requires-python']}",
              *(f"Classifier: {classifier}" for classifier in about["classifiers"]),
              "Description-Content-Type: text/markdown"]
     return "\n".join(lines) + "\n\n" + (ROOT / about["readme"]).read_text()
 
 
-def wheel_tag():
-    """For this interpreter alone: cp311-cp311-linux_x86_64, or cp313-cp313t-… without the GIL."""
-    python = f"cp{sys.version_info.major}{sys.version_info.minor}"
+# What a wheel for manylinux_2_NN may need of a system, by its policy (PEP 600), as far as we need it.
+LIBRARIES = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1",
+             "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
+
+
+def system_tag(extension):
+    """manylinux_2_34_x86_64 for an extension whose newest symbol is glibc 2.34's.
+
+    linux_x86_64, which says nothing of the C library, if that cannot be found out or another
+    library than the C library's is needed; and as long as there is no extension.
+    """
     system = re.sub(r"[-.]", "_", sysconfig.get_platform())
-    return f"{python}-{python}{sys.abiflags}-{system}"
+    if extension is None or not shutil.which("readelf"):
+        return system
+    said = subprocess.run(["readelf", "--wide", "--dynamic", "--version-info", str(extension)],
+                          stdout=subprocess.PIPE, text=True, check=True).stdout
+    needed = re.findall(r"\(NEEDED\).*\[(.+)\]", said)
+    versions = [tuple(map(int, version.split(".")))
+                for version in re.findall(r"Name: GLIBC_([\d.]+)", said)]
+    if not versions or not LIBRARIES.issuperset(needed):
+        return system
+    major, minor = max(versions)[:2]
+    return system.replace("linux", f"manylinux_{major}_{minor}", 1)
 
 
-def dist_info():
+def wheel_tag(extension=None):
+    """For this interpreter alone: cp311-cp311-…, or cp313-cp313t-… without the GIL."""
+    python = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    return f"{python}-{python}{sys.abiflags}-{system_tag(extension)}"
+
+
+def dist_info(tag):
     """The files of the .dist-info directory, but for RECORD: name -> text."""
     wheel = ["Wheel-Version: 1.0", "Generator: casyncio", "Root-Is-Purelib: false",
-             f"Tag: {wheel_tag()}"]
+             f"Tag: {tag}"]
     return {"METADATA": metadata(), "WHEEL": "\n".join(wheel) + "\n",
             "LICENSE": (ROOT / "LICENSE").read_text()}
 
@@ -249,10 +277,10 @@ def dist_info():
 # ---- archives ----
 
 
-def write_wheel(directory, files):
+def write_wheel(directory, files, extension=None):
     """The wheel of `files` (name -> bytes, mode), the same bytes whenever it is made."""
-    info = f"casyncio-{version()}.dist-info"
-    for name, text in dist_info().items():
+    info, tag = f"casyncio-{version()}.dist-info", wheel_tag(extension)
+    for name, text in dist_info(tag).items():
         files[f"{info}/{name}"] = text.encode(), 0o644
     record = io.StringIO()
     rows = csv.writer(record, lineterminator="\n")
@@ -262,7 +290,7 @@ def write_wheel(directory, files):
     rows.writerow([f"{info}/RECORD", "", ""])
     files[f"{info}/RECORD"] = record.getvalue().encode(), 0o644
 
-    wheel = f"casyncio-{version()}-{wheel_tag()}.whl"
+    wheel = f"casyncio-{version()}-{tag}.whl"
     with zipfile.ZipFile(Path(directory) / wheel, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, (data, mode) in files.items():
             entry = zipfile.ZipInfo(name)  # its date is that of the first zip file: 1980
@@ -303,7 +331,7 @@ def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
     check_platform()
     info = Path(metadata_directory) / f"casyncio-{version()}.dist-info"
     info.mkdir()
-    for name, text in dist_info().items():
+    for name, text in dist_info(wheel_tag()).items():
         (info / name).write_text(text)
     return info.name
 
@@ -319,7 +347,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
         for file in sorted(made.iterdir()):
             mode = 0o755 if file.suffix == ".so" else 0o644
             files[f"casyncio/{file.name}"] = file.read_bytes(), mode
-    return write_wheel(wheel_directory, files)
+        return write_wheel(wheel_directory, files, made / EXTENSION)
 
 
 @for_users

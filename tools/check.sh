@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Every way in which casyncio is built and tested, one stage after another; a failing stage does not stop the later ones.
-#   tools/check.sh            all stages
-#   tools/check.sh gcc asan   some
+#   tools/check.sh                 all stages, but for those that need a system of another version
+#   tools/check.sh gcc asan        some
+#   tools/check.sh all python-3.15 all, and one of those
 # Each stage builds below build/<stage> and logs to build/logs/<stage>.log. The last line sums up: N passed, N failed, N skipped.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
@@ -21,13 +22,19 @@ declare -A about=(
     [tidy]="clang-tidy has nothing to say about src/"
     [python]="the Python face for Debian's python3: its tests, and CPython's own for asyncio"
     [python-asan]="the same, under AddressSanitizer and UBSan, with ASYNC_DEBUG"
+    [python-tsan]="its extension under ThreadSanitizer: several loops in several threads"
+    [python-3.14]="the Python face for CPython 3.14, in a root of Debian sid"
+    [python-3.15]="the Python face for CPython 3.15, in a root of Debian sid"
 )
-order=(format gcc clang asan tsan valgrind fault aarch64 musl tidy python python-asan)
+order=(format gcc clang asan tsan valgrind fault aarch64 musl tidy python python-asan python-tsan)
+more=(python-3.14 python-3.15) # only when they are named: they need root, and a Debian mirror that answers
 
-stages=("$@")
-[ $# -gt 0 ] || stages=("${order[@]}")
+stages=()
+for stage in "${@:-all}"; do
+    if [ "$stage" = all ]; then stages+=("${order[@]}"); else stages+=("$stage"); fi
+done
 for stage in "${stages[@]}"; do
-    [ -n "${about[$stage]-}" ] || { echo "check.sh: no stage '$stage'; there are: ${order[*]}" >&2; exit 2; }
+    [ -n "${about[$stage]-}" ] || { echo "check.sh: no stage '$stage'; there are: ${order[*]} ${more[*]}" >&2; exit 2; }
 done
 
 mkdir -p build/logs
@@ -109,7 +116,16 @@ export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 [ ! -f tools/tsan.supp ] || TSAN_OPTIONS+=":suppressions=$PWD/tools/tsan.supp"
 [ ! -f tools/lsan.supp ] || export LSAN_OPTIONS="suppressions=$PWD/tools/lsan.supp"
 
-stage_format() { tools/format.sh --check; }
+# skip REASON: nothing of the stage can be done here
+skip() {
+    skipped=$((skipped + 1))
+    echo "   skipped: $stage: $*" >&3
+}
+
+# What clang-format makes of a file changes from version to version: Debian 12's is the one that counts.
+stage_format() {
+    if tools/format.sh --is-there; then tools/format.sh --check; else skip "there is no clang-format 14"; fi
+}
 
 build_gcc() { configure build/gcc -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo && build build/gcc; }
 
@@ -195,15 +211,21 @@ python=/usr/bin/python3
 
 build_python() { "$python" python/backend.py build --output "build/$stage" --jobs "$jobs" --werror "$@"; }
 
-# run.py, behind the command `wrapper`: its own count, and what it says of the tests that were skipped
-python_tests() {
-    local code count
-    echo "==== tests ===="
-    "${wrapper[@]}" "$python" tests/python/run.py --build "build/$stage"
-    code=$?
+# The count of run.py, which is at the log's end, and what it says of the tests that were skipped
+count_python_tests() {
+    local count
     count=$(sed -n '$s/^\([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p' "$log")
     read -r passed failed skipped <<<"${count:-0 1 0}"
     sed -n 's/^ *skipped\(.*:\)/   skipped\1/p' "$log" >&3
+}
+
+# run.py, behind the command `wrapper`; of all tests, or of those that are named
+python_tests() {
+    local code
+    echo "==== tests ===="
+    "${wrapper[@]}" "$python" tests/python/run.py --build "build/$stage" "$@"
+    code=$?
+    count_python_tests
     return $code
 }
 
@@ -220,6 +242,30 @@ stage_python-asan() {
     build_python --debug --sanitize address,undefined && python_tests
 }
 
+stage_python-tsan() {
+    local wrapper=(fixed_addresses env LD_PRELOAD="$(gcc -print-file-name=libtsan.so)")
+    build_python --sanitize thread && python_tests threads faults_threads
+}
+
+# python_version X.Y: all of it is done in a root of sid that is kept. Without a root there is nothing to be tested.
+python_version() {
+    local code
+    tools/fresh.sh --suite sid --root build/roots/sid --command "tools/install_packages.sh python-$1 || exit 77
+        python$1 python/backend.py build --output build/$stage --jobs $jobs --werror || exit 1
+        echo ==== tests ====
+        python$1 tests/python/run.py --build build/$stage --jobs $jobs"
+    code=$?
+    if [ $code = 77 ]; then
+        skip "$(tail -n 1 "$log")"
+        return 0
+    fi
+    if grep -q '^==== tests ====' "$log"; then count_python_tests; fi
+    return $code
+}
+
+stage_python-3.14() { python_version 3.14; }
+stage_python-3.15() { python_version 3.15; }
+
 rows=() total_passed=0 total_failed=0 total_skipped=0 begin=$SECONDS
 for stage in "${stages[@]}"; do
     log=build/logs/$stage.log
@@ -227,14 +273,14 @@ for stage in "${stages[@]}"; do
     echo "== $stage: ${about[$stage]}"
     # 3 is the terminal; all else goes to the log.
     if "stage_$stage" 3>&1 >"$log" 2>&1; then
-        [ $((passed + failed)) -gt 0 ] || passed=1 # a stage without tests is one
+        [ $((passed + failed + skipped)) -gt 0 ] || passed=1 # a stage without tests is one
     else
         [ $failed -gt 0 ] || failed=1
     fi
     if [ $failed -gt 0 ]; then
         echo "-- what failed ($log):"
         if grep -q '^==== tests ====' "$log"; then
-            sed -e '1,/^==== tests ====/d' -e '/% tests passed, /,$d' "$log" | grep -vE '^ +Start +[0-9]+: |   Passed +[0-9.]+ sec *$|^Internal ctest|^Test project' | head -n 300
+            sed -e '0,/^==== tests ====/d' -e '/% tests passed, /,$d' "$log" | grep -vE '^ +Start +[0-9]+: |   Passed +[0-9.]+ sec *$|^Internal ctest|^Test project' | head -n 300
         elif [ "$stage" = format ]; then
             cat "$log"
         elif grep -qE 'FAILED:|error:|CMake Error|warning:' "$log"; then

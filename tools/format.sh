@@ -1,8 +1,15 @@
 #!/usr/bin/env bash
-# Formats every C file (tools/format.sh), or tells which ones are not formatted and fails (tools/format.sh --check).
+# Formats every C file (tools/format.sh), or tells which ones are not formatted and fails (tools/format.sh --check). With
+# --is-there it only tells whether there is the clang-format that counts: 14, for other versions lay some things out differently.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-command -v clang-format >/dev/null || { echo "format.sh: clang-format is not installed" >&2; exit 1; }
+major=14
+clang_format=''
+for command in clang-format-$major clang-format; do
+    if "$command" --version 2>/dev/null | grep -q "version $major\."; then clang_format=$command && break; fi
+done
+[ "${1:-}" != --is-there ] || { [ -n "$clang_format" ]; exit; }
+[ -n "$clang_format" ] || { echo "format.sh: clang-format $major is not installed" >&2; exit 1; }
 if git rev-parse --git-dir >/dev/null 2>&1; then
     files() { git ls-files -z --cached --others --exclude-standard -- '*.c' '*.h' '*.cpp'; }
 else
@@ -15,10 +22,10 @@ case ${1:-} in
     --check)
         bad=0
         for file in "${existing[@]}"; do
-            clang-format --dry-run --Werror "$file" 2>/dev/null || { echo "not formatted: $file" && bad=1; }
+            "$clang_format" --dry-run --Werror "$file" 2>/dev/null || { echo "not formatted: $file" && bad=1; }
         done
         [ $bad = 0 ] || { echo "error: run 'make format'" && exit 1; }
         ;;
-    "") clang-format -i "${existing[@]}" ;;
-    *) echo "usage: $0 [--check]" >&2; exit 2 ;;
+    "") "$clang_format" -i "${existing[@]}" ;;
+    *) echo "usage: $0 [--check | --is-there]" >&2; exit 2 ;;
 esac

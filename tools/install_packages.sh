@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Installs what `make demo`, `make check` or the benchmarks in bench/python need and this machine lacks:
-#   tools/install_packages.sh demo|check|bench-python
+# Installs what `make demo`, `make check`, the benchmarks in bench/python or the tests of one Python need and this machine lacks:
+#   tools/install_packages.sh demo|check|bench-python|python-X.Y
+# For Debian 12 and later; python-X.Y where the suite has that version (fresh.sh makes a root of sid).
 # What is there is recognised by what it provides, not by its package: a cmake from elsewhere is a cmake. If nothing is missing
 # nothing is run. Asks for root only when it must.
 set -euo pipefail
 purpose=${1:-}
 case $purpose in
-    demo | check | bench-python) ;;
-    *) echo "usage: $0 demo|check|bench-python" >&2; exit 2 ;;
+    demo | check | bench-python | python-3.*) ;;
+    *) echo "usage: $0 demo|check|bench-python|python-X.Y" >&2; exit 2 ;;
 esac
 
-# Debian's package, and how to see that it is there: cmd:NAME, header:PATH, file:PATTERN, or python:MODULE for what Debian's
-# python3 can import.
+# Debian's package, and how to see that it is there: cmd:NAME, header:PATH, file:PATTERN, or python:MODULE for what the Python
+# in question can import. X.Y in a name is the version of Debian's python3.
 compiler="
 gcc                     cmd:gcc
 libc6-dev               header:stdio.h
@@ -47,17 +48,32 @@ musl-tools              cmd:musl-gcc
 nginx-light             cmd:nginx
 openssl                 cmd:openssl
 netbase                 file:/etc/services
-libpython3.11-testsuite python:test.test_asyncio
+libpythonX.Y-testsuite  python:test.test_asyncio
 python3-venv            python:ensurepip
+debootstrap             cmd:debootstrap
 "
 bench="
 openssl                 cmd:openssl
 python3-uvloop          python:uvloop
 "
+version=${purpose#python-}
+one_python="
+python$version           file:/usr/bin/python$version
+python$version-dev       file:/usr/include/python$version/Python.h
+python$version-venv      python:ensurepip
+libpython$version-testsuite python:test.test_asyncio
+python3-aiohttp          python:aiohttp
+python3-uvicorn          python:uvicorn
+openssl                  cmd:openssl
+netbase                  file:/etc/services
+procps                   cmd:ps
+"
+interpreter=/usr/bin/python3
 case $purpose in
     demo) needs=$compiler$library ;;
     check) needs=$compiler$library$check$python ;;
     bench-python) needs=$compiler$python$bench ;;
+    python-*) needs=$compiler$one_python interpreter=/usr/bin/python$version ;;
 esac
 
 # Debian keeps daemons (nginx) in sbin, which a user's PATH may lack.
@@ -74,8 +90,17 @@ there() {
             return 1
             ;;
         file:*) compgen -G "$what" >/dev/null ;;
-        python:*) /usr/bin/python3 -I -c "import $what" 2>/dev/null ;;
+        python:*) "$interpreter" -I -c "import $what" 2>/dev/null ;;
     esac
+}
+
+# The version of Debian's python3, installed or to be had.
+python_version() {
+    if [ -x /usr/bin/python3 ]; then
+        /usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])'
+    else
+        apt-cache show python3 2>/dev/null | sed -n 's/^Version: \([0-9]*\.[0-9]*\).*/\1/p' | head -n 1
+    fi
 }
 
 missing=()
@@ -89,11 +114,20 @@ if ! command -v apt-get >/dev/null; then
     echo "install_packages.sh: this is not Debian; missing are what Debian calls: ${missing[*]}" >&2
     exit 1
 fi
+named() { missing=("${missing[@]//X.Y/$(python_version)}"); }
 if [ "$(id -u)" != 0 ]; then
+    named
     echo "install_packages.sh: not root, and these packages are missing: apt-get install ${missing[*]}" >&2
     exit 1
 fi
 
+log=$(mktemp)
+export DEBIAN_FRONTEND=noninteractive
+if ! apt-get update >"$log" 2>&1 </dev/null; then
+    echo "install_packages.sh: apt-get update failed: $(grep '^[EW]:' "$log" | tail -n 1)" >&2
+    exit 1
+fi
+named
 echo "== installing ${missing[*]}"
 # The tests start an nginx of their own; the package's is not to open port 80 of this machine. policy-rc.d is how Debian is told.
 policy=/usr/sbin/policy-rc.d
@@ -102,11 +136,9 @@ if [ ! -e $policy ]; then
     printf '#!/bin/sh\nexit 101\n' >$policy
     chmod 755 $policy
 fi
-log=$(mktemp)
-export DEBIAN_FRONTEND=noninteractive
-if ! { apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+if ! apt-get install -y --no-install-recommends "${missing[@]}" >"$log" 2>&1 </dev/null; then
     tail -n 30 "$log" >&2
-    echo "install_packages.sh: apt-get failed, see $log" >&2
+    echo "install_packages.sh: apt-get failed, see $log: $(grep '^E:' "$log" | tail -n 1)" >&2
     exit 1
 fi
 rm -f "$log"

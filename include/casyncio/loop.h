@@ -65,6 +65,11 @@ ASYNC_API int async_loop_run(async_loop *loop);
  * asyncio: loop.stop */
 ASYNC_API void async_loop_stop(async_loop *loop);
 
+/* For a loop with `turns`: what runs now gives way without anything to wait for, as a program does that
+ * polls. After a few of these the loop looks at descriptors and timers at the end of the turn, however
+ * soon that is. */
+ASYNC_API void async_loop_yielded(async_loop *loop);
+
 /* Ends async_loop_run as soon as the callback that runs now, or the hook of a poll, returns. What
  * is ready waits for another run. */
 ASYNC_API void async_loop_interrupt(async_loop *loop);
@@ -232,6 +237,36 @@ ASYNC_API bool async_job_cancel(async_job *job);
 /* Abandons a job whose done has not run: done will not run; job->drop runs as soon as no thread
  * uses the job any more, maybe before this returns. */
 ASYNC_API void async_job_abandon(async_job *job);
+
+/* ---- names ---- */
+
+struct addrinfo;
+typedef struct async__lookup async_lookup;
+
+/* Has getaddrinfo (netdb.h) run in a thread of the loop's resolver, and then done(lookup) in the loop.
+ * `host` and `service` are copied, and may be NULL; of `hints` family, socktype, protocol and flags
+ * count. It does not block. NULL, and *code: -ENOMEM, or -EAGAIN if not even one thread can be made.
+ * If the loop is closed first, done does not run and the look-up is freed.
+ * asyncio: loop.getaddrinfo */
+ASYNC_API async_lookup *async_lookup_start(async_loop *loop, const char *host, const char *service,
+                                           const struct addrinfo *hints,
+                                           void (*done)(async_lookup *lookup), void *data,
+                                           int *code);
+ASYNC_API void *async_lookup_data(const async_lookup *lookup);
+
+/* For done: 0, or the EAI_ code that getaddrinfo has returned; *system_error is errno for EAI_SYSTEM.
+ * *list stays the look-up's. */
+ASYNC_API int async_lookup_result(const async_lookup *lookup, int *system_error,
+                                  struct addrinfo **list);
+
+/* From done on the look-up is the caller's, which ends it with the first. Before, the second gives it
+ * up: done does not run, and the look-up is freed when its thread comes back. */
+ASYNC_API void async_lookup_free(async_lookup *lookup);
+ASYNC_API void async_lookup_abandon(async_lookup *lookup);
+
+/* Whether a callback that async_loop_take has returned is a look-up's own: then it has to be queued
+ * again before the loop is closed, which frees the look-up. */
+ASYNC_API bool async_is_lookup(const async_callback *callback);
 
 /* ---- errors that no code will ever give ---- */
 

@@ -20,6 +20,8 @@ __all__ = (
     'start_unix_server', 'timeout', 'timeout_at', 'uninstall',
 )
 
+__version__: str
+
 _T = TypeVar('_T')
 _Client = Callable[[StreamReader, StreamWriter], Awaitable[None] | None]
 _Protocol = TypeVar('_Protocol', bound=asyncio.BaseProtocol)

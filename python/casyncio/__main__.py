@@ -5,6 +5,7 @@
     python -m casyncio [--accelerate] -c CODE [ARGUMENT ...]
     python -m casyncio [--accelerate] - [ARGUMENT ...]       reads the program from standard input
     python -m casyncio                                       asyncio's console, where `await` works
+    python -m casyncio --version
 
 The program need not know of casyncio: what asyncio.run, asyncio.new_event_loop and the like make is
 casyncio's loop. With --accelerate asyncio's queues, locks, time-outs and streams are casyncio's,
@@ -16,15 +17,18 @@ import importlib.machinery
 import io
 import os
 import pkgutil
+import platform
 import runpy
 import sys
 import types
 
-from . import install
+from . import __version__, install
 
 
 def run_code(code, directory, **names):
     """Runs it in the main module; `names` are those that the interpreter gives to such a one."""
+    if sys.version_info >= (3, 15):
+        names.pop('__cached__', None)
     if not sys.flags.safe_path:
         sys.path[0] = directory
     module = sys.modules['__main__']
@@ -102,9 +106,14 @@ def main():
     if first in ('-h', '--help'):
         print(__doc__, end='')
         return
+    if first in ('-V', '--version'):
+        print(f'casyncio {__version__} (Python {platform.python_version()})')
+        return
     install(accelerate=accelerate)
     sys.modules['__main__'] = module = types.ModuleType('__main__')
-    module.__dict__.update(__builtins__=builtins, __annotations__={})
+    module.__dict__.update(__builtins__=builtins)
+    if sys.version_info < (3, 14):
+        module.__dict__.update(__annotations__={})
     if first is None:
         run, what = lambda _: run_console(), None
     elif first in ('-c', '-m'):

@@ -6,8 +6,9 @@ the like, which are C's.
 """
 
 import asyncio
+import contextvars
+import inspect
 import os
-import signal
 import socket
 import ssl
 import sys
@@ -16,7 +17,7 @@ import warnings
 from asyncio import base_events, constants, format_helpers, trsock
 from asyncio.log import logger
 
-from . import _casyncio, processes, selector
+from . import _casyncio, pipes, processes, selector, streams
 from ._casyncio import SSLProtocol
 from .server import Server
 
@@ -24,6 +25,21 @@ if sys.version_info < (3, 12):
     from .py311 import Loop as AsyncioLoop
 else:
     AsyncioLoop = asyncio.SelectorEventLoop
+
+
+# Whether asyncio gives all that create_task() was given to a task factory (since 3.14), the name too.
+GIVES_NAMES = 'name' not in inspect.signature(asyncio.BaseEventLoop.create_task).parameters
+# Whether it calls all methods of a connection's protocol in one context.
+ONE_CONTEXT = sys.version_info >= (3, 15)
+
+
+def seek_to(file, offset):
+    """asyncio does not seek to 0, and a file that cannot seek is sent from where it is."""
+    if not offset and hasattr(file, 'seek'):
+        try:
+            file.seek(0)
+        except OSError:  # io.UnsupportedOperation is one
+            pass
 
 
 class Loop(_casyncio.Loop, AsyncioLoop):
@@ -39,6 +55,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
         self._transports = {}  # of the classes that are asyncio's; C's are in a table of its own
         self._signal_handlers = {}
         self._unix_server_sockets = {}
+        processes.give_watcher(self)
         self._make_self_pipe()
 
     # ---- running ----
@@ -62,6 +79,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             self._signal_handlers.clear()
         for sig in list(self._signal_handlers):
             self.remove_signal_handler(sig)
+        self._end_wakeups()  # Ctrl-C may have come in the middle of add_signal_handler()
         if self._ssock is not None:
             self._close_self_pipe()
         self._executor_shutdown_called = True
@@ -72,23 +90,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
         if executor is not None:
             executor.shutdown(wait=False)
 
-    # ---- signals: Python's own, whose wake-up descriptor tells the loop ----
-
-    def _begin_wakeups(self):
-        """A signal right before the loop waits must end the wait, handler of ours or not.
-
-        Whoever has a wake-up descriptor of his own keeps it.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            return -1
-        try:
-            previous = signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
-        except ValueError:  # the main thread of another interpreter
-            return -1
-        if previous == -1:
-            return self._csock.fileno()
-        signal.set_wakeup_fd(previous)
-        return -1
+    # ---- signals ----
 
     def _add_callback(self, handle):
         self.call_soon(handle._run)
@@ -97,13 +99,19 @@ class Loop(_casyncio.Loop, AsyncioLoop):
 
     # ---- tasks ----
 
-    def _create_task_by_factory(self, coro, *, name=None, **options):
+    def _create_task_by_factory(self, coro, **options):
+        if GIVES_NAMES:
+            return self._task_factory(self, coro, **options)
+        name = options.pop('name', None)
         if options.get('context', self) is None:
             del options['context']
         task = self._task_factory(self, coro, **options)
-        if name is not None and hasattr(task, 'set_name'):
-            task.set_name(name)
-        return task
+        try:
+            if name is not None and hasattr(task, 'set_name'):
+                task.set_name(name)
+            return task
+        finally:
+            del task  # an eager task's exception has this frame: they would be a cycle
 
     async def shutdown_default_executor(self, timeout=None):
         """Wait until the default executor's threads have ended, for at most so many seconds."""
@@ -141,6 +149,17 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             done.set_result(None)
         else:
             done.set_exception(error)
+
+    # ---- names ----
+
+    _getaddrinfo_by_executor = AsyncioLoop.getaddrinfo
+
+    async def getnameinfo(self, sockaddr, flags=0):
+        """The host and the service of an address: at once, if they are to be numbers."""
+        numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+        if flags & numeric == numeric:
+            return socket.getnameinfo(sockaddr, flags)
+        return await super().getnameinfo(sockaddr, flags)
 
     # ---- servers ----
 
@@ -186,6 +205,12 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             await asyncio.sleep(0)
         return server
 
+    def _start_serving(self, protocol_factory, sock, sslcontext=None, server=None, backlog=100,
+                       ssl_handshake_timeout=None, ssl_shutdown_timeout=None, context=None,
+                       *more, **unknown):
+        self._add_reader(sock.fileno(), self._accept_connection, protocol_factory, sock, sslcontext,
+                         server, backlog, ssl_handshake_timeout, ssl_shutdown_timeout, context)
+
     def _stop_serving(self, sock):
         inode = self._unix_server_sockets.pop(sock, None)
         path = sock.getsockname() if inode is not None else None
@@ -217,7 +242,8 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             await self.sock_connect(sock, address)
             protocol = protocol_factory()
             waiter = self.create_future()
-            transport = self._make_socket_transport(sock, protocol, waiter)
+            context = contextvars.copy_context() if ONE_CONTEXT else None
+            transport = self._make_socket_transport(sock, protocol, waiter, context=context)
         except BaseException:
             sock.close()
             raise
@@ -225,6 +251,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             await waiter
         except BaseException:
             transport.close()
+            del waiter  # its exception has this frame: they would be a cycle, with the transport
             raise
         return transport, protocol
 
@@ -245,23 +272,40 @@ class Loop(_casyncio.Loop, AsyncioLoop):
                                    ssl_handshake_timeout=ssl_handshake_timeout,
                                    ssl_shutdown_timeout=ssl_shutdown_timeout)
         transport.pause_reading()  # nothing is to come before connection_made
+        reader = None
+        if isinstance(protocol, asyncio.StreamReaderProtocol):
+            reader = protocol._stream_reader
+        received, ended = streams.take_received(reader)
+        if received:
+            ssl_protocol._incoming.write(received)
         transport.set_protocol(ssl_protocol)
-        handles = (self.call_soon(ssl_protocol.connection_made, transport),
-                   self.call_soon(transport.resume_reading))
+        handles = [self.call_soon(ssl_protocol.connection_made, transport),
+                   self.call_soon(transport.resume_reading)]
+        if ended:  # the transport does not say it again
+            handles.append(self.call_soon(self._tls_after_eof, ssl_protocol, transport))
         try:
             await waiter
         except BaseException:
             transport.close()
             for handle in handles:
                 handle.cancel()
+            del waiter  # its exception has this frame: they would be a cycle, with the transport
             raise
+        # It pauses the transport when it has too much. One that has none yet is given it later.
+        if reader is not None and reader._transport is not None:
+            reader._transport = ssl_protocol._app_transport
         return ssl_protocol._app_transport
+
+    @staticmethod
+    def _tls_after_eof(ssl_protocol, transport):
+        if not ssl_protocol.eof_received():
+            transport.close()
 
     # ---- transports ----
 
     async def _make_subprocess_transport(self, protocol, args, shell, stdin, stdout, stderr,
                                          bufsize, extra=None, **options):
-        watcher = processes.users_watcher()
+        watcher = processes.users_watcher(self)
         waiter = self.create_future()
         transport = processes.SubprocessTransport(
             self, protocol, args, shell, stdin, stdout, stderr, bufsize,
@@ -282,16 +326,21 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             raise
         return transport
 
-    def _make_socket_transport(self, sock, protocol, waiter=None, *, extra=None, server=None):
-        return _casyncio.SocketTransport(self, sock, protocol, waiter, extra, server)
+    # asyncio's create_connection() and the like call these two, and give them more from version to
+    # version. What a later one adds is not known here, and must not cost the connection.
+
+    def _make_socket_transport(self, sock, protocol, waiter=None, *, extra=None, server=None,
+                               context=None, **unknown):
+        return _casyncio.SocketTransport(self, sock, protocol, waiter, extra, server, context)
 
     def _make_ssl_transport(self, rawsock, protocol, sslcontext, waiter=None, *,
                             server_side=False, server_hostname=None, extra=None, server=None,
-                            ssl_handshake_timeout=None, ssl_shutdown_timeout=None):
+                            ssl_handshake_timeout=None, ssl_shutdown_timeout=None, context=None,
+                            **unknown):
         ssl_protocol = SSLProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname,
             ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout)
-        _casyncio.SocketTransport(self, rawsock, ssl_protocol, None, extra, server)
+        _casyncio.SocketTransport(self, rawsock, ssl_protocol, None, extra, server, context)
         return ssl_protocol._app_transport
 
     def _accept_later(self, exception, sock, args):
@@ -305,7 +354,32 @@ class Loop(_casyncio.Loop, AsyncioLoop):
 
     def _accept_again(self, sock, args):
         if sock.fileno() != -1:  # the server was closed meanwhile
-            self._start_serving(*args)
+            self._add_reader(sock.fileno(), self._accept_connection, *args)
+
+    def _make_write_pipe_transport(self, pipe, protocol, waiter=None, extra=None):
+        return pipes.WritePipeTransport(self, pipe, protocol, waiter, extra)
+
+    # ---- sendfile: `offset` is where it begins, also where it is 0 and the file's position is not ----
+
+    async def sendfile(self, transport, file, offset=0, count=None, *, fallback=True):
+        """Send a file through a transport; returns the number of bytes that were sent."""
+        mode = getattr(transport, '_sendfile_compatible', None)
+        if not fallback and mode is constants._SendfileMode.FALLBACK and not transport.is_closing():
+            raise asyncio.SendfileNotAvailableError(
+                'fallback is disabled and native sendfile is not supported for transport '
+                f'{transport!r}')
+        return await super().sendfile(transport, file, offset, count, fallback=fallback)
+
+    async def _sendfile_fallback(self, transp, file, offset, count):
+        sock = transp.get_extra_info('socket')
+        if sock is not None:
+            self._check_sendfile_params(sock, file, offset, count)
+        seek_to(file, offset)
+        return await super()._sendfile_fallback(transp, file, offset, count)
+
+    async def _sock_sendfile_fallback(self, sock, file, offset, count):
+        seek_to(file, offset)
+        return await super()._sock_sendfile_fallback(sock, file, offset, count)
 
     async def _sendfile_native(self, transp, file, offset, count):
         reading = transp.is_reading()

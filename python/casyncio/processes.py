@@ -15,17 +15,56 @@ from asyncio.log import logger
 class SubprocessTransport(unix_events._UnixSubprocessTransport):
     """A child process of casyncio's loop."""
 
+    async def _connect_pipes(self, waiter):
+        try:
+            await super()._connect_pipes(waiter)
+        finally:
+            if self._pending_calls is not None:  # it has failed, or was cancelled
+                self._close_unconnected()
+
+    def _close_unconnected(self):
+        proc = self._proc
+        if proc is not None:
+            for fd, pipe in enumerate((proc.stdin, proc.stdout, proc.stderr)):
+                if pipe is not None and self._pipes.get(fd) is None:
+                    pipe.close()
+
+    def _process_exited(self, returncode):
+        super()._process_exited(returncode)
+        # asyncio waits until the pipes are closed as well: for ever, if they were never connected, and
+        # for a grandchild that has inherited them.
+        if self._exit_waiters is not None:
+            waiters, self._exit_waiters = self._exit_waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(returncode)
+
+    def __del__(self, _warn=warnings.warn):
+        if self._loop is not None and self._loop.is_closed():
+            self._pipes = {}  # asyncio asks the loop for their end, but for its latest versions
+        super().__del__(_warn)
+
     def __repr__(self):
         return super().__repr__().replace('_UnixSubprocessTransport', 'SubprocessTransport', 1)
 
 
-def users_watcher():
+def give_watcher(loop):
+    """loop._watcher, which asyncio's loops have since Python 3.14."""
+    if sys.version_info >= (3, 14) and hasattr(unix_events, 'can_use_pidfd'):
+        loop._watcher = (unix_events._PidfdChildWatcher() if unix_events.can_use_pidfd()
+                         else unix_events._ThreadedChildWatcher())
+
+
+def users_watcher(loop):
     """The child watcher that the user has set, if it is not one of those that asyncio sets itself.
 
-    RuntimeError if it is not ready to watch.
+    Or that of a system without pidfd. RuntimeError if it is not ready to watch.
     """
     if sys.version_info >= (3, 14):
-        return None
+        watcher = getattr(loop, '_watcher', None)
+        if watcher is None or type(watcher) is unix_events._PidfdChildWatcher:
+            return None
+        return LoopsWatcher(watcher)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', DeprecationWarning)
         watcher = events.get_child_watcher()
@@ -39,6 +78,19 @@ def users_watcher():
     return watcher
 
 
+class LoopsWatcher:
+    """A watcher of Python 3.14, which is no context manager any more, as those were."""
+
+    def __init__(self, watcher):
+        self.add_child_handler = watcher.add_child_handler
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
 def watch(loop, pid, callback):
     """Have `callback(returncode)` run in the loop when the child has ended, and reap it."""
     try:
@@ -47,12 +99,30 @@ def watch(loop, pid, callback):
         threading.Thread(target=_wait_in_thread, args=(loop, pid, callback),
                          name=f'casyncio-waitpid-{pid}', daemon=True).start()
         return
+    pidfd = _Descriptor(pidfd)
     loop._add_reader(pidfd, _ended, loop, pid, pidfd, callback)
+
+
+class _Descriptor:
+    """It is closed when the loop lets go of it: maybe because the loop was closed."""
+
+    def __init__(self, number):
+        self._number = number
+
+    def fileno(self):
+        return self._number
+
+    def close(self, close=os.close):
+        number, self._number = self._number, -1
+        if number >= 0:
+            close(number)
+
+    __del__ = close
 
 
 def _ended(loop, pid, pidfd, callback):
     loop._remove_reader(pidfd)
-    os.close(pidfd)
+    pidfd.close()
     callback(_reap(pid))
 
 

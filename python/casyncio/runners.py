@@ -1,8 +1,21 @@
-"""The ways in: run, Runner, new_event_loop, the policy, install."""
+"""The ways in: run, Runner, new_event_loop, the policy, install.
+
+Policies are deprecated since Python 3.14, and Python 3.16 has none. Where they are, they are taken
+by names that do not warn: those of asyncio's modules, and not of asyncio itself.
+"""
 
 import asyncio
+import functools
+import sys
+from asyncio import events, unix_events
 
 from .loop import Loop
+
+_DefaultPolicy = (vars(unix_events).get('_DefaultEventLoopPolicy')
+                  or vars(unix_events).get('DefaultEventLoopPolicy'))
+_set_policy = (vars(events).get('_set_event_loop_policy')
+               or vars(events).get('set_event_loop_policy'))
+_replaced = []  # without policies: (where, name, what it was)
 
 
 def new_event_loop():
@@ -25,11 +38,34 @@ def run(main, *, debug=None, loop_factory=None):
         return runner.run(main)
 
 
-class EventLoopPolicy(asyncio.DefaultEventLoopPolicy):
-    """The policy whose loops are casyncio's."""
+if _DefaultPolicy is not None:
+    class EventLoopPolicy(_DefaultPolicy):
+        """The policy whose loops are casyncio's."""
 
-    def _loop_factory(self):
-        return new_event_loop()
+        def _loop_factory(self):
+            return new_event_loop()
+
+
+def _replace(where, name, new):
+    _replaced.append((where, name, getattr(where, name)))
+    setattr(where, name, new)
+
+
+def _install_without_policies():
+    """Has asyncio.new_event_loop(), asyncio.run() and asyncio.Runner make our loops."""
+    if _replaced:
+        return
+    original = events.new_event_loop
+    for name, module in sorted(sys.modules.items()):
+        if name.partition('.')[0] == 'asyncio' and vars(module).get('new_event_loop') is original:
+            _replace(module, 'new_event_loop', new_event_loop)
+    make = asyncio.Runner.__init__
+
+    @functools.wraps(make)
+    def __init__(self, *, loop_factory=None, **options):
+        make(self, loop_factory=loop_factory or new_event_loop, **options)
+
+    _replace(asyncio.Runner, '__init__', __init__)
 
 
 def install(*, accelerate=False):
@@ -38,7 +74,10 @@ def install(*, accelerate=False):
     With accelerate=True, asyncio's queues, locks, time-outs and streams become casyncio's, too: do
     that before other modules take them from asyncio by name.
     """
-    asyncio.set_event_loop_policy(EventLoopPolicy())
+    if _DefaultPolicy is not None and _set_policy is not None:
+        _set_policy(EventLoopPolicy())
+    else:
+        _install_without_policies()
     if accelerate:
         from . import accelerate as names
         names.install()
@@ -46,6 +85,9 @@ def install(*, accelerate=False):
 
 def uninstall():
     """Undoes install()."""
-    asyncio.set_event_loop_policy(None)
+    if _DefaultPolicy is not None and _set_policy is not None:
+        _set_policy(None)
+    while _replaced:
+        setattr(*_replaced.pop())
     from . import accelerate as names
     names.uninstall()

@@ -11,12 +11,14 @@ class Selector:
 
     def get_key(self, fileobj):
         """The SelectorKey of a descriptor; KeyError if it is not watched."""
-        reader, writer = self._watched(fileobj)
+        try:
+            fd, reader, writer = self._watched(fileobj)
+        except ValueError:
+            raise KeyError(f'{fileobj!r} is not registered') from None
         events = ((selectors.EVENT_READ if reader is not None else 0)
                   | (selectors.EVENT_WRITE if writer is not None else 0))
         if not events:
             raise KeyError(f'{fileobj!r} is not registered')
-        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
         return selectors.SelectorKey(fileobj, fd, events, (reader, writer))
 
     def get_map(self):

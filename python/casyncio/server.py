@@ -1,5 +1,6 @@
 """asyncio.Server as the newest Python has it, on every Python."""
 
+import sys
 from asyncio import base_events
 
 from . import _casyncio
@@ -8,17 +9,27 @@ from . import _casyncio
 class Server(base_events.Server):
     """What create_server() returns.
 
-    wait_closed() waits until the server is closed and its last connection gone, whatever comes first;
-    close_clients() and abort_clients() close and abort the connections.
+    close_clients() and abort_clients() close and abort the connections; wait_closed() waits for their
+    end where the interpreter's own does, or where it is asked to.
     """
 
     def __init__(self, bound, loop):
         """`bound`: a server that asyncio has made, with its sockets, and not started."""
-        super().__init__(loop, bound._sockets, bound._protocol_factory, bound._ssl_context,
-                         bound._backlog, bound._ssl_handshake_timeout, bound._ssl_shutdown_timeout)
+        vars(self).update(vars(bound))  # whatever this version of asyncio keeps there
         self._clients = _casyncio.Clients()  # our transports come and go there by themselves
         self._others = 0
         self._waiters = []
+
+    def _start_serving(self):
+        if self._serving:
+            return
+        self._serving = True
+        for sock in self._sockets:
+            sock.listen(self._backlog)
+            self._loop._start_serving(
+                self._protocol_factory, sock, self._ssl_context, self, self._backlog,
+                self._ssl_handshake_timeout, self._ssl_shutdown_timeout,
+                context=getattr(self, '_context', None))
 
     # For transports of others: they are waited for, but not closed.
 
@@ -62,9 +73,26 @@ class Server(base_events.Server):
         for transport in list(self._clients):
             transport.abort()
 
-    async def wait_closed(self):
-        """Wait until the server is closed and all of its connections are gone."""
+    if sys.version_info >= (3, 12, 1):
+        def _asyncio_returns(self):
+            return False
+    elif sys.version_info >= (3, 12):
+        def _asyncio_returns(self):
+            return not self._clients and not self._others
+    else:
+        def _asyncio_returns(self):
+            return self._sockets is None
+
+    async def wait_closed(self, *, connections=False):
+        """Wait until the server is closed, and with connections=True until they are gone as well.
+
+        By default it is as in asyncio: since Python 3.12.1 that waits for the connections. Before, it
+        returns at once if the server is closed (3.12.0: or has no connection), and programs of then
+        close the server, wait for it, and close the connections after that.
+        """
         if self._waiters is None:
+            return
+        if not connections and self._asyncio_returns():
             return
         waiter = self._loop.create_future()
         self._waiters.append(waiter)

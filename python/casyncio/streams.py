@@ -12,6 +12,23 @@ __all__ = (
 _DEFAULT_LIMIT = 2 ** 16  # bytes
 
 
+def take_received(reader):
+    """What the reader has received and not given away, and whether that was the end.
+
+    The reader, which may be None, has then received nothing. Before TLS begins all of that belongs
+    to TLS: a peer may send the start of the handshake with the line that asks for it.
+    """
+    if reader is None:
+        return b'', False
+    if isinstance(reader, StreamReader):
+        received = reader._take_all()
+    else:
+        received = bytes(reader._buffer)
+        reader._buffer.clear()
+    reader._paused = False
+    return received, reader._eof
+
+
 def _client(loop, limit):
     reader = StreamReader(limit=limit, loop=loop)
     return reader, StreamReaderProtocol(reader, loop=loop)

@@ -11,14 +11,36 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static PyObject *socket_type, *name_getpeername, *name_proto, *name_make_ssl_transport, *ssl_names;
+static PyObject *socket_type, *name_getpeername, *name_peername, *name_sockname, *name_proto,
+    *name_make_ssl_transport, *ssl_names;
 
 struct listener {
     async__py_loop *loop;
-    PyObject *factory, *sock, *sslcontext, *server, *handshake_timeout, *shutdown_timeout;
+    PyObject *factory, *sock, *sslcontext, *server, *backlog, *handshake_timeout, *shutdown_timeout;
+    PyObject *context;  /* of which each connection has a copy; None: of the current one */
+    PyObject *sockname; /* of all that it accepts, or NULL: each has its own */
     int fd;
     long protocol;
 };
+
+/* What is accepted on one address of this machine has that address, so that all connections share one
+ * object: that saves a system call and some memory for each. Not so for a listener on every address.
+ * -1: an exception is set. */
+static int find_sockname(struct listener *listener)
+{
+    struct sockaddr_storage address = {0};
+    const struct sockaddr_in *inet = (const struct sockaddr_in *)&address;
+    const struct sockaddr_in6 *inet6 = (const struct sockaddr_in6 *)&address;
+    socklen_t length = sizeof address;
+
+    if (getsockname(listener->fd, (struct sockaddr *)&address, &length) < 0) return 0;
+    bool one = address.ss_family == AF_INET    ? inet->sin_addr.s_addr != htonl(INADDR_ANY)
+               : address.ss_family == AF_INET6 ? !IN6_IS_ADDR_UNSPECIFIED(&inet6->sin6_addr)
+                                               : address.ss_family == AF_UNIX;
+    if (!one) return 0;
+    listener->sockname = async__py_address_new(&address, length);
+    return listener->sockname ? 0 : -1;
+}
 
 /* NULL: an exception is set, and the descriptor is closed. */
 static PyObject *wrap(const struct listener *listener, int fd, int family)
@@ -45,12 +67,16 @@ static PyObject *peer_name(PyObject *conn, const struct sockaddr_storage *addres
     return name;
 }
 
+/* `context` is the connection's own, or NULL: the transport makes itself one. */
 static PyObject *make_transport(const struct listener *listener, PyObject *conn, PyObject *protocol,
-                                PyObject *extra)
+                                PyObject *extra, PyObject *context)
 {
-    if (!PyObject_IsTrue(listener->sslcontext))
+    int tls = PyObject_IsTrue(listener->sslcontext);
+
+    if (tls < 0) return NULL;
+    if (!tls)
         return async__py_socket_transport_new(listener->loop, conn, protocol, NULL, extra,
-                                              listener->server);
+                                              listener->server, context);
     PyObject *args[] = {
         (PyObject *)listener->loop,
         conn,
@@ -61,48 +87,50 @@ static PyObject *make_transport(const struct listener *listener, PyObject *conn,
         listener->server,
         listener->handshake_timeout,
         listener->shutdown_timeout,
+        context ? context : Py_None,
     };
     return PyObject_VectorcallMethod(name_make_ssl_transport, args, 4, ssl_names);
 }
 
-static void close_conn(PyObject *conn)
+static void close_conn(async__py_loop *loop, PyObject *conn)
 {
     PyObject *error = async__py_error_take();
     PyObject *result = async__py_call_method(conn, "close", NULL);
-    if (!result) PyErr_WriteUnraisable(conn);
+    if (!result) async__py_loop_ignore(loop, conn);
     Py_XDECREF(result);
     if (error) async__py_error_set(error);
 }
 
-/* As in asyncio, only debug mode tells of a protocol factory that fails: a peer could fill the
- * log. */
+/* asyncio tells of it in debug mode only: a server whose protocol factory always fails then drops
+ * every connection without a word. */
 static void failed(const struct listener *listener, PyObject *protocol)
 {
-    if (!listener->loop->debug && !async__py_ends_the_loop()) {
-        PyErr_Clear();
-        return;
-    }
     async__py_loop_fail(listener->loop, "Error on transport creation for incoming connection",
                         "protocol", protocol, NULL);
 }
 
-static void serve(const struct listener *listener, int fd, const struct sockaddr_storage *address)
+static void serve(const struct listener *listener, int fd, const struct sockaddr_storage *address,
+                  PyObject *context)
 {
     PyObject *conn = wrap(listener, fd, address->ss_family);
     PyObject *name = conn ? peer_name(conn, address) : NULL;
-    PyObject *extra = name ? Py_BuildValue("{sO}", "peername", name) : NULL, *protocol = NULL;
+    PyObject *extra = name ? PyDict_New() : NULL, *protocol = NULL;
     PyObject *transport = NULL;
 
+    if (extra &&
+        (PyDict_SetItem(extra, name_peername, name) < 0 ||
+         (listener->sockname && PyDict_SetItem(extra, name_sockname, listener->sockname) < 0)))
+        Py_CLEAR(extra);
     if (extra && listener->loop->debug) {
         PyObject *result = async__py_call_method((PyObject *)listener->loop, "_debug_accepted",
                                                  "OOO", listener->server, name, conn);
-        if (!result) PyErr_Clear();
+        if (!result) async__py_loop_ignore(listener->loop, NULL);
         Py_XDECREF(result);
     }
     if (extra) protocol = PyObject_CallNoArgs(listener->factory);
-    if (protocol) transport = make_transport(listener, conn, protocol, extra);
+    if (protocol) transport = make_transport(listener, conn, protocol, extra, context);
     if (!transport) {
-        if (conn) close_conn(conn);
+        if (conn) close_conn(listener->loop, conn);
         failed(listener, protocol);
     }
     Py_XDECREF(transport);
@@ -115,14 +143,15 @@ static void serve(const struct listener *listener, int fd, const struct sockaddr
 static int serve_in_context(const struct listener *listener, int fd,
                             const struct sockaddr_storage *address)
 {
-    PyObject *context = PyContext_CopyCurrent();
+    bool given = listener->context != Py_None;
+    PyObject *context = given ? PyContext_Copy(listener->context) : PyContext_CopyCurrent();
 
     if (!context || PyContext_Enter(context) < 0) {
         Py_XDECREF(context);
         close(fd);
         return -1;
     }
-    serve(listener, fd, address);
+    serve(listener, fd, address, given ? context : NULL);
     int code = PyContext_Exit(context);
     Py_DECREF(context);
     return code;
@@ -147,23 +176,59 @@ static PyObject *out_of_resources(const struct listener *listener, int error, Py
     return result;
 }
 
-/* loop._accept_connection(protocol_factory, sock, sslcontext, server, backlog,
- * ssl_handshake_timeout, ssl_shutdown_timeout) */
+static PyObject *accept_all(const struct listener *listener, long backlog, PyObject *const *args,
+                            Py_ssize_t count)
+{
+    for (long i = 0; i < backlog; i++) {
+        struct sockaddr_storage address = {0};
+        socklen_t length = sizeof address;
+        int fd = accept4(listener->fd, (struct sockaddr *)&address, &length,
+                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            if (serve_in_context(listener, fd, &address) < 0) return NULL;
+            if (listener->loop->raised || !listener->loop->engine) break;
+            continue;
+        }
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ECONNABORTED)
+            break;
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            return out_of_resources(listener, errno, args, count);
+        return async__py_set_oserror(-errno);
+    }
+    Py_RETURN_NONE;
+}
+
+enum { BACKLOG = 100, KNOWN = 8 };
+
+/* loop._accept_connection(protocol_factory, sock, sslcontext=None, server=None, backlog=100,
+ * ssl_handshake_timeout=None, ssl_shutdown_timeout=None, context=None): Server._start_serving calls
+ * it. That of asyncio calls it too, and has more arguments from version to version: those that are
+ * not known here are left out. */
 static PyObject *accept_connection(PyObject *loop, PyObject *const *args, Py_ssize_t count)
 {
-    struct listener listener = {.loop = (async__py_loop *)loop};
+    PyObject *all[KNOWN];
 
-    if (count != 7) {
-        PyErr_SetString(PyExc_TypeError, "_accept_connection() takes seven arguments");
+    if (async__py_check_count(count, 2, "_accept_connection(protocol_factory, sock, ...)") < 0)
+        return NULL;
+    for (int i = 0; i < KNOWN; i++)
+        all[i] = i < count ? args[i] : Py_None;
+    struct listener listener = {
+        .loop = (async__py_loop *)loop,
+        .factory = all[0],
+        .sock = all[1],
+        .sslcontext = all[2],
+        .server = all[3],
+        .backlog = all[4],
+        .handshake_timeout = all[5],
+        .shutdown_timeout = all[6],
+        .context = all[7],
+    };
+    if (listener.context != Py_None && !PyContext_CheckExact(listener.context)) {
+        PyErr_SetString(PyExc_TypeError, "_accept_connection(): context is not a Context");
         return NULL;
     }
-    listener.factory = args[0];
-    listener.sock = args[1];
-    listener.sslcontext = args[2];
-    listener.server = args[3];
-    listener.handshake_timeout = args[5];
-    listener.shutdown_timeout = args[6];
-    long backlog = PyLong_AsLong(args[4]);
+    long backlog = listener.backlog == Py_None ? BACKLOG : PyLong_AsLong(listener.backlog);
+    if (backlog == -1 && PyErr_Occurred()) return NULL;
     PyObject *number = PyObject_GetAttr(args[1], name_proto);
     listener.protocol = number ? PyLong_AsLong(number) : -1;
     Py_XDECREF(number);
@@ -174,23 +239,10 @@ static PyObject *accept_connection(PyObject *loop, PyObject *const *args, Py_ssi
         Py_RETURN_NONE;
     }
 
-    for (long i = 0; i < backlog; i++) {
-        struct sockaddr_storage address = {0};
-        socklen_t length = sizeof address;
-        int fd = accept4(listener.fd, (struct sockaddr *)&address, &length,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            if (serve_in_context(&listener, fd, &address) < 0) return NULL;
-            if (listener.loop->raised || !listener.loop->engine) break;
-            continue;
-        }
-        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ECONNABORTED)
-            break;
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-            return out_of_resources(&listener, errno, args, count);
-        return async__py_set_oserror(-errno);
-    }
-    Py_RETURN_NONE;
+    if (find_sockname(&listener) < 0) return NULL;
+    PyObject *result = accept_all(&listener, backlog, args, count);
+    Py_XDECREF(listener.sockname);
+    return result;
 }
 
 PyMethodDef async__py_accept_methods[] = {
@@ -202,6 +254,8 @@ int async__py_add_accept(PyObject *module)
 {
     static const struct async__py_name names[] = {
         {&name_getpeername, "getpeername"},
+        {&name_peername, "peername"},
+        {&name_sockname, "sockname"},
         {&name_proto, "proto"},
         {&name_make_ssl_transport, "_make_ssl_transport"},
         {0},
@@ -209,7 +263,7 @@ int async__py_add_accept(PyObject *module)
 
     (void)module;
     socket_type = async__py_import("socket", "socket");
-    ssl_names = Py_BuildValue("(sssss)", "server_side", "extra", "server", "ssl_handshake_timeout",
-                              "ssl_shutdown_timeout");
+    ssl_names = Py_BuildValue("(ssssss)", "server_side", "extra", "server", "ssl_handshake_timeout",
+                              "ssl_shutdown_timeout", "context");
     return socket_type && ssl_names ? async__py_intern(names) : -1;
 }

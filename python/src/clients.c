@@ -70,10 +70,16 @@ static Py_ssize_t clients_length(PyObject *self) { return ((clients *)self)->cou
 static PyObject *clients_iter(PyObject *object)
 {
     clients *self = (clients *)object;
-    PyObject *list = PyList_New(0), *iterator = NULL;
+    PyObject *list = NULL, *iterator = NULL;
+    Py_ssize_t count = 0;
 
-    for (async__py_client *each = self->ring.next; list && each != &self->ring; each = each->next)
-        if (PyList_Append(list, each->transport) < 0) Py_CLEAR(list);
+    /* To make the list may collect garbage, and so transports. */
+    do
+        Py_XSETREF(list, PyList_New(count = self->count));
+    while (list && count != self->count);
+    async__py_client *each = self->ring.next;
+    for (Py_ssize_t i = 0; list && i < count; i++, each = each->next)
+        PyList_SET_ITEM(list, i, Py_NewRef(each->transport));
     if (list) iterator = PyObject_GetIter(list);
     Py_XDECREF(list);
     return iterator;

@@ -56,7 +56,7 @@ static void raise_stop(PyObject *value)
     Py_DECREF(value);
 }
 
-#if PY_VERSION_HEX >= 0x030C0000
+#if PY_VERSION_HEX >= 0x030C0000 && !defined(Py_GIL_DISABLED)
 /* Since 3.12 `await` does not use am_send but asks for the next item, and takes the result from
  * a StopIteration, which costs more than all the rest. So one is kept and raised again as long
  * as nobody else has it; `await` has not. It lets go of the value when the coroutine goes, which
@@ -352,7 +352,7 @@ PyObject *async__py_coroutine(const struct async__py_coroutine_kind *kind, PyObj
                               PyObject *argument)
 {
     struct async__py_coroutine *c;
-    if (kept_count > 0) {
+    if (ASYNC__PY_GIL && kept_count > 0) {
         c = kept[--kept_count];
         PyObject_Init((PyObject *)c, coroutine_type);
     } else {
@@ -411,7 +411,7 @@ static void coroutine_dealloc(PyObject *self)
     finish(c);
     forget_value(c);
     /* An object is finalised once in its life, and this one's life would go on. */
-    if (kept_count < KEPT && !PyObject_GC_IsFinalized(self)) {
+    if (ASYNC__PY_GIL && kept_count < KEPT && !PyObject_GC_IsFinalized(self)) {
         kept[kept_count++] = c;
     } else {
         PyObject_GC_Del(c);
@@ -442,6 +442,14 @@ static PyObject *coroutine_in_state(PyObject *self, void *state)
     return PyBool_FromLong(((struct async__py_coroutine *)self)->state == (uintptr_t)state);
 }
 
+/* What inspect.getcoroutinestate() asks since Python 3.15. */
+static PyObject *coroutine_cr_state(PyObject *self, void *unused)
+{
+    static const char *const names[] = {"CORO_CREATED", "CORO_SUSPENDED", "CORO_RUNNING",
+                                        "CORO_CLOSED"};
+    return PyUnicode_InternFromString(names[((struct async__py_coroutine *)self)->state]);
+}
+
 static PyObject *coroutine_cr_await(PyObject *self, void *unused)
 {
     PyObject *awaited = ((struct async__py_coroutine *)self)->awaited;
@@ -464,6 +472,7 @@ static PyGetSetDef coroutine_attributes[] = {
     {"cr_await", coroutine_cr_await, NULL, NULL, NULL},
     {"cr_running", coroutine_in_state, NULL, NULL, (void *)RUNNING},
     {"cr_suspended", coroutine_in_state, NULL, NULL, (void *)SUSPENDED},
+    {"cr_state", coroutine_cr_state, NULL, NULL, NULL},
     {"cr_frame", coroutine_none, NULL, NULL, NULL},
     {"cr_code", coroutine_none, NULL, NULL, NULL},
     {"cr_origin", coroutine_none, NULL, NULL, NULL},

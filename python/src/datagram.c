@@ -66,8 +66,10 @@ static int receive(async__py_datagram *part, PyObject **data, PyObject **address
 
 static int receive_by_method(async__py_datagram *part, PyObject **data, PyObject **address)
 {
-    PyObject *pair = PyObject_CallMethodOneArg(part->base.sock, name_recvfrom, buffer_size);
+    PyObject *sock = async__py_or_none(part->base.sock);
+    PyObject *pair = PyObject_CallMethodOneArg(sock, name_recvfrom, buffer_size);
 
+    Py_DECREF(sock);
     if (!pair) {
         if (!PyErr_ExceptionMatches(PyExc_BlockingIOError) &&
             !PyErr_ExceptionMatches(PyExc_InterruptedError))
@@ -93,8 +95,10 @@ static bool read_one(async__py_datagram *part)
 
     if (got < 0) async__py_datagram_error(part, "Fatal read error on datagram transport");
     if (got <= 0) return false;
-    PyObject *result = PyObject_VectorcallMethod(
-        name_datagram_received, (PyObject *[]){part->base.protocol, data, address}, 3, NULL);
+    PyObject *protocol = async__py_or_none(part->base.protocol);
+    PyObject *result = PyObject_VectorcallMethod(name_datagram_received,
+                                                 (PyObject *[]){protocol, data, address}, 3, NULL);
+    Py_DECREF(protocol);
     Py_DECREF(data);
     Py_DECREF(address);
     Py_XDECREF(result);
@@ -116,7 +120,8 @@ static void read_ready(async_callback *callback)
 /* ---- what it is made of ---- */
 
 static const struct async__py_kind kind = {
-    "DatagramTransport", read_ready, async__py_datagram_write_ready, NULL, async__py_datagram_drop,
+    "DatagramTransport",     read_ready, async__py_datagram_write_ready, NULL,
+    async__py_datagram_drop, NULL,
 };
 
 static int family_of(PyObject *sock, int fd)

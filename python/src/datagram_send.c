@@ -67,10 +67,11 @@ static int sent_or_not(ssize_t sent)
 
 static int send_by_method(async__py_datagram *part, PyObject *data, PyObject *address)
 {
-    PyObject *args[] = {part->base.sock, data, address};
+    PyObject *args[] = {async__py_or_none(part->base.sock), data, address};
     PyObject *result = part->has_peer ? PyObject_VectorcallMethod(name_send, args, 2, NULL)
                                       : PyObject_VectorcallMethod(name_sendto, args, 3, NULL);
 
+    Py_DECREF(args[0]);
     if (result) {
         Py_DECREF(result);
         return 1;
@@ -93,6 +94,7 @@ static int send_one(async__py_datagram *part, PyObject *data, PyObject *address)
         length = async__py_address_parse(part->family, address, &to);
     if (!part->family || (!part->has_peer && !length)) return send_by_method(part, data, address);
     if (length && PySys_Audit("socket.sendto", "OO", part->base.sock, address) < 0) return -1;
+    if (!part->base.sock) return 1; /* the audit hook has closed it */
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) return -1;
     ssize_t sent = sendto(part->base.fd, view.buf, (size_t)view.len, MSG_DONTWAIT | MSG_NOSIGNAL,
                           length ? (struct sockaddr *)&to : NULL, length);
@@ -170,7 +172,8 @@ static void send_queued(async__py_endpoint *base)
     while (part->first) {
         PyObject *data = Py_NewRef(part->first->data), *address = Py_NewRef(part->first->address);
         int sent = send_one(part, data, address);
-        if (sent != 0) drop_first(part);
+        /* A method of a socket that is not one of Python's may have ended the transport. */
+        if (sent != 0 && part->first && part->first->data == data) drop_first(part);
         Py_DECREF(data);
         Py_DECREF(address);
         if (sent < 0 && async__py_datagram_error(part, write_error) < 0) return;

@@ -1,7 +1,8 @@
 /* endpoint.c - the transport of a socket, as far as streams and datagrams are alike.
  *
- * Callbacks that the descriptor causes run in a context of the transport's own: a copy of that in
- * which it was made. The loop holds the transport while it watches the descriptor; one that is not
+ * Callbacks that the descriptor causes run in a context of the transport's own: the one that it was
+ * given, in which then all of the protocol's methods are called, or a copy of that in which it was
+ * made. The loop holds the transport while it watches the descriptor; one that is not
  * watched (reading paused, nothing to write) and that nobody knows any more is collected, with a
  * ResourceWarning.
  *
@@ -55,18 +56,29 @@ int async__py_endpoint_watch(endpoint *self, async_watch *watch)
     return 0;
 }
 
+static void stop_watching(endpoint *self)
+{
+    if (self->reader.armed) async__py_endpoint_unwatch(self, &self->reader);
+    if (self->writer.armed) async__py_endpoint_unwatch(self, &self->writer);
+}
+
 void async__py_endpoint_run(endpoint *self, void (*work)(endpoint *self))
 {
     PyObject *object = Py_NewRef(SELF(self)), *protocol = Py_XNewRef(self->protocol);
     async__py_loop *loop = (async__py_loop *)Py_NewRef((PyObject *)self->loop);
     PyObject *context = Py_NewRef(self->context);
+    bool entered = !self->lost && PyContext_Enter(context) == 0;
+    /* A context that was given is the one that connection_made() is called in, which may read. */
+    bool inside = !entered && !self->lost && self->context_given &&
+                  PyErr_ExceptionMatches(PyExc_RuntimeError);
 
-    if (!self->lost && PyContext_Enter(context) == 0) {
+    if (inside) PyErr_Clear();
+    if (inside || entered) {
         int64_t begin = async__py_slow_begin(loop);
         work(self);
         PyObject *error = async__py_error_take();
         async__py_slow_end(loop, begin, object);
-        PyContext_Exit(context);
+        if (entered) PyContext_Exit(context);
         if (error) async__py_error_set(error);
     }
     if (PyErr_Occurred())
@@ -87,17 +99,23 @@ void async__py_endpoint_debug(endpoint *self, const char *format, PyObject *argu
     PyObject *result =
         async__py_call_method((PyObject *)self->loop, "_debug_log", "sOOO", format, SELF(self),
                               argument ? argument : Py_None, error ? error : Py_None);
-    if (!result) PyErr_Clear();
+    if (!result) async__py_loop_ignore(self->loop, NULL);
     Py_XDECREF(result);
     if (error) async__py_error_set(error);
+}
+
+static PyObject *given_context(endpoint *self)
+{
+    return self->context_given ? self->context : NULL;
 }
 
 int async__py_endpoint_lost_soon(endpoint *self, PyObject *exception)
 {
     self->lost++;
     PyObject *method = PyObject_GetAttr(SELF(self), name_call_connection_lost);
-    int code =
-        method ? async__py_call_soon(self->loop, method, exception ? exception : Py_None) : -1;
+    int code = method ? async__py_call_soon(self->loop, method, exception ? exception : Py_None,
+                                            given_context(self))
+                      : -1;
     Py_XDECREF(method);
     return code;
 }
@@ -141,23 +159,25 @@ void async__py_endpoint_fatal_errno(endpoint *self, int error, const char *messa
 }
 
 /* A method of an object that goes or stays; what it raises concerns nobody. */
-static void tell_the_end(PyObject *object, PyObject *name, PyObject *argument)
+static void tell_the_end(async__py_loop *loop, PyObject *object, PyObject *name, PyObject *argument)
 {
+    PyObject *error = async__py_error_take();
     PyObject *args[] = {object, argument};
     PyObject *result = PyObject_VectorcallMethod(name, args, argument ? 2 : 1, NULL);
 
-    if (!result) PyErr_WriteUnraisable(object);
+    if (!result) async__py_loop_ignore(loop, object);
     Py_XDECREF(result);
     Py_DECREF(object);
+    if (error) async__py_error_set(error);
 }
 
 /* Takes the reference to the server. */
 static void detach(endpoint *self, PyObject *server)
 {
     if (!self->client.clients)
-        tell_the_end(server, name_detach, SELF(self));
+        tell_the_end(self->loop, server, name_detach, SELF(self));
     else if (async__py_client_detach(&self->client))
-        tell_the_end(server, name_wake_if_over, NULL);
+        tell_the_end(self->loop, server, name_wake_if_over, NULL);
     else
         Py_DECREF(server);
 }
@@ -168,9 +188,14 @@ void async__py_endpoint_release(endpoint *self)
 
     if (!sock) return;
     self->sock = self->server = NULL;
+    /* As a rule all is stopped by now; not so if the end was called for by its private name. */
+    self->closing = 1;
+    if (!self->lost) self->lost = 1;
+    self->kind->drop(self);
+    stop_watching(self);
     if (async__py_end_transport(self->loop, self->fd, SELF(self)) && self->loop->engine)
         async_forget_fd(self->loop->engine, self->fd);
-    tell_the_end(sock, name_close, NULL);
+    tell_the_end(self->loop, sock, name_close, NULL);
     if (server) detach(self, server);
 }
 
@@ -179,6 +204,8 @@ PyObject *async__py_endpoint_lost(PyObject *object, PyObject *exception)
     endpoint *self = ENDPOINT(object);
     PyObject *protocol = Py_XNewRef(self->protocol);
 
+    self->closing = 1;
+    stop_watching(self);
     if (!self->sock || !protocol) {
         async__py_endpoint_release(self);
         Py_XDECREF(protocol);
@@ -209,6 +236,16 @@ int async__py_endpoint_count_lost(endpoint *self)
     PyObject *result = async__py_call_method((PyObject *)self->loop, "_warn_lost_write", NULL);
     Py_XDECREF(result);
     return result ? 0 : -1;
+}
+
+PyObject *async__py_ask_protocol(endpoint *self, PyObject *name, PyObject *argument)
+{
+    PyObject *protocol = async__py_or_none(self->protocol);
+    PyObject *args[] = {protocol, argument};
+    PyObject *result = PyObject_VectorcallMethod(name, args, argument ? 2 : 1, NULL);
+
+    Py_DECREF(protocol);
+    return result;
 }
 
 /* ---- flow control ---- */
@@ -283,6 +320,19 @@ static int descriptor_of(async__py_loop *loop, PyObject *sock)
     return (int)fd;
 }
 
+int async__py_endpoint_use_context(PyObject *object, PyObject *context)
+{
+    if (!context || context == Py_None) return 0;
+    if (!PyContext_CheckExact(context)) {
+        PyErr_Format(PyExc_TypeError, "context: a contextvars.Context is expected, not %R",
+                     (PyObject *)Py_TYPE(context));
+        return -1;
+    }
+    ENDPOINT(object)->context = Py_NewRef(context);
+    ENDPOINT(object)->context_given = true;
+    return 0;
+}
+
 int async__py_endpoint_open(PyObject *object, PyObject *sock, PyObject *extra)
 {
     endpoint *self = ENDPOINT(object);
@@ -291,10 +341,12 @@ int async__py_endpoint_open(PyObject *object, PyObject *sock, PyObject *extra)
     if (fd < 0 || async__py_check_no_transport(self->loop, fd, sock) < 0 ||
         async__py_check_open(self->loop) < 0 || PyObject_SetAttr(object, name_extra, extra) < 0)
         return -1;
-    self->context = PyContext_CopyCurrent();
+    if (!self->context) self->context = PyContext_CopyCurrent();
     if (!self->context || async__py_set_transport(self->loop, fd, object) < 0) return -1;
     self->fd = fd;
     self->sock = Py_NewRef(sock);
+    /* What watched the number before was dropped, which may have closed the loop. */
+    if (async__py_check_open(self->loop) < 0) return -1;
     /* The number may have been another descriptor's, which was closed without a word. */
     async_forget_fd(self->loop->engine, fd);
     return 0;
@@ -303,7 +355,8 @@ int async__py_endpoint_open(PyObject *object, PyObject *sock, PyObject *extra)
 static PyObject *method_handle(endpoint *self, PyObject *object, PyObject *name, PyObject *argument)
 {
     PyObject *method = PyObject_GetAttr(object, name);
-    PyObject *handle = method ? async__py_handle_new(self->loop, method, &argument, 1, NULL) : NULL;
+    PyObject *handle =
+        method ? async__py_handle_new(self->loop, method, &argument, 1, given_context(self)) : NULL;
 
     Py_XDECREF(method);
     return handle;

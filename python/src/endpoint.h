@@ -16,6 +16,8 @@ struct async__py_kind {
     void (*flush)(
         async__py_endpoint *endpoint);          /* sends what has not been tried yet; may be NULL */
     void (*drop)(async__py_endpoint *endpoint); /* empties the queue, and frees it */
+    /* Begins to read: 0, or -1 and an exception. NULL: the descriptor is watched. */
+    int (*begin)(async__py_endpoint *endpoint);
 };
 
 /* A server's connection, in the ring of its server's (clients.c). */
@@ -37,8 +39,10 @@ struct async__py_endpoint {
     async__py_holder holder;
     async__py_loop *loop;
     PyObject *sock; /* NULL once closed */
-    PyObject *protocol, *context;
-    PyObject *server; /* that learns of the end; may be NULL */
+    PyObject *protocol;
+    PyObject *context;  /* the descriptor's callbacks run in it */
+    bool context_given; /* connection_made and connection_lost run in it, too */
+    PyObject *server;   /* that learns of the end; may be NULL */
     async__py_client client;
     PyObject *dict, *weakrefs;
     Py_ssize_t size, high, low; /* bytes that wait; and when the protocol is told */
@@ -58,6 +62,11 @@ static inline PyObject *async__py_or_none(PyObject *object)
 {
     return Py_NewRef(object ? object : Py_None);
 }
+
+/* A method of the protocol, with an argument or NULL. The protocol is held meanwhile, since the
+ * method may end the connection; without one it is None that is asked, and the answer an
+ * AttributeError. */
+PyObject *async__py_ask_protocol(async__py_endpoint *endpoint, PyObject *name, PyObject *argument);
 
 /* ---- watching ---- */
 
@@ -123,6 +132,10 @@ static inline void async__py_maybe_resume(async__py_endpoint *endpoint)
 PyObject *async__py_endpoint_new(PyTypeObject *type, const struct async__py_kind *kind,
                                  async__py_loop *loop);
 int async__py_endpoint_open(PyObject *self, PyObject *sock, PyObject *extra);
+
+/* Before the transport is opened: has all of the protocol's methods called in `context`, as asyncio
+ * does since Python 3.15; NULL and None change nothing. -1: it is not a context. */
+int async__py_endpoint_use_context(PyObject *self, PyObject *context);
 int async__py_endpoint_begin(PyObject *self, PyObject *waiter, PyObject *server);
 void async__py_endpoint_discard(PyObject *self);
 

@@ -185,7 +185,9 @@ static PyObject *endpoint_begin(PyObject *object, PyObject *waiter)
     endpoint *self = ENDPOINT(object);
     PyObject *error = NULL, *result = Py_NewRef(Py_None);
 
-    if (!self->closing && !self->paused && async__py_endpoint_watch(self, &self->reader) < 0)
+    if (!self->closing && !self->paused &&
+        (self->kind->begin ? self->kind->begin(self)
+                           : async__py_endpoint_watch(self, &self->reader)) < 0)
         error = async__py_error_take();
     if (waiter != Py_None) {
         PyObject *done = PyObject_CallMethodNoArgs(waiter, name_done);
@@ -245,18 +247,37 @@ int async__py_endpoint_clear(PyObject *object)
     return 0;
 }
 
+/* Without the GIL the collector of any thread may find it, but the loop's thread alone may touch the
+ * loop: it is handed over, alive again, and ends there. False: that cannot be. */
+static bool hand_over(PyObject *object)
+{
+    async__py_loop *loop = ENDPOINT(object)->loop;
+    PyObject *method = PyObject_GetAttrString(object, "abort");
+    PyObject *handle = method ? async__py_shared_handle_new(loop, method, NULL, 0, NULL) : NULL;
+    bool done = handle && async__py_handle_schedule_threadsafe(loop, handle) == 0;
+
+    if (!done) PyErr_Clear();
+    Py_XDECREF(handle);
+    Py_XDECREF(method);
+    return done;
+}
+
 static void finalize(PyObject *object)
 {
     endpoint *self = ENDPOINT(object);
     if (!self->sock) return;
     PyObject *error = async__py_error_take();
 
+    if (!ASYNC__PY_GIL && async__py_elsewhere(self->loop) && hand_over(object)) {
+        if (PyErr_ResourceWarning(object, 1, "unclosed transport %R", object) < 0)
+            PyErr_WriteUnraisable(object);
+        if (error) async__py_error_set(error);
+        return;
+    }
     flush(self);
     if (PyErr_ResourceWarning(object, 1, "unclosed transport %R", object) < 0)
-        PyErr_WriteUnraisable(object);
-    self->closing = 1;
+        async__py_loop_ignore(self->loop, object);
     self->lost++;
-    self->kind->drop(self);
     async__py_endpoint_release(self);
     if (error) async__py_error_set(error);
 }

@@ -4,8 +4,6 @@
  * flag may have been cleared again before it runs. */
 #include "mixins.h"
 
-#include <structmember.h>
-
 struct event {
     struct async__py_bound bound;
     PyObject *waiters;
@@ -106,11 +104,7 @@ static PyMethodDef event_methods[] = {
 static PyGetSetDef event_attributes[] = {
     {"_waiters", async__py_get_waiters, async__py_set_waiters, NULL,
      (void *)offsetof(struct event, waiters)},
-    {0},
-};
-
-static PyMemberDef event_members[] = {
-    {"_value", T_BOOL, offsetof(struct event, value), 0, NULL},
+    ASYNC__PY_FLAG("_value", struct event, value),
     {0},
 };
 
@@ -123,7 +117,6 @@ static PyType_Slot event_slots[] = {
     {Py_tp_clear, event_clear},
     {Py_tp_methods, event_methods},
     {Py_tp_getset, event_attributes},
-    {Py_tp_members, event_members},
     {0},
 };
 

@@ -14,6 +14,21 @@
 #include <casyncio/loop.h>
 #include <sys/socket.h>
 
+/* Interpreters without the GIL. A loop and what belongs to it is one thread's, as always: what only
+ * that thread calls has no lock, and says RuntimeError to another while the loop runs. Others may
+ * call call_soon_threadsafe() and cancel what it returned; close() may come between. These have
+ * critical sections, which cost nothing where there is the GIL. What is kept for reuse is kept only
+ * under it. */
+#ifdef Py_GIL_DISABLED
+enum { ASYNC__PY_GIL = false };
+#else
+enum { ASYNC__PY_GIL = true };
+#endif
+#if PY_VERSION_HEX < 0x030D0000
+#define Py_BEGIN_CRITICAL_SECTION(object) {
+#define Py_END_CRITICAL_SECTION() }
+#endif
+
 #define async__container(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* ---- help for all files (module.c) ---- */
@@ -41,6 +56,16 @@ PyTypeObject *async__py_add_type(PyObject *module, PyType_Spec *spec, PyObject *
 PyObject *async__py_error_take(void);
 void async__py_error_set(PyObject *exception);
 
+/* For a PyGetSetDef: a `bool` or a `char` of the object that is read as a bool, and set by anything
+ * that has a truth value, as an attribute of asyncio's classes is. (A T_BOOL member takes nothing
+ * but True and False.) */
+PyObject *async__py_get_flag(PyObject *self, void *offset);
+int async__py_set_flag(PyObject *self, PyObject *value, void *offset);
+#define ASYNC__PY_FLAG(name, type, member)                                                         \
+    {                                                                                              \
+        name, async__py_get_flag, async__py_set_flag, NULL, (void *)offsetof(type, member)         \
+    }
+
 /* Sets OSError, of the subclass that belongs to the code: a negated errno. NULL. */
 PyObject *async__py_set_oserror(int code);
 
@@ -65,6 +90,7 @@ typedef struct async__py_due {
 typedef struct async__py_loop {
     PyObject_HEAD async_loop *engine; /* NULL once the loop is closed */
     unsigned long thread;             /* that runs it, as threading.get_ident says; 0: none does */
+    unsigned long owner;              /* that made it, or ran it last */
     char debug, closed;
     PyObject *task_factory; /* or NULL */
     bool other_time; /* time() is not ours any more: a subclass's, or replaced on the instance */
@@ -77,6 +103,7 @@ typedef struct async__py_loop {
     int descriptors_length;
     async__py_holder holders, dues; /* rings through these nodes */
     int process;                    /* that made it: in a child of that it only can be closed */
+    int starting;                   /* > 0: in create_task(), whose call_soon() is no yield */
 } async__py_loop;
 
 enum { ASYNC__PY_BUFFER = 256 * 1024 };
@@ -98,8 +125,14 @@ int64_t async__py_loop_ns(async__py_loop *loop);
 /* Whether a subclass has a time() of its own. */
 bool async__py_replaces_time(PyTypeObject *type);
 
-/* 0, or -1 and RuntimeError: the loop is closed. */
+/* 0, or -1 and RuntimeError: the loop is closed; or, without the GIL, another thread runs it. */
 int async__py_check_open(async__py_loop *loop);
+
+/* Another thread than this runs the loop. */
+static inline bool async__py_elsewhere(const async__py_loop *loop)
+{
+    return loop->thread && loop->thread != PyThread_get_thread_ident();
+}
 
 /* The exception that is set is SystemExit or KeyboardInterrupt: nobody's but run_forever's. */
 bool async__py_ends_the_loop(void);
@@ -108,6 +141,10 @@ bool async__py_ends_the_loop(void);
  * loop.call_exception_handler, with `message` and what else is given: pairs of a key and a borrowed
  * object, ended by NULL. Objects that are NULL are left out. */
 void async__py_loop_fail(async__py_loop *loop, const char *message, ...);
+
+/* Takes the exception that is set, which concerns nobody: it is written to stderr as that of `object`,
+ * or forgotten if that is NULL. But SystemExit and KeyboardInterrupt end run_forever. */
+void async__py_loop_ignore(async__py_loop *loop, PyObject *object);
 
 /* The same for an exception that has ended a callback: it is told which. */
 void async__py_handle_failed(async__py_loop *loop, PyObject *handle);
@@ -150,6 +187,11 @@ void async__py_free_descriptors(async__py_loop *loop);
 /* The loop's receive buffer, made when it is first asked for; NULL: MemoryError is set. */
 char *async__py_loop_buffer(async__py_loop *loop);
 
+/* The keyword argument `context` of call_soon and its like, NULL if it is not there. -1: there is
+ * another. */
+int async__py_take_context(PyObject *const *args, Py_ssize_t count, PyObject *names,
+                           PyObject **context);
+
 /* For a callback that is not a handle: in debug mode says how long it took, if that was too long.
  * */
 int64_t async__py_slow_begin(async__py_loop *loop);
@@ -163,19 +205,24 @@ extern PyMethodDef async__py_task_methods[];       /* tasks.c */
 extern PyMethodDef async__py_run_methods[];        /* run.c */
 extern PyMethodDef async__py_accept_methods[];     /* accept.c */
 extern PyMethodDef async__py_sock_methods[];       /* sock.c */
+extern PyMethodDef async__py_names_methods[];      /* names.c */
 
 /* ---- handles (handle.c) ---- */
 
 /* A new handle; `context` may be NULL or None: a copy of the current one. */
 PyObject *async__py_handle_new(async__py_loop *loop, PyObject *callback, PyObject *const *args,
                                Py_ssize_t count, PyObject *context);
+/* One that another thread than the loop's queues. */
+PyObject *async__py_shared_handle_new(async__py_loop *loop, PyObject *callback,
+                                      PyObject *const *args, Py_ssize_t count, PyObject *context);
 /* `when` is the loop's time in seconds, an object that the handle keeps. */
 PyObject *async__py_timer_handle_new(async__py_loop *loop, PyObject *when, PyObject *callback,
                                      PyObject *const *args, Py_ssize_t count, PyObject *context);
 
-/* Queues the handle: the queue takes a reference. */
+/* Queues the handle: the queue takes a reference. The second is for other threads, too: -1 and
+ * RuntimeError, the loop was closed meanwhile. */
 void async__py_handle_schedule(async__py_loop *loop, PyObject *handle);
-void async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *handle);
+int async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *handle);
 int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *handle, int64_t when);
 
 /* Calls it in its context, now; what it raises is reported. */
@@ -187,8 +234,14 @@ bool async__py_is_timer_handle(PyObject *handle);
 /* The handle that a callback of the loop's queue belongs to (borrowed), or NULL. */
 PyObject *async__py_handle_of(async_callback *callback);
 
-/* loop.call_soon for C: `function` with one argument. 0, or -1 and an exception is set. */
-int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argument);
+/* The type of the callback by which a task of C's does its next step: a bare yield, sleep(0), queues
+ * one, and so does the start of a task. NULL until there was one. */
+extern PyTypeObject *async__py_step_type;
+
+/* loop.call_soon for C: `function` with one argument; `context` as for a handle. 0, or -1 and an
+ * exception is set. */
+int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argument,
+                        PyObject *context);
 
 /* ---- streams (stream_protocol.c) ---- */
 
@@ -241,6 +294,7 @@ int async__py_add_clients(PyObject *module);
 int async__py_add_accept(PyObject *module);
 int async__py_add_coroutine(PyObject *module);
 int async__py_add_sock(PyObject *module);
+int async__py_add_names(PyObject *module);
 int async__py_add_datagram(PyObject *module);
 int async__py_add_mixins(PyObject *module);
 int async__py_add_lock(PyObject *module);

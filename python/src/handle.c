@@ -4,53 +4,76 @@
  * Handle and TimerHandle are subclasses of asyncio's own. The attributes (_callback, _args,
  * _context and so on) are the very slots of those classes, written here without asking by name: so
  * isinstance, repr, comparison and whatever looks into a handle work as they always do. Where the
- * slots lie is read from the base class's descriptors, at import.
+ * slots lie is read from the base class's descriptors, at import. Python code can put anything into
+ * those slots, so nothing of them is trusted: the loop that a queued handle belongs to is known by a
+ * pointer of our own.
  *
  * A queued handle is referenced by the queue. The reference ends as it runs, or when it is
  * cancelled, which takes it out at once; only what another thread has queued, and the loop has not
  * yet seen, stays where it is and is passed over when its turn comes.
  *
- * Handles are made and freed for each step of each task, so those that are free are kept. */
+ * Handles are made and freed for each step of each task, so those that are free are kept.
+ *
+ * What another thread queues is a third type where asyncio has one for that (since 3.14): cancel()
+ * and cancelled() of another thread wait while the callback runs, so that afterwards it does not.
+ * asyncio has a lock in each; here the handle says that it runs, and those that wait for the end
+ * share one condition. */
 #include "face.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <structmember.h>
 
 enum { KEPT = 128 };
 
+/* The loop holds the handle, or is kept by its slot, but need not be: `loop` is valid while the
+ * handle is queued, for the queue ends with the loop. */
 struct handle_part {
     async_callback callback;
+    async__py_loop *loop;
 };
 
 struct timer_part {
     async_timer timer;
+    async__py_loop *loop;
 };
 
-/* One of the two types, with where its parts lie. */
+struct shared_part {
+    async_callback callback;
+    async__py_loop *loop;
+    atomic_ulong runner; /* the thread that runs the callback; 0: none does */
+};
+
+/* One of the three types, with where its parts lie. */
 static struct kind {
     PyTypeObject *type;
     Py_ssize_t callback, args, cancelled, loop, source_traceback, repr, context, scheduled, when;
+    Py_ssize_t lock;
     Py_ssize_t weakrefs, part; /* part: our own, behind the base's */
     PyObject *kept[KEPT];
     int kept_count;
-} handles, timers;
+} handles, timers, shared; /* shared.type is NULL before 3.14 */
 
 #define SLOT(self, kind, name) (*(PyObject **)((char *)(self) + (kind)->name))
 #define HANDLE(self) ((struct handle_part *)((char *)(self) + handles.part))
 #define TIMER(self) ((struct timer_part *)((char *)(self) + timers.part))
+#define SHARED(self) ((struct shared_part *)((char *)(self) + shared.part))
 
 static PyObject *extract_stack; /* asyncio.format_helpers.extract_stack */
 static PyObject *no_args;
 
 static struct kind *kind_of(PyObject *self)
 {
-    return Py_TYPE(self) == handles.type ? &handles : &timers;
+    PyTypeObject *type = Py_TYPE(self);
+    return type == handles.type ? &handles : type == timers.type ? &timers : &shared;
 }
 
 /* ---- making and freeing ---- */
 
 static PyObject *take(struct kind *kind)
 {
-    if (kind->kept_count == 0) return (PyObject *)PyObject_GC_New(PyObject, kind->type);
+    if (!ASYNC__PY_GIL || kind->kept_count == 0)
+        return (PyObject *)PyObject_GC_New(PyObject, kind->type);
     return PyObject_Init(kind->kept[--kind->kept_count], kind->type);
 }
 
@@ -103,6 +126,7 @@ static PyObject *make(struct kind *kind, async__py_loop *loop, PyObject *callbac
 
 static void handle_run(async_callback *callback);
 static void timer_run(async_callback *callback);
+static void shared_run(async_callback *callback);
 
 PyObject *async__py_handle_new(async__py_loop *loop, PyObject *callback, PyObject *const *args,
                                Py_ssize_t count, PyObject *context)
@@ -110,7 +134,22 @@ PyObject *async__py_handle_new(async__py_loop *loop, PyObject *callback, PyObjec
     PyObject *self = make(&handles, loop, callback, args, count, context);
 
     if (!self) return NULL;
-    HANDLE(self)->callback = (async_callback){.run = handle_run};
+    *HANDLE(self) = (struct handle_part){.callback.run = handle_run, .loop = loop};
+    PyObject_GC_Track(self);
+    return self;
+}
+
+PyObject *async__py_shared_handle_new(async__py_loop *loop, PyObject *callback,
+                                      PyObject *const *args, Py_ssize_t count, PyObject *context)
+{
+    if (!shared.type) return async__py_handle_new(loop, callback, args, count, context);
+    PyObject *self = make(&shared, loop, callback, args, count, context);
+
+    if (!self) return NULL;
+    SLOT(self, &shared, lock) = NULL;
+    SHARED(self)->callback = (async_callback){.run = shared_run};
+    SHARED(self)->loop = loop;
+    atomic_init(&SHARED(self)->runner, 0);
     PyObject_GC_Track(self);
     return self;
 }
@@ -121,7 +160,7 @@ PyObject *async__py_timer_handle_new(async__py_loop *loop, PyObject *when, PyObj
     PyObject *self = make(&timers, loop, callback, args, count, context);
 
     if (!self) return NULL;
-    TIMER(self)->timer = (async_timer){.callback.run = timer_run};
+    *TIMER(self) = (struct timer_part){.timer.callback.run = timer_run, .loop = loop};
     SLOT(self, &timers, when) = Py_NewRef(when);
     SLOT(self, &timers, scheduled) = Py_NewRef(Py_False);
     PyObject_GC_Track(self);
@@ -143,6 +182,7 @@ static int handle_traverse(PyObject *self, visitproc visit, void *arg)
         Py_VISIT(SLOT(self, kind, when));
         Py_VISIT(SLOT(self, kind, scheduled));
     }
+    if (kind == &shared) Py_VISIT(SLOT(self, kind, lock));
     Py_VISIT(Py_TYPE(self));
     return 0;
 }
@@ -162,6 +202,7 @@ static int handle_clear(PyObject *self)
         Py_CLEAR(SLOT(self, kind, when));
         Py_CLEAR(SLOT(self, kind, scheduled));
     }
+    if (kind == &shared) Py_CLEAR(SLOT(self, kind, lock));
     return 0;
 }
 
@@ -173,7 +214,7 @@ static void handle_dealloc(PyObject *self)
     PyObject_GC_UnTrack(self);
     if (SLOT(self, kind, weakrefs)) PyObject_ClearWeakRefs(self);
     handle_clear(self);
-    if (kind->kept_count < KEPT)
+    if (ASYNC__PY_GIL && kind->kept_count < KEPT)
         kind->kept[kind->kept_count++] = self;
     else
         PyObject_GC_Del(self);
@@ -196,15 +237,16 @@ static int leave(PyObject *context)
 /* The callback may cancel its own handle, which drops what the handle has. */
 static void call(async__py_loop *loop, struct kind *kind, PyObject *self)
 {
-    PyObject *callback = SLOT(self, kind, callback), *args = SLOT(self, kind, args);
-    PyObject *context = SLOT(self, kind, context);
+    PyObject *callback, *args, *context;
 
-    if (!callback || !context || !args || !PyTuple_Check(args))
-        return; /* cleared, or tampered with */
-    Py_INCREF(callback);
-    Py_INCREF(args);
-    Py_INCREF(context);
-    if (PyContext_Enter(context) < 0) {
+    Py_BEGIN_CRITICAL_SECTION(self);
+    callback = Py_XNewRef(SLOT(self, kind, callback));
+    args = Py_XNewRef(SLOT(self, kind, args));
+    context = Py_XNewRef(SLOT(self, kind, context));
+    Py_END_CRITICAL_SECTION();
+    if (!callback || !context || !args || !PyTuple_Check(args)) {
+        /* cleared, or tampered with */
+    } else if (PyContext_Enter(context) < 0) {
         async__py_handle_failed(loop, self);
     } else {
         PyObject *result = PyObject_Vectorcall(callback, ((PyTupleObject *)args)->ob_item,
@@ -218,9 +260,9 @@ static void call(async__py_loop *loop, struct kind *kind, PyObject *self)
         }
         if (code < 0) async__py_handle_failed(loop, self);
     }
-    Py_DECREF(context);
-    Py_DECREF(args);
-    Py_DECREF(callback);
+    Py_XDECREF(context);
+    Py_XDECREF(args);
+    Py_XDECREF(callback);
 }
 
 bool async__py_handle_cancelled(PyObject *self)
@@ -248,7 +290,7 @@ static void handle_run(async_callback *callback)
     struct handle_part *part = async__container(callback, struct handle_part, callback);
     PyObject *self = (PyObject *)((char *)part - handles.part);
 
-    async__py_handle_run((async__py_loop *)SLOT(self, &handles, loop), self);
+    async__py_handle_run(part->loop, self);
     Py_DECREF(self);
 }
 
@@ -257,13 +299,60 @@ static void timer_run(async_callback *callback)
     struct timer_part *part = async__container(callback, struct timer_part, timer.callback);
     PyObject *self = (PyObject *)((char *)part - timers.part);
 
-    Py_SETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_False));
-    async__py_handle_run((async__py_loop *)SLOT(self, &timers, loop), self);
+    Py_XSETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_False));
+    async__py_handle_run(part->loop, self);
+    Py_DECREF(self);
+}
+
+/* ---- running what other threads may cancel ---- */
+
+static pthread_mutex_t over_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t over = PTHREAD_COND_INITIALIZER;
+static atomic_int waiting; /* threads that wait for `over` */
+
+/* Either this sees the one that waits, or that one sees that the callback does not run. */
+static void tell_the_end(struct shared_part *part)
+{
+    atomic_store(&part->runner, 0);
+    if (atomic_load(&waiting) == 0) return;
+    pthread_mutex_lock(&over_lock);
+    pthread_cond_broadcast(&over);
+    pthread_mutex_unlock(&over_lock);
+}
+
+/* For another thread than the loop's: until the callback, if it runs, has ended. */
+static void wait_for_the_end(PyObject *self)
+{
+    struct shared_part *part = SHARED(self);
+    unsigned long runner = atomic_load(&part->runner);
+
+    if (!runner || runner == PyThread_get_thread_ident()) return;
+    Py_BEGIN_ALLOW_THREADS;
+    pthread_mutex_lock(&over_lock);
+    atomic_fetch_add(&waiting, 1);
+    while (atomic_load(&part->runner))
+        pthread_cond_wait(&over, &over_lock);
+    atomic_fetch_sub(&waiting, 1);
+    pthread_mutex_unlock(&over_lock);
+    Py_END_ALLOW_THREADS;
+}
+
+static void shared_run(async_callback *callback)
+{
+    struct shared_part *part = async__container(callback, struct shared_part, callback);
+    PyObject *self = (PyObject *)((char *)part - shared.part);
+
+    atomic_store(&part->runner, PyThread_get_thread_ident());
+    async__py_handle_run(part->loop, self);
+    tell_the_end(part);
     Py_DECREF(self);
 }
 
 PyObject *async__py_handle_of(async_callback *callback)
 {
+    if (callback->run == shared_run)
+        return (PyObject *)((char *)async__container(callback, struct shared_part, callback) -
+                            shared.part);
     if (callback->run == handle_run)
         return (PyObject *)((char *)async__container(callback, struct handle_part, callback) -
                             handles.part);
@@ -277,62 +366,98 @@ bool async__py_is_timer_handle(PyObject *handle) { return kind_of(handle) == &ti
 
 /* ---- queueing and cancelling ---- */
 
-void async__py_handle_schedule(async__py_loop *loop, PyObject *self)
+/* That of a handle that is no timer's. */
+static async_callback *callback_of(PyObject *self)
 {
-    async_call_soon(loop->engine, &HANDLE(Py_NewRef(self))->callback);
+    return Py_TYPE(self) == handles.type ? &HANDLE(self)->callback : &SHARED(self)->callback;
 }
 
-void async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *self)
+/* Making the handle may have collected garbage, whose finalizers may have closed the loop: then the
+ * handle never runs, like all that the loop had. */
+void async__py_handle_schedule(async__py_loop *loop, PyObject *self)
 {
-    async_call_soon_threadsafe(loop->engine, &HANDLE(Py_NewRef(self))->callback);
+    if (loop->engine) async_call_soon(loop->engine, callback_of(Py_NewRef(self)));
+}
+
+int async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *self)
+{
+    bool open;
+
+    Py_BEGIN_CRITICAL_SECTION(loop);
+    open = loop->engine;
+    if (open) async_call_soon_threadsafe(loop->engine, callback_of(Py_NewRef(self)));
+    Py_END_CRITICAL_SECTION();
+    if (!open) PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return open ? 0 : -1;
 }
 
 int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *self, int64_t when)
 {
+    if (!loop->engine) return 0;
     if (async_call_at_ns(loop->engine, &TIMER(self)->timer, when) < 0) {
         PyErr_NoMemory();
         return -1;
     }
-    Py_SETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_True));
     Py_INCREF(self);
+    Py_XSETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_True));
     return 0;
 }
 
-static bool unschedule(PyObject *self, struct kind *kind)
+static bool unschedule(PyObject *self, struct kind *kind, const async__py_loop *loop)
 {
-    async__py_loop *loop = (async__py_loop *)SLOT(self, kind, loop);
+    /* Its queues are the loop's own: there it is passed over when its turn comes. */
+    if (!ASYNC__PY_GIL && loop && loop->owner != PyThread_get_thread_ident()) return false;
+    if (kind != &timers) return async_callback_cancel(callback_of(self));
+    async_timer *timer = &TIMER(self)->timer;
+    if (!timer->slot) return async_callback_cancel(&timer->callback);
+    async_loop *engine = TIMER(self)->loop->engine; /* NULL: the loop closes, and takes it out */
+    return engine && async_timer_cancel(engine, timer);
+}
 
-    if (kind == &handles) return async_callback_cancel(&HANDLE(self)->callback);
-    if (!loop || !loop->engine) return false;
-    return async_timer_cancel(loop->engine, &TIMER(self)->timer);
+static async__py_loop *loop_slot(PyObject *self, struct kind *kind)
+{
+    PyObject *loop = SLOT(self, kind, loop);
+    return loop ? async__py_as_loop(loop) : NULL;
 }
 
 void async__py_handle_cancel(PyObject *self)
 {
     struct kind *kind = kind_of(self);
-    async__py_loop *loop = (async__py_loop *)SLOT(self, kind, loop);
+    async__py_loop *loop = loop_slot(self, kind);
+    PyObject *before, *callback, *args;
 
-    if (SLOT(self, kind, cancelled) != Py_False) return;
-    Py_SETREF(SLOT(self, kind, cancelled), Py_NewRef(Py_True));
+    Py_BEGIN_CRITICAL_SECTION(self);
+    before = SLOT(self, kind, cancelled);
+    if (before == Py_False) SLOT(self, kind, cancelled) = Py_NewRef(Py_True);
+    Py_END_CRITICAL_SECTION();
+    if (before != Py_False) return;
+    Py_DECREF(before);
     if (loop && loop->debug) {
         /* What a warning of a slow callback will want to print. */
         PyObject *text = PyObject_Repr(self);
         if (text)
-            Py_SETREF(SLOT(self, kind, repr), text);
+            Py_XSETREF(SLOT(self, kind, repr), text);
         else
-            PyErr_Clear();
+            async__py_loop_ignore(loop, NULL);
     }
-    bool queued = unschedule(self, kind);
-    if (kind == &timers) Py_SETREF(SLOT(self, kind, scheduled), Py_NewRef(Py_False));
-    Py_XSETREF(SLOT(self, kind, callback), Py_NewRef(Py_None));
-    Py_XSETREF(SLOT(self, kind, args), Py_NewRef(Py_None));
+    bool queued = unschedule(self, kind, loop);
+    if (kind == &timers) Py_XSETREF(SLOT(self, kind, scheduled), Py_NewRef(Py_False));
+    Py_BEGIN_CRITICAL_SECTION(self);
+    callback = SLOT(self, kind, callback);
+    args = SLOT(self, kind, args);
+    SLOT(self, kind, callback) = Py_NewRef(Py_None);
+    SLOT(self, kind, args) = Py_NewRef(Py_None);
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(callback);
+    Py_XDECREF(args);
     if (queued) Py_DECREF(self);
 }
 
-int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argument)
+int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argument,
+                        PyObject *context)
 {
     if (async__py_check_open(loop) < 0) return -1;
-    PyObject *handle = async__py_handle_new(loop, function, &argument, argument ? 1 : 0, NULL);
+    PyObject *handle = async__py_handle_new(loop, function, &argument, argument ? 1 : 0, context);
     if (!handle) return -1;
     async__py_handle_schedule(loop, handle);
     Py_DECREF(handle);
@@ -344,6 +469,7 @@ int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argu
 static PyObject *handle_cancel(PyObject *self, PyObject *none)
 {
     (void)none;
+    if (kind_of(self) == &shared) wait_for_the_end(self);
     async__py_handle_cancel(self);
     Py_RETURN_NONE;
 }
@@ -351,15 +477,22 @@ static PyObject *handle_cancel(PyObject *self, PyObject *none)
 static PyObject *handle_cancelled(PyObject *self, PyObject *none)
 {
     (void)none;
+    if (kind_of(self) == &shared) wait_for_the_end(self);
     return PyBool_FromLong(async__py_handle_cancelled(self));
 }
 
 static PyObject *handle_run_method(PyObject *self, PyObject *none)
 {
-    async__py_loop *loop = (async__py_loop *)SLOT(self, kind_of(self), loop);
+    async__py_loop *loop = loop_slot(self, kind_of(self));
 
     (void)none;
-    if (loop) call(loop, kind_of(self), self);
+    /* Not its repr, which asks the loop. */
+    if (!loop)
+        return PyErr_Format(PyExc_TypeError, "a %s without a loop of casyncio's",
+                            Py_TYPE(self)->tp_name);
+    Py_INCREF((PyObject *)loop);
+    call(loop, kind_of(self), self);
+    Py_DECREF((PyObject *)loop);
     Py_RETURN_NONE;
 }
 
@@ -367,7 +500,8 @@ static PyObject *handle_run_method(PyObject *self, PyObject *none)
 static PyObject *handle_get_context(PyObject *self, PyObject *none)
 {
     (void)none;
-    return Py_NewRef(SLOT(self, kind_of(self), context));
+    PyObject *context = SLOT(self, kind_of(self), context);
+    return Py_NewRef(context ? context : Py_None);
 }
 
 static PyMethodDef methods[] = {
@@ -416,11 +550,13 @@ static int find_slots(struct kind *kind, PyTypeObject *base)
         {&kind->cancelled, "_cancelled"},
         {&kind->repr, "_repr"},
         {&kind->source_traceback, "_source_traceback"},
-        {&kind->when, "_when"}, /* from here on: of timers only */
-        {&kind->scheduled, "_scheduled"},
+        {kind == &timers ? &kind->when : NULL, "_when"},
+        {kind == &timers ? &kind->scheduled : NULL, "_scheduled"},
+        {kind == &shared ? &kind->lock : NULL, "_lock"},
     };
 
-    for (int i = 0; i < (kind == &timers ? 9 : 7); i++) {
+    for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) {
+        if (!slots[i].where) continue;
         *slots[i].where = offset_of(base, slots[i].name);
         if (!*slots[i].where) return -1;
     }
@@ -455,6 +591,15 @@ int async__py_add_handle(PyObject *module)
     if (add_kind(module, &handles, "casyncio._casyncio.Handle", "Handle",
                  sizeof(struct handle_part)) < 0)
         return -1;
-    return add_kind(module, &timers, "casyncio._casyncio.TimerHandle", "TimerHandle",
-                    sizeof(struct timer_part));
+    if (add_kind(module, &timers, "casyncio._casyncio.TimerHandle", "TimerHandle",
+                 sizeof(struct timer_part)) < 0)
+        return -1;
+    PyObject *base = async__py_import("asyncio.events", "_ThreadSafeHandle");
+    Py_XDECREF(base);
+    if (!base) {
+        PyErr_Clear();
+        return 0;
+    }
+    return add_kind(module, &shared, "casyncio._casyncio.ThreadSafeHandle", "_ThreadSafeHandle",
+                    sizeof(struct shared_part));
 }

@@ -169,9 +169,10 @@ static PyMethodDef lock_methods[] = {
 
 static PyMemberDef lock_members[] = {
     {"_waiters", T_OBJECT, offsetof(struct lock, waiters), 0, NULL},
-    {"_locked", T_BOOL, offsetof(struct lock, locked), 0, NULL},
     {0},
 };
+
+static PyGetSetDef lock_attributes[] = {ASYNC__PY_FLAG("_locked", struct lock, locked), {0}};
 
 static PyType_Slot lock_slots[] = {
     {Py_tp_doc, "Lock()\n--\n\nA mutual exclusion lock for tasks, as asyncio.Lock."},
@@ -182,6 +183,7 @@ static PyType_Slot lock_slots[] = {
     {Py_tp_clear, lock_clear},
     {Py_tp_methods, lock_methods},
     {Py_tp_members, lock_members},
+    {Py_tp_getset, lock_attributes},
     {0},
 };
 

@@ -117,6 +117,17 @@ void async__py_loop_fail(async__py_loop *loop, const char *message, ...)
     report(loop, exception, context);
 }
 
+void async__py_loop_ignore(async__py_loop *loop, PyObject *object)
+{
+    if (!PyErr_Occurred()) return;
+    if (loop->engine && async_loop_is_running(loop->engine) && async__py_ends_the_loop())
+        raise_from_run(loop, async__py_error_take());
+    else if (object)
+        PyErr_WriteUnraisable(object);
+    else
+        PyErr_Clear();
+}
+
 void async__py_handle_failed(async__py_loop *loop, PyObject *handle)
 {
     if (!PyErr_Occurred()) return;
@@ -167,8 +178,13 @@ void async__py_slow_end(async__py_loop *loop, int64_t begin, PyObject *object)
 
 int async__py_check_open(async__py_loop *self)
 {
-    if (self->engine) return 0;
-    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    if (!self->engine) {
+        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+        return -1;
+    }
+    if (ASYNC__PY_GIL || !async__py_elsewhere(self)) return 0;
+    PyErr_SetString(PyExc_RuntimeError, "Non-thread-safe operation invoked on an event loop "
+                                        "other than the current one");
     return -1;
 }
 
@@ -239,13 +255,18 @@ static void after_poll(void *data)
 
     PyEval_RestoreThread(self->state);
     if (PyErr_CheckSignals() < 0) raise_from_run(self, async__py_error_take());
+    if (self->raised) async_loop_interrupt(self->engine); /* by what was there before the run */
 }
 
 PyObject *async__py_loop_run(async__py_loop *self)
 {
     if (async__py_check_open(self) < 0) return NULL;
     Py_INCREF((PyObject *)self);
-    int code = PyErr_CheckSignals() < 0 ? 0 : async_loop_run(self->engine);
+    /* A signal of before the wake-up descriptor was set would not end the wait. The loop runs all the
+     * same, as far as to its first look, so that a stop() of before is forgotten. */
+    if (PyErr_CheckSignals() < 0) raise_from_run(self, async__py_error_take());
+    if (self->raised) async_loop_stop(self->engine);
+    int code = async_loop_run(self->engine);
     if (code == 0 && !PyErr_Occurred()) run_dues(self);
     PyObject *raised = self->raised;
     self->raised = NULL;
@@ -306,21 +327,38 @@ static PyObject *loop_get_debug(PyObject *self, PyObject *none)
 
 /* ---- making and closing ---- */
 
-/* Everything that waits to run is dropped. Destructors may queue more: that is dropped, too. */
+/* Everything that waits to run is dropped. Each reference that is dropped may run a finalizer, which
+ * finds the loop closed: it can queue nothing more, nor close it again. So the engine's queue is
+ * emptied before the first one goes, for what is in it may be part of an object that does; until
+ * then the handles are chained through `prev`. */
 static void close_engine(loop_object *self)
 {
     async_loop *engine = self->engine;
-    async_callback *callback;
+    async_callback *callback, *handles = NULL, *lookups = NULL;
     if (!engine) return;
 
+    Py_BEGIN_CRITICAL_SECTION(self);
+    self->engine = NULL; /* no other thread queues anything from here on */
+    Py_END_CRITICAL_SECTION();
+    while ((callback = async_loop_take(engine))) {
+        async_callback **chain = async__py_handle_of(callback) ? &handles
+                                 : async_is_lookup(callback)   ? &lookups
+                                                               : NULL;
+        if (!chain) continue;
+        callback->prev = *chain;
+        *chain = callback;
+    }
+    while ((callback = lookups)) {
+        lookups = callback->prev;
+        async_call_soon(engine, callback);
+    }
     while (self->dues.next != &self->dues)
         async__py_due_end(async__container(self->dues.next, async__py_due, holder));
     async__py_close_descriptors(self);
-    while ((callback = async_loop_take(engine))) {
-        PyObject *handle = async__py_handle_of(callback);
-        Py_XDECREF(handle);
+    while ((callback = handles)) {
+        handles = callback->prev;
+        Py_DECREF(async__py_handle_of(callback));
     }
-    self->engine = NULL;
     while (self->holders.next != &self->holders)
         async__py_let_go(self->holders.next);
     Py_BEGIN_ALLOW_THREADS async_loop_close(engine);
@@ -332,7 +370,13 @@ static PyObject *loop_close(PyObject *object, PyObject *none)
     loop_object *self = (loop_object *)object;
 
     (void)none;
-    if (self->engine && !async__py_loop_forked(self)) run_dues(self);
+    if (self->engine && !async__py_loop_forked(self)) {
+        if (async_loop_is_running(self->engine)) {
+            PyErr_SetString(PyExc_RuntimeError, "Cannot close a running event loop");
+            return NULL;
+        }
+        run_dues(self);
+    }
     self->closed = 1;
     close_engine(self);
     if (!self->other_time) Py_CLEAR(self->time); /* it refers to the loop */
@@ -349,6 +393,7 @@ static PyObject *loop_new(PyTypeObject *type, PyObject *args, PyObject *keywords
     self->holders.next = self->holders.prev = &self->holders;
     self->dues.next = self->dues.prev = &self->dues;
     self->process = getpid();
+    self->owner = PyThread_get_thread_ident();
     self->slow_callback_duration = 0.1;
     self->other_time = async__py_replaces_time(type);
     self->engine = async_loop_new(&options);
@@ -417,9 +462,11 @@ static void loop_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-/* What asyncio's loop has under these names, and what looks into it expects there: copies. */
+/* What asyncio's loop has under these names, and what looks into it expects there: copies. They are
+ * counted first, since to make the list may collect garbage, and so change the queue. */
 struct collect {
-    PyObject *list;
+    PyObject *list; /* NULL: only count */
+    Py_ssize_t count, room;
     bool timers;
 };
 
@@ -428,16 +475,26 @@ static int collect_callback(async_callback *callback, void *data)
     struct collect *collect = data;
     PyObject *handle = async__py_handle_of(callback);
     if (!handle || async__py_is_timer_handle(handle) != collect->timers) return 0;
-    return PyList_Append(collect->list, handle);
+    if (collect->list) {
+        if (collect->count == collect->room) return 1;
+        PyList_SET_ITEM(collect->list, collect->count, Py_NewRef(handle));
+    }
+    collect->count++;
+    return 0;
 }
 
 static PyObject *get_queued(PyObject *object, void *timers)
 {
     loop_object *self = (loop_object *)object;
-    struct collect collect = {PyList_New(0), timers != NULL};
+    struct collect collect = {.timers = timers != NULL};
 
-    if (collect.list && self->engine &&
-        async_loop_visit(self->engine, collect_callback, &collect) < 0)
+    if (self->engine) async_loop_visit(self->engine, collect_callback, &collect);
+    Py_ssize_t room = collect.room = collect.count;
+    collect.list = PyList_New(room);
+    if (!collect.list) return NULL;
+    collect.count = 0;
+    if (self->engine) async_loop_visit(self->engine, collect_callback, &collect);
+    if (collect.count < room && PyList_SetSlice(collect.list, collect.count, room, NULL) < 0)
         Py_CLEAR(collect.list);
     return collect.list;
 }
@@ -467,6 +524,7 @@ static int set_thread_id(PyObject *self, PyObject *value, void *none)
     (void)none;
     if (thread == (unsigned long)-1 && PyErr_Occurred()) return -1;
     ((loop_object *)self)->thread = thread;
+    if (thread) ((loop_object *)self)->owner = thread;
     return 0;
 }
 
@@ -483,18 +541,19 @@ static PyMethodDef methods[] = {
 /* What other files add to it. */
 static PyMethodDef *const more_methods[] = {
     async__py_schedule_methods, async__py_descriptor_methods, async__py_run_methods,
-    async__py_task_methods,     async__py_accept_methods,     async__py_sock_methods};
+    async__py_task_methods,     async__py_accept_methods,     async__py_sock_methods,
+    async__py_names_methods};
 
 static PyMemberDef members[] = {
-    {"_debug", T_BOOL, offsetof(loop_object, debug), 0, NULL},
     {"_task_factory", T_OBJECT, offsetof(loop_object, task_factory), 0, NULL},
-    {"_closed", T_BOOL, offsetof(loop_object, closed), 0, NULL},
     {"slow_callback_duration", T_DOUBLE, offsetof(loop_object, slow_callback_duration), 0,
      "Seconds: debug mode warns of callbacks that take longer."},
     {0},
 };
 
 static PyGetSetDef getters[] = {
+    ASYNC__PY_FLAG("_debug", loop_object, debug),
+    ASYNC__PY_FLAG("_closed", loop_object, closed),
     {"_thread_id", get_thread_id, set_thread_id, NULL, NULL},
     {"_ready", get_queued, ignore, NULL, NULL},
     {"_scheduled", get_queued, ignore, NULL, (void *)"timers"},

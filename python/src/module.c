@@ -54,18 +54,54 @@ PyTypeObject *async__py_add_type(PyObject *module, PyType_Spec *spec, PyObject *
     return (PyTypeObject *)type;
 }
 
+static char *flag_of(PyObject *self, void *offset) { return (char *)self + (uintptr_t)offset; }
+
+PyObject *async__py_get_flag(PyObject *self, void *offset)
+{
+    return PyBool_FromLong(*flag_of(self, offset));
+}
+
+int async__py_set_flag(PyObject *self, PyObject *value, void *offset)
+{
+    if (!value) {
+        PyErr_SetString(PyExc_TypeError, "cannot delete attribute");
+        return -1;
+    }
+    int truth = PyObject_IsTrue(value);
+    if (truth >= 0) *flag_of(self, offset) = (char)truth;
+    return truth < 0 ? -1 : 0;
+}
+
 /* ---- the module ---- */
 
 static int (*const parts[])(PyObject *) = {
-    async__py_add_handle,        async__py_add_loop,        async__py_add_schedule,
-    async__py_add_descriptors,   async__py_add_run,         async__py_add_tasks,
-    async__py_add_endpoint,      async__py_add_transport,   async__py_add_clients,
-    async__py_add_accept,        async__py_add_coroutine,   async__py_add_sock,
-    async__py_add_datagram,      async__py_add_mixins,      async__py_add_lock,
-    async__py_add_event,         async__py_add_semaphore,   async__py_add_condition,
-    async__py_add_queue,         async__py_add_timeout,     async__py_add_stream_base,
-    async__py_add_stream_reader, async__py_add_stream_flow, async__py_add_stream_protocol,
-    async__py_add_stream_writer, async__py_add_tls,
+    async__py_add_handle,
+    async__py_add_loop,
+    async__py_add_schedule,
+    async__py_add_descriptors,
+    async__py_add_run,
+    async__py_add_tasks,
+    async__py_add_endpoint,
+    async__py_add_transport,
+    async__py_add_clients,
+    async__py_add_accept,
+    async__py_add_coroutine,
+    async__py_add_sock,
+    async__py_add_names,
+    async__py_add_datagram,
+    async__py_add_mixins,
+    async__py_add_lock,
+    async__py_add_event,
+    async__py_add_semaphore,
+    async__py_add_condition,
+    async__py_add_queue,
+    async__py_add_timeout,
+    async__py_add_stream_base,
+    async__py_add_stream_reader,
+    async__py_add_stream_flow,
+    async__py_add_stream_protocol,
+    async__py_add_stream_writer,
+    async__py_add_tls,
 };
 
 static PyObject *the_module;
@@ -100,6 +136,7 @@ static PyObject *create(PyObject *spec, PyModuleDef *definition)
 static int fill(PyObject *module)
 {
     if (filled) return 0;
+    if (PyModule_AddStringConstant(module, "__version__", ASYNC_VERSION) < 0) return -1;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         if (parts[i](module) < 0) return -1;
     }
@@ -112,6 +149,9 @@ static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, fill},
 #ifdef Py_mod_multiple_interpreters /* 3.12 */
     {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#ifdef Py_mod_gil /* 3.13; what is shared between threads has locks of its own (face.h) */
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
 #endif
     {0, NULL},
 };

@@ -454,13 +454,13 @@ static PyGetSetDef queue_attributes[] = {
     {"_putters", async__py_get_waiters, async__py_set_waiters, NULL,
      (void *)offsetof(struct async__py_queue, putters)},
     {"_finished", queue_get_finished, NULL, NULL, NULL},
+    ASYNC__PY_FLAG("_is_shutdown", struct async__py_queue, is_shut_down),
     {0},
 };
 
 static PyMemberDef queue_members[] = {
     {"_queue", T_OBJECT_EX, offsetof(struct async__py_queue, items), 0, NULL},
     {"_unfinished_tasks", T_PYSSIZET, offsetof(struct async__py_queue, unfinished), 0, NULL},
-    {"_is_shutdown", T_BOOL, offsetof(struct async__py_queue, is_shut_down), 0, NULL},
     {0},
 };
 

@@ -28,9 +28,8 @@ static int check_call(loop_object *self, PyObject *callback, const char *method,
 
 /* ---- callbacks ---- */
 
-/* The keyword argument `context` of call_soon and its like. -1: there is another. */
-static int take_context(PyObject *const *args, Py_ssize_t count, PyObject *names,
-                        PyObject **context)
+int async__py_take_context(PyObject *const *args, Py_ssize_t count, PyObject *names,
+                           PyObject **context)
 {
     *context = NULL;
     for (Py_ssize_t i = 0; names && i < PyTuple_GET_SIZE(names); i++) {
@@ -44,6 +43,18 @@ static int take_context(PyObject *const *args, Py_ssize_t count, PyObject *names
     return 0;
 }
 
+PyTypeObject *async__py_step_type;
+
+/* The type has no public name. */
+static void learn_step_type(PyTypeObject *type)
+{
+    const char *dot = strrchr(type->tp_name, '.');
+
+    if (type == async__py_step_type) return;
+    if (strcmp(dot ? dot + 1 : type->tp_name, "TaskStepMethWrapper") == 0)
+        async__py_step_type = (PyTypeObject *)Py_NewRef((PyObject *)type);
+}
+
 static PyObject *loop_call_soon(PyObject *object, PyObject *const *args, Py_ssize_t count,
                                 PyObject *names)
 {
@@ -51,11 +62,15 @@ static PyObject *loop_call_soon(PyObject *object, PyObject *const *args, Py_ssiz
     PyObject *context;
 
     if (async__py_check_count(count, 1, "call_soon(callback, *args, context=None)") < 0 ||
-        take_context(args, count, names, &context) < 0 || async__py_check_open(self) < 0)
+        async__py_take_context(args, count, names, &context) < 0 || async__py_check_open(self) < 0)
         return NULL;
     if (self->debug && check_call(self, args[0], "call_soon", false) < 0) return NULL;
     PyObject *handle = async__py_handle_new(self, args[0], args + 1, count - 1, context);
     if (handle) async__py_handle_schedule(self, handle);
+    if (self->starting)
+        learn_step_type(Py_TYPE(args[0]));
+    else if (Py_TYPE(args[0]) == async__py_step_type && self->engine)
+        async_loop_yielded(self->engine);
     return handle;
 }
 
@@ -66,18 +81,25 @@ static PyObject *loop_call_soon_threadsafe(PyObject *object, PyObject *const *ar
 {
     loop_object *self = (loop_object *)object;
     PyObject *context;
+    unsigned long thread = PyThread_get_thread_ident();
+    bool here = self->thread == thread;
+    /* A loop that does not run is anybody's under the GIL. */
+    bool idle = self->thread == 0 && (ASYNC__PY_GIL || self->owner == thread);
 
     if (async__py_check_count(count, 1, "call_soon_threadsafe(callback, *args, context=None)") <
             0 ||
-        take_context(args, count, names, &context) < 0 || async__py_check_open(self) < 0)
+        async__py_take_context(args, count, names, &context) < 0 ||
+        ((here || idle) && async__py_check_open(self) < 0))
         return NULL;
     if (self->debug && check_call(self, args[0], "call_soon_threadsafe", true) < 0) return NULL;
-    PyObject *handle = async__py_handle_new(self, args[0], args + 1, count - 1, context);
+    PyObject *handle =
+        here ? async__py_handle_new(self, args[0], args + 1, count - 1, context)
+             : async__py_shared_handle_new(self, args[0], args + 1, count - 1, context);
     if (!handle) return NULL;
-    if (self->thread == 0 || self->thread == PyThread_get_thread_ident())
+    if (here || idle)
         async__py_handle_schedule(self, handle);
-    else
-        async__py_handle_schedule_threadsafe(self, handle);
+    else if (async__py_handle_schedule_threadsafe(self, handle) < 0)
+        Py_CLEAR(handle);
     return handle;
 }
 
@@ -129,7 +151,7 @@ static PyObject *loop_call_at(PyObject *object, PyObject *const *args, Py_ssize_
     PyObject *context;
 
     if (async__py_check_count(count, 2, "call_at(when, callback, *args, context=None)") < 0 ||
-        take_context(args, count, names, &context) < 0)
+        async__py_take_context(args, count, names, &context) < 0)
         return NULL;
     if (args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "when cannot be None");
@@ -145,7 +167,7 @@ static PyObject *loop_call_later(PyObject *object, PyObject *const *args, Py_ssi
     PyObject *context;
 
     if (async__py_check_count(count, 2, "call_later(delay, callback, *args, context=None)") < 0 ||
-        take_context(args, count, names, &context) < 0)
+        async__py_take_context(args, count, names, &context) < 0)
         return NULL;
     if (args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
@@ -200,7 +222,8 @@ static PyObject *loop_write_to_self(PyObject *object, PyObject *none)
     if (!self->engine) Py_RETURN_NONE;
     PyObject *handle = async__py_handle_new(self, thread_get_ident, NULL, 0, NULL);
     if (!handle) return NULL;
-    async__py_handle_schedule_threadsafe(self, handle);
+    if (async__py_handle_schedule_threadsafe(self, handle) < 0)
+        PyErr_Clear(); /* closed meanwhile */
     Py_DECREF(handle);
     Py_RETURN_NONE;
 }

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 
 enum { MOST_ARGUMENTS = 3 };
 
@@ -48,7 +49,7 @@ static PyObject *name_connect, *name_connect_by_name, *name_accept, *name_create
  * changed. */
 static bool class_is_plain(void)
 {
-    static unsigned version;
+    static atomic_uint version;
     PyObject *const methods[] = {name_recv, name_recv_into, name_send, name_recvfrom,
                                  name_recvfrom_into};
 

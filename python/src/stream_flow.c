@@ -1,8 +1,6 @@
 /* stream_flow.c - asyncio's FlowControlMixin, in C: what StreamWriter.drain() waits for. */
 #include "stream.h"
 
-#include <structmember.h>
-
 typedef struct async__py_coroutine coroutine;
 typedef enum async__py_outcome outcome;
 typedef async__py_flow flow;
@@ -166,13 +164,9 @@ static PyMethodDef methods[] = {
 static PyGetSetDef attributes[] = {
     ASYNC__PY_OBJECT("_loop", flow, loop),
     {"_drain_waiters", (getter)get_waiters, NULL, NULL, NULL},
+    ASYNC__PY_FLAG("_paused", flow, paused),
+    ASYNC__PY_FLAG("_connection_lost", flow, lost),
     {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyMemberDef members[] = {
-    {"_paused", T_BOOL, offsetof(flow, paused), 0, NULL},
-    {"_connection_lost", T_BOOL, offsetof(flow, lost), 0, NULL},
-    {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot slots[] = {
@@ -184,7 +178,6 @@ static PyType_Slot slots[] = {
     {Py_tp_clear, async__py_flow_clear},
     {Py_tp_methods, methods},
     {Py_tp_getset, attributes},
-    {Py_tp_members, members},
     {0, NULL},
 };
 

@@ -7,8 +7,6 @@
  * writer alive: a writer that is dropped closes its connection, as since Python 3.13. */
 #include "stream.h"
 
-#include <structmember.h>
-
 typedef struct protocol {
     async__py_flow flow;
     PyObject *reader; /* a weak reference */
@@ -178,6 +176,12 @@ static int use_transport(protocol *self, PyObject *transport)
 static PyObject *replace_transport(protocol *self, PyObject *transport)
 {
     if (use_transport(self, transport) < 0) return NULL;
+    PyObject *reader = get_reader(self);
+    if (!reader && PyErr_Occurred()) return NULL;
+    int status =
+        reader && reader != Py_None ? PyObject_SetAttrString(reader, "_transport", transport) : 0;
+    Py_XDECREF(reader);
+    if (status < 0) return NULL;
     Py_RETURN_NONE;
 }
 
@@ -208,6 +212,18 @@ static PyObject *reject(protocol *self, PyObject *transport)
     Py_RETURN_NONE;
 }
 
+/* The connection is at its end, too. */
+static int client_failed(PyObject *loop, PyObject *transport, PyObject *exception)
+{
+    PyObject *context =
+        Py_BuildValue("{sssOsO}", "message", "Unhandled exception in client_connected_cb",
+                      "exception", exception, "transport", transport);
+    int status = context ? async__py_tell(loop, name_call_exception_handler, context) : -1;
+
+    Py_XDECREF(context);
+    return status < 0 ? -1 : async__py_tell(transport, name_close, NULL);
+}
+
 /* The done callback of the task that serves a client; `about` is the loop and the transport. */
 static PyObject *client_done(PyObject *about, PyObject *task)
 {
@@ -218,13 +234,10 @@ static PyObject *client_done(PyObject *about, PyObject *task)
     if (cancelled) return PyObject_CallMethodNoArgs(transport, name_close);
     PyObject *exception = PyObject_CallMethodNoArgs(task, name_exception);
     if (!exception || exception == Py_None) return exception;
-    PyObject *context =
-        Py_BuildValue("{sssOsO}", "message", "Unhandled exception in client_connected_cb",
-                      "exception", exception, "transport", transport);
-    int status = context ? async__py_tell(loop, name_call_exception_handler, context) : -1;
-    Py_XDECREF(context);
+    int status = client_failed(loop, transport, exception);
     Py_DECREF(exception);
-    return status < 0 ? NULL : PyObject_CallMethodNoArgs(transport, name_close);
+    if (status < 0) return NULL;
+    Py_RETURN_NONE;
 }
 
 static PyMethodDef client_done_method = {"client_done", client_done, METH_O, NULL};
@@ -258,7 +271,14 @@ static int call_client_connected(protocol *self, PyObject *reader, PyObject *tra
     PyObject *served = PyObject_CallFunctionObjArgs(callback, reader, writer, NULL);
     Py_DECREF(callback);
     Py_DECREF(writer);
-    if (!served) return -1;
+    if (!served) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) return -1;
+        PyObject *exception = async__py_error_take();
+        int told = client_failed(self->flow.loop, transport, exception);
+        Py_DECREF(exception);
+        Py_CLEAR(self->strong_reader);
+        return told;
+    }
     int status = serve(self, served, transport);
     Py_DECREF(served);
     if (status == 0) Py_CLEAR(self->strong_reader);
@@ -347,13 +367,9 @@ static PyGetSetDef protocol_attributes[] = {
     ASYNC__PY_OBJECT("_client_connected_cb", protocol, client_connected),
     ASYNC__PY_OBJECT("_closed", protocol, closed),
     {"_stream_reader", (getter)stream_reader, NULL, NULL, NULL},
+    ASYNC__PY_FLAG("_reject_connection", protocol, reject),
+    ASYNC__PY_FLAG("_over_ssl", protocol, over_ssl),
     {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyMemberDef protocol_members[] = {
-    {"_reject_connection", T_BOOL, offsetof(protocol, reject), 0, NULL},
-    {"_over_ssl", T_BOOL, offsetof(protocol, over_ssl), 0, NULL},
-    {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot protocol_slots[] = {
@@ -366,7 +382,6 @@ static PyType_Slot protocol_slots[] = {
     {Py_tp_finalize, protocol_finalize},
     {Py_tp_methods, protocol_methods},
     {Py_tp_getset, protocol_attributes},
-    {Py_tp_members, protocol_members},
     {0, NULL},
 };
 

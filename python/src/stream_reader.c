@@ -5,8 +5,6 @@
  * _limit for a while, or clear _buffer before TLS starts. */
 #include "stream.h"
 
-#include <structmember.h>
-
 #define DEFAULT_LIMIT (1 << 16)
 
 typedef struct async__py_reader reader;
@@ -273,7 +271,14 @@ static PyObject *reader_repr(reader *self)
 
 #define COROUTINE_METHOD(function) (PyCFunction)(void (*)(void)) function
 
+/* For loop.start_tls(): what was received belongs to TLS. */
+static PyObject *take_all(reader *self, PyObject *Py_UNUSED(ignored))
+{
+    return async__py_buffer_take(&self->buffer, PY_SSIZE_T_MAX);
+}
+
 static PyMethodDef methods[] = {
+    {"_take_all", (PyCFunction)take_all, METH_NOARGS, NULL},
     {"feed_data", (PyCFunction)feed_data, METH_O, NULL},
     {"feed_eof", (PyCFunction)feed_eof, METH_NOARGS, NULL},
     {"at_eof", (PyCFunction)at_eof, METH_NOARGS,
@@ -310,13 +315,9 @@ static PyGetSetDef attributes[] = {
     ASYNC__PY_OBJECT("_source_traceback", reader, source_traceback),
     {"_buffer", (getter)get_buffer, (setter)set_buffer, NULL, NULL},
     {"_limit", (getter)get_limit, (setter)set_limit, NULL, NULL},
+    ASYNC__PY_FLAG("_eof", reader, eof),
+    ASYNC__PY_FLAG("_paused", reader, paused),
     {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyMemberDef members[] = {
-    {"_eof", T_BOOL, offsetof(reader, eof), 0, NULL},
-    {"_paused", T_BOOL, offsetof(reader, paused), 0, NULL},
-    {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot slots[] = {
@@ -331,7 +332,6 @@ static PyType_Slot slots[] = {
     {Py_am_anext, async__py_reader_next},
     {Py_tp_methods, methods},
     {Py_tp_getset, attributes},
-    {Py_tp_members, members},
     {0, NULL},
 };
 

@@ -40,6 +40,17 @@ static PyObject *call(PyObject *module, PyObject *class_name, PyObject *loop, Py
     return made;
 }
 
+static PyObject *make_task(async__py_loop *loop, PyObject *const *args, Py_ssize_t count,
+                           PyObject *names)
+{
+    if (!loop->task_factory || loop->task_factory == Py_None)
+        return call(tasks, name_task, (PyObject *)loop, args, count, names);
+    PyObject *method = PyObject_GetAttr((PyObject *)loop, name_by_factory);
+    PyObject *task = method ? PyObject_Vectorcall(method, args, (size_t)count, names) : NULL;
+    Py_XDECREF(method);
+    return task;
+}
+
 static PyObject *create_task(PyObject *self, PyObject *const *args, Py_ssize_t count,
                              PyObject *names)
 {
@@ -51,11 +62,9 @@ static PyObject *create_task(PyObject *self, PyObject *const *args, Py_ssize_t c
                      "create_task() takes one coroutine, and keywords; %zd were given", count);
         return NULL;
     }
-    if (!loop->task_factory || loop->task_factory == Py_None)
-        return call(tasks, name_task, self, args, count, names);
-    PyObject *method = PyObject_GetAttr(self, name_by_factory);
-    PyObject *task = method ? PyObject_Vectorcall(method, args, (size_t)count, names) : NULL;
-    Py_XDECREF(method);
+    loop->starting++;
+    PyObject *task = make_task(loop, args, count, names);
+    loop->starting--;
     return task;
 }
 

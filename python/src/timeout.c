@@ -19,7 +19,9 @@ struct timeout {
 };
 
 static PyTypeObject *timeout_type;
-static PyObject *get_running_loop, *current_task, *cancelled_error, *exception_group;
+static PyObject *get_running_loop, *cancelled_error, *exception_group;
+static PyObject *tasks,
+    *text_current_task;          /* looked up each time, as asyncio does: it may be replaced */
 static PyObject *tasks_of_loops; /* before 3.12, where current_task() is not written in C */
 static PyObject *text_time, *text_call_soon, *text_call_at, *text_cancel, *text_cancelling;
 static PyObject *text_uncancel, *text_on_timeout, *text_exceptions;
@@ -112,7 +114,7 @@ static Py_ssize_t count_of(PyObject *task, PyObject *method)
 
 static PyObject *task_of(PyObject *loop)
 {
-    if (!tasks_of_loops) return PyObject_CallOneArg(current_task, loop);
+    if (!tasks_of_loops) return PyObject_CallMethodOneArg(tasks, text_current_task, loop);
     PyObject *task = PyDict_GetItemWithError(tasks_of_loops, loop);
     if (!task && PyErr_Occurred()) return NULL;
     return Py_NewRef(task ? task : Py_None);
@@ -398,8 +400,8 @@ static int find_asyncio(void)
     tasks_of_loops = async__py_import("asyncio.tasks", "_current_tasks");
     return tasks_of_loops ? 0 : -1;
 #else
-    current_task = async__py_import("asyncio.tasks", "current_task");
-    return current_task ? 0 : -1;
+    tasks = PyImport_ImportModule("asyncio.tasks");
+    return tasks ? 0 : -1;
 #endif
 }
 
@@ -407,6 +409,7 @@ int async__py_add_timeout(PyObject *module)
 {
     const struct async__py_name names[] = {
         {&text_time, "time"},
+        {&text_current_task, "current_task"},
         {&text_call_soon, "call_soon"},
         {&text_call_at, "call_at"},
         {&text_cancel, "cancel"},

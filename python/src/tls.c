@@ -43,6 +43,7 @@ static const struct async__py_name names[] = {
     {&async__py_tls_names.get_debug, "get_debug"},
     {&async__py_tls_names.get_extra_info, "get_extra_info"},
     {&async__py_tls_names.getpeercert, "getpeercert"},
+    {&async__py_tls_names.is_closing, "is_closing"},
     {&async__py_tls_names.memory, "_casyncio_tls_memory"},
     {&async__py_tls_names.pause_reading, "pause_reading"},
     {&async__py_tls_names.pause_writing, "pause_writing"},
@@ -156,31 +157,59 @@ int async__py_tls_set_sslobj(async__py_tls *self, PyObject *sslobj)
     return 0;
 }
 
+/* A type of its own: a bytearray could be made shorter by a program that finds it. */
+struct memory {
+    PyObject_HEAD char data[ASYNC__PY_TLS_MEMORY];
+};
+
+static PyTypeObject *memory_type;
+
+static int memory_getbuffer(struct memory *self, Py_buffer *view, int flags)
+{
+    return PyBuffer_FillInfo(view, (PyObject *)self, self->data, sizeof self->data, 0, flags);
+}
+
+static void memory_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyType_Slot memory_slots[] = {
+    {Py_bf_getbuffer, memory_getbuffer},
+    {Py_tp_dealloc, memory_dealloc},
+    {0, NULL},
+};
+
+static PyType_Spec memory_spec = {
+    .name = "casyncio._casyncio._TLSMemory",
+    .basicsize = sizeof(struct memory),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = memory_slots,
+};
+
 /* The memory of the loop, which is made at its first connection. A loop that takes no attributes
- * has none: then the connection has its own. */
+ * has none: then the connection has its own. What lies in it is never read before it is written, so
+ * it is not cleared: what nobody uses is no memory. */
 static PyObject *loop_memory(PyObject *loop)
 {
-    PyObject *view = PyObject_GetAttr(loop, async__py_tls_names.memory);
+    PyObject *memory = PyObject_GetAttr(loop, async__py_tls_names.memory);
 
-    if (view && PyMemoryView_Check(view) &&
-        PyMemoryView_GET_BUFFER(view)->len == ASYNC__PY_TLS_MEMORY)
-        return view;
+    if (memory && Py_IS_TYPE(memory, memory_type)) return memory;
     PyErr_Clear();
-    Py_XDECREF(view);
-    PyObject *bytes = PyByteArray_FromStringAndSize(NULL, ASYNC__PY_TLS_MEMORY);
-    if (!bytes) return NULL;
-    view = PyMemoryView_FromObject(bytes);
-    Py_DECREF(bytes);
-    if (view && PyObject_SetAttr(loop, async__py_tls_names.memory, view) < 0) PyErr_Clear();
-    return view;
+    Py_XDECREF(memory);
+    memory = (PyObject *)PyObject_New(struct memory, memory_type);
+    if (memory && PyObject_SetAttr(loop, async__py_tls_names.memory, memory) < 0) PyErr_Clear();
+    return memory;
 }
 
 static int take_memory(async__py_tls *self)
 {
-    self->view = loop_memory(self->loop);
-    if (!self->view) return -1;
-    self->storage = Py_XNewRef(PyMemoryView_GET_BASE(self->view));
-    self->memory = PyMemoryView_GET_BUFFER(self->view)->buf;
+    self->storage = loop_memory(self->loop);
+    if (!self->storage) return -1;
+    self->memory = ((struct memory *)self->storage)->data;
     return 0;
 }
 
@@ -338,7 +367,6 @@ static const size_t references[] = {
     offsetof(async__py_tls, outgoing),
     offsetof(async__py_tls, incoming_write),
     offsetof(async__py_tls, outgoing_read),
-    offsetof(async__py_tls, view),
     offsetof(async__py_tls, storage),
     offsetof(async__py_tls, backlog),
 };
@@ -377,7 +405,10 @@ static void dealloc(async__py_tls *self)
 
 /* ---- methods and attributes ---- */
 
-static PyObject *get_buffer(async__py_tls *self, PyObject *hint) { return Py_NewRef(self->view); }
+static PyObject *get_buffer(async__py_tls *self, PyObject *hint)
+{
+    return PyMemoryView_FromObject(self->storage);
+}
 
 static PyObject *buffer_updated(async__py_tls *self, PyObject *count)
 {
@@ -566,6 +597,8 @@ int async__py_add_tls(PyObject *module)
     if (async__py_intern(names) < 0 || find_asyncio() < 0 || find_ssl() < 0 ||
         async__py_tls_add_window(module) < 0 || async__py_tls_add_transport(module) < 0)
         return -1;
+    memory_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &memory_spec, NULL);
+    if (!memory_type) return -1;
     async__py_tls_type = async__py_add_type(module, &spec, async__py_tls_classes.buffered_protocol);
     if (!async__py_tls_type) return -1;
     return 0;

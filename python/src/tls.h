@@ -43,7 +43,7 @@ typedef struct async__py_tls {
 
     PyObject *incoming, *outgoing, *sslobj; /* the MemoryBIOs and the SSLObject */
     PyObject *incoming_write, *outgoing_read, *ssl_read, *ssl_write, *ssl_shutdown;
-    PyObject *view, *storage; /* a memoryview of that memory, and its owner */
+    PyObject *storage; /* the owner of that memory */
 
     PyObject *backlog; /* a list of bytes: plaintext that could not be written yet, or NULL */
     Py_ssize_t backlog_size;
@@ -77,9 +77,9 @@ extern struct async__py_tls_names {
         *cancelled, *cipher, *close, *compression, *connection_lost, *connection_made,
         *create_default_context, *check_hostname, *data_received, *debug, *do_handshake,
         *eof_received, *exc_info, *force_close, *get_buffer, *get_debug, *get_extra_info,
-        *getpeercert, *memory, *pause_reading, *pause_writing, *pending, *read, *resume_reading,
-        *resume_writing, *set_exception, *set_result, *shutdown, *sslobj, *time, *unwrap, *warning,
-        *wrap_bio, *write;
+        *getpeercert, *is_closing, *memory, *pause_reading, *pause_writing, *pending, *read,
+        *resume_reading, *resume_writing, *set_exception, *set_result, *shutdown, *sslobj, *time,
+        *unwrap, *warning, *wrap_bio, *write;
 } async__py_tls_names;
 
 extern struct async__py_tls_classes {

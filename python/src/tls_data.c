@@ -22,6 +22,20 @@ static struct window {
 
 static PyObject *read_args; /* for SSLObject.read: as much as the window takes, the window */
 
+/* A method of the SSL object, which is held while it is called: callbacks of the context's may end
+ * the connection, and that lets go of it. */
+static PyObject *call_ssl(PyObject *method, PyObject *args)
+{
+    if (!method) {
+        PyErr_SetString(PyExc_ConnectionAbortedError, "SSL connection is closed");
+        return NULL;
+    }
+    Py_INCREF(method);
+    PyObject *result = PyObject_Call(method, args, NULL);
+    Py_DECREF(method);
+    return result;
+}
+
 /* ---- the window ---- */
 
 static int window_getbuffer(struct window *self, Py_buffer *view, int flags)
@@ -95,8 +109,10 @@ static Py_ssize_t number(PyObject *result)
 static Py_ssize_t read_bytes(async__py_tls *self, char *to, Py_ssize_t room)
 {
     Py_buffer view;
-    PyObject *data = PyObject_CallFunction(self->ssl_read, "n", room);
+    PyObject *args = Py_BuildValue("(n)", room);
+    PyObject *data = args ? call_ssl(self->ssl_read, args) : NULL;
 
+    Py_XDECREF(args);
     if (!data) return -1;
     int failed = PyObject_GetBuffer(data, &view, PyBUF_SIMPLE);
     Py_DECREF(data);
@@ -120,7 +136,7 @@ static Py_ssize_t read_record(async__py_tls *self, char *to, Py_ssize_t room)
     room = Py_MIN(room, INT_MAX);
     if (self->direct) {
         show(to, room);
-        count = number(PyObject_Call(self->ssl_read, read_args, NULL));
+        count = number(call_ssl(self->ssl_read, read_args));
     } else {
         count = read_bytes(self, to, room);
     }
@@ -139,9 +155,10 @@ static Py_ssize_t write_record(async__py_tls *self, const char *data, Py_ssize_t
         piece = Py_NewRef(show(data, length));
     else
         piece = PyBytes_FromStringAndSize(data, length);
-    if (!piece) return -1;
-    Py_ssize_t count = number(PyObject_CallOneArg(self->ssl_write, piece));
-    Py_DECREF(piece);
+    PyObject *args = piece ? PyTuple_Pack(1, piece) : NULL;
+    Py_ssize_t count = args ? number(call_ssl(self->ssl_write, args)) : -1;
+    Py_XDECREF(args);
+    Py_XDECREF(piece);
     return count;
 }
 
@@ -205,6 +222,7 @@ static int end_reading(int result, PyObject *error)
 
 static int give_copy(async__py_tls *self, Py_ssize_t count)
 {
+    if (!self->app_protocol) return 0; /* the connection was lost in the SSL object's read */
     if (async__py_is_stream_protocol(self->app_protocol)) {
         PyObject *protocol = Py_NewRef(self->app_protocol);
         int result = async__py_stream_feed(protocol, self->memory, count);
@@ -233,9 +251,11 @@ static int get_buffer(async__py_tls *self, Py_buffer *view)
     PyObject *buffer = NULL, *argument = NULL;
 
     if (hint >= 0) argument = PyLong_FromSsize_t(hint > 0 ? hint : -1);
-    if (argument)
-        buffer =
-            PyObject_CallMethodOneArg(self->app_protocol, async__py_tls_names.get_buffer, argument);
+    if (argument) {
+        PyObject *protocol = Py_NewRef(self->app_protocol ? self->app_protocol : Py_None);
+        buffer = PyObject_CallMethodOneArg(protocol, async__py_tls_names.get_buffer, argument);
+        Py_DECREF(protocol);
+    }
     Py_XDECREF(argument);
     if (!buffer) return -1;
     int result = PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE);
@@ -258,7 +278,7 @@ static int read_buffered(async__py_tls *self, enum outcome *outcome)
     if (get_buffer(self, &view) < 0) return -1;
     *outcome = fill(self, view.buf, view.len, &count, &error);
     PyBuffer_Release(&view);
-    if (count > 0)
+    if (count > 0 && self->app_protocol)
         result =
             tell(self->app_protocol, async__py_tls_names.buffer_updated, PyLong_FromSsize_t(count));
     return end_reading(result, error);
@@ -322,7 +342,7 @@ int async__py_tls_readable(async__py_tls *self)
     if (self->end || self->eof) return 1;
     Py_ssize_t pending = async__py_tls_pending(self->incoming);
     if (pending != 0) return pending < 0 ? -1 : 1;
-    if (!self->direct) return 1;
+    if (!self->direct || !self->sslobj) return 1;
     pending = number(PyObject_CallMethodNoArgs(self->sslobj, async__py_tls_names.pending));
     return pending < 0 ? -1 : pending > 0;
 }
@@ -402,7 +422,13 @@ int async__py_tls_uncork(async__py_tls *self)
     int result = --self->corked == 0 ? async__py_tls_send(self, false) : 0;
 
     if (!error) return result;
-    if (result < 0) PyErr_Clear();
+    if (result < 0) {
+        if (async__py_ends_the_loop()) {
+            Py_DECREF(error);
+            return -1;
+        }
+        PyErr_Clear();
+    }
     async__py_error_set(error);
     return -1;
 }
@@ -451,7 +477,9 @@ static int shorten_backlog(async__py_tls *self, PyObject *first, Py_ssize_t done
 {
     Py_ssize_t left = PyBytes_GET_SIZE(first) - done;
 
-    if (!self->backlog || PyList_GET_ITEM(self->backlog, 0) != first) return 0; /* it was dropped */
+    if (!self->backlog || PyList_GET_SIZE(self->backlog) == 0 ||
+        PyList_GET_ITEM(self->backlog, 0) != first)
+        return 0; /* it was dropped */
     self->backlog_size -= done;
     if (left == 0) return PySequence_DelItem(self->backlog, 0);
     PyObject *rest = PyBytes_FromStringAndSize(PyBytes_AS_STRING(first) + done, left);
@@ -565,7 +593,9 @@ int async__py_tls_control_reading(async__py_tls *self)
         method = async__py_tls_names.resume_reading;
     if (!method || !self->transport) return 0;
     self->ssl_read_paused = !self->ssl_read_paused;
-    result = PyObject_CallMethodNoArgs(self->transport, method);
+    PyObject *transport = Py_NewRef(self->transport);
+    result = PyObject_CallMethodNoArgs(transport, method);
+    Py_DECREF(transport);
     Py_XDECREF(result);
     return result ? 0 : -1;
 }

@@ -166,7 +166,8 @@ PyObject *async__py_tls_check_handshake_timeout(async__py_tls *self, PyObject *u
 
 PyObject *async__py_tls_check_shutdown_timeout(async__py_tls *self, PyObject *unused)
 {
-    if (self->state != ASYNC__PY_TLS_FLUSHING && self->state != ASYNC__PY_TLS_SHUTDOWN)
+    if (self->state == ASYNC__PY_TLS_HANDSHAKE || self->state == ASYNC__PY_TLS_WRAPPED ||
+        !self->transport)
         Py_RETURN_NONE;
     PyErr_SetString(PyExc_TimeoutError, "SSL shutdown timed out");
     PyObject *exception = async__py_error_take();
@@ -219,7 +220,9 @@ static int handshake_failed(async__py_tls *self)
 
 static int add_extra(async__py_tls *self, const char *name, PyObject *method)
 {
-    PyObject *value = PyObject_CallMethodNoArgs(self->sslobj, method);
+    PyObject *sslobj = Py_NewRef(self->sslobj ? self->sslobj : Py_None);
+    PyObject *value = PyObject_CallMethodNoArgs(sslobj, method);
+    Py_DECREF(sslobj);
     int result = value ? PyDict_SetItemString(self->extra, name, value) : -1;
 
     Py_XDECREF(value);
@@ -250,13 +253,16 @@ static int log_duration(async__py_tls *self)
 
 static int app_connected(async__py_tls *self)
 {
-    PyObject *protocol = Py_NewRef(self->app_protocol), *result;
+    PyObject *protocol = Py_XNewRef(self->app_protocol), *result;
+    PyObject *transport = Py_XNewRef(self->app_transport);
 
     self->app_state = ASYNC__PY_TLS_MADE;
     async__py_tls_cork(self);
-    result = PyObject_CallMethodOneArg(protocol, async__py_tls_names.connection_made,
-                                       self->app_transport);
-    Py_DECREF(protocol);
+    result = PyObject_CallMethodOneArg(protocol ? protocol : Py_None,
+                                       async__py_tls_names.connection_made,
+                                       transport ? transport : Py_None);
+    Py_XDECREF(transport);
+    Py_XDECREF(protocol);
     Py_XDECREF(result);
     return async__py_tls_uncork(self);
 }
@@ -282,11 +288,14 @@ static int handshake_done(async__py_tls *self)
 
 int async__py_tls_handshake(async__py_tls *self)
 {
-    PyObject *result = PyObject_CallMethodNoArgs(self->sslobj, async__py_tls_names.do_handshake);
+    PyObject *sslobj = Py_NewRef(self->sslobj ? self->sslobj : Py_None);
+    PyObject *result = PyObject_CallMethodNoArgs(sslobj, async__py_tls_names.do_handshake);
 
+    Py_DECREF(sslobj);
     if (result) {
         Py_DECREF(result);
-        return handshake_done(self);
+        /* A callback of the context's (SNI, say) may have ended the connection. */
+        return self->state == ASYNC__PY_TLS_HANDSHAKE ? handshake_done(self) : 0;
     }
     if (async__py_tls_again()) return async__py_tls_send(self, false);
     return PyErr_ExceptionMatches(async__py_tls_classes.ssl_error) ? handshake_failed(self) : -1;
@@ -312,7 +321,7 @@ int async__py_tls_app_eof(async__py_tls *self)
 {
     if (self->app_state != ASYNC__PY_TLS_MADE) return 0;
     self->app_state = ASYNC__PY_TLS_EOF;
-    PyObject *protocol = Py_NewRef(self->app_protocol);
+    PyObject *protocol = Py_NewRef(self->app_protocol ? self->app_protocol : Py_None);
     PyObject *result = PyObject_CallMethodNoArgs(protocol, async__py_tls_names.eof_received);
     Py_DECREF(protocol);
     int keep_open = result ? PyObject_IsTrue(result) : -1;
@@ -328,18 +337,35 @@ int async__py_tls_app_eof(async__py_tls *self)
     return async__py_ends_the_loop() ? -1 : fail(self, "Error calling eof_received()");
 }
 
-/* Takes `exception`, which may be NULL. */
+/* The transport below still has something to send. One that cannot say how much may have. */
+static bool has_unsent(async__py_tls *self)
+{
+    PyObject *size = async__py_call_method(self->transport, "get_write_buffer_size", NULL);
+    int is_some = size ? PyObject_IsTrue(size) : -1;
+
+    Py_XDECREF(size);
+    if (is_some < 0) PyErr_Clear();
+    return is_some != 0;
+}
+
+/* Takes `exception`, which may be NULL. Without one the transport is closed, which sends what it has
+ * first: the time for the shutdown goes on, for a peer that does not read delays that for ever. */
 static int shut_done(async__py_tls *self, PyObject *exception)
 {
-    int result = stop_timer(&self->shutdown_handle);
+    int result = 0;
 
     self->state = ASYNC__PY_TLS_UNWRAPPED;
     if (exception) {
+        result = stop_timer(&self->shutdown_handle);
         if (result == 0) result = async__py_tls_fatal(self, exception, "Fatal error on transport");
         Py_DECREF(exception);
         return result;
     }
-    if (result < 0 || !self->transport) return result;
+    if (!self->transport) return stop_timer(&self->shutdown_handle);
+    if (!self->shutdown_handle && has_unsent(self))
+        result = start_timer(self, &self->shutdown_handle, self->shutdown_timeout,
+                             "_check_shutdown_timeout");
+    if (result < 0) return result;
     PyObject *close = PyObject_GetAttr(self->transport, async__py_tls_names.close);
     if (!close) return -1;
     PyObject *handle = PyObject_CallMethodOneArg(self->loop, async__py_tls_names.call_soon, close);
@@ -356,8 +382,10 @@ int async__py_tls_shut_failed(async__py_tls *self)
 
 int async__py_tls_shut(async__py_tls *self)
 {
-    if (!self->eof) {
-        PyObject *result = PyObject_CallNoArgs(self->ssl_shutdown);
+    if (!self->eof && self->ssl_shutdown) {
+        PyObject *shutdown = Py_NewRef(self->ssl_shutdown);
+        PyObject *result = PyObject_CallNoArgs(shutdown);
+        Py_DECREF(shutdown);
         if (!result)
             return async__py_tls_again() ? async__py_tls_send(self, false)
                                          : async__py_tls_shut_failed(self);
@@ -413,7 +441,8 @@ static int app_lost(async__py_tls *self, PyObject *exception)
 {
     if (self->app_state != ASYNC__PY_TLS_MADE && self->app_state != ASYNC__PY_TLS_EOF) return 0;
     self->app_state = ASYNC__PY_TLS_LOST;
-    PyObject *lost = PyObject_GetAttr(self->app_protocol, async__py_tls_names.connection_lost);
+    PyObject *lost = PyObject_GetAttr(self->app_protocol ? self->app_protocol : Py_None,
+                                      async__py_tls_names.connection_lost);
     if (!lost) return -1;
     PyObject *args[] = {self->loop, lost, exception};
     PyObject *handle = PyObject_VectorcallMethod(async__py_tls_names.call_soon, args, 3, NULL);
@@ -445,6 +474,18 @@ void async__py_tls_release(async__py_tls *self)
     Py_CLEAR(self->sslobj);
 }
 
+/* Takes the exception that is set, and keeps one of two: SystemExit and KeyboardInterrupt, which end
+ * the loop, or else the last. */
+static void keep_error(PyObject **error)
+{
+    PyObject *other = async__py_error_take();
+
+    if (*error && !PyErr_GivenExceptionMatches(*error, PyExc_Exception))
+        Py_DECREF(other);
+    else
+        Py_XSETREF(*error, other);
+}
+
 PyObject *async__py_tls_connection_lost(async__py_tls *self, PyObject *exception)
 {
     PyObject *error = NULL;
@@ -453,13 +494,13 @@ PyObject *async__py_tls_connection_lost(async__py_tls *self, PyObject *exception
     self->conn_lost++;
     if (self->app_transport) async__py_tls_transport_close(self->app_transport);
     self->state = ASYNC__PY_TLS_UNWRAPPED;
-    if (app_lost(self, exception) < 0) error = async__py_error_take();
+    if (app_lost(self, exception) < 0) keep_error(&error);
     Py_CLEAR(self->transport);
     Py_CLEAR(self->app_transport);
     Py_CLEAR(self->app_protocol);
-    if (waiter_lost(self, exception) < 0) Py_XSETREF(error, async__py_error_take());
-    if (stop_timer(&self->shutdown_handle) < 0) Py_XSETREF(error, async__py_error_take());
-    if (stop_timer(&self->handshake_handle) < 0) Py_XSETREF(error, async__py_error_take());
+    if (waiter_lost(self, exception) < 0) keep_error(&error);
+    if (stop_timer(&self->shutdown_handle) < 0) keep_error(&error);
+    if (stop_timer(&self->handshake_handle) < 0) keep_error(&error);
     async__py_tls_release(self);
     if (!error) Py_RETURN_NONE;
     async__py_error_set(error);
@@ -493,7 +534,7 @@ PyObject *async__py_tls_eof_received(async__py_tls *self, PyObject *unused)
     if (!async__py_tls_ordinary() || !self->transport) return NULL;
     PyObject *error = async__py_error_take();
     PyObject *closed = PyObject_CallMethodNoArgs(self->transport, async__py_tls_names.close);
-    if (!closed) PyErr_Clear();
+    if (!closed) keep_error(&error);
     Py_XDECREF(closed);
     async__py_error_set(error);
     return NULL;

@@ -177,9 +177,22 @@ static PyObject *force_close(PyObject *self, PyObject *exception)
 
 static PyObject *py_abort(PyObject *self, PyObject *unused) { return force_close(self, Py_None); }
 
+/* When the transport below closes, by an error of the network or because somebody has closed it,
+ * nothing that is written will arrive, and connection_lost() is on its way. A StreamWriter's drain()
+ * gives way to it only if it knows. Until 3.12 asyncio's does not. */
 static PyObject *is_closing(PyObject *self, PyObject *unused)
 {
-    return PyBool_FromLong(PART(self)->closed);
+    async__py_tls *tls = PART(self)->tls;
+
+    if (PART(self)->closed || !tls || !tls->transport) return PyBool_FromLong(PART(self)->closed);
+    PyObject *below = Py_NewRef(tls->transport);
+    PyObject *closing = PyObject_CallMethodNoArgs(below, async__py_tls_names.is_closing);
+    Py_DECREF(below);
+    if (closing || (!PyErr_ExceptionMatches(PyExc_AttributeError) &&
+                    !PyErr_ExceptionMatches(PyExc_NotImplementedError)))
+        return closing;
+    PyErr_Clear(); /* a transport that does not say */
+    Py_RETURN_FALSE;
 }
 
 /* ---- reading ---- */

@@ -19,7 +19,7 @@ static PyObject *transport_socket;
 
 static const struct async__py_kind kind = {
     "SocketTransport",         async__py_transport_read_ready, async__py_transport_write_ready,
-    async__py_transport_flush, async__py_transport_drop,
+    async__py_transport_flush, async__py_transport_drop,       async__py_transport_begin,
 };
 
 /* ---- making ---- */
@@ -47,7 +47,8 @@ static PyObject *make_extra(PyObject *given, PyObject *sock)
 
     if (code == 0 && given && given != Py_None) code = PyDict_Update(extra, given);
     if (code == 0) code = PyDict_SetItem(extra, name_socket, wrapped);
-    if (code == 0) code = add_address(extra, name_sockname, sock, name_getsockname);
+    if (code == 0 && !PyDict_Contains(extra, name_sockname))
+        code = add_address(extra, name_sockname, sock, name_getsockname);
     if (code == 0 && !PyDict_Contains(extra, name_peername))
         code = add_address(extra, name_peername, sock, name_getpeername);
     Py_XDECREF(wrapped);
@@ -65,7 +66,8 @@ static int open_transport(PyObject *object, PyObject *sock, PyObject *protocol, 
 }
 
 PyObject *async__py_socket_transport_new(async__py_loop *loop, PyObject *sock, PyObject *protocol,
-                                         PyObject *waiter, PyObject *extra, PyObject *server)
+                                         PyObject *waiter, PyObject *extra, PyObject *server,
+                                         PyObject *context)
 {
     PyObject *object = async__py_endpoint_new(type, &kind, loop);
     if (!object) return NULL;
@@ -74,7 +76,8 @@ PyObject *async__py_socket_transport_new(async__py_loop *loop, PyObject *sock, P
 
     self->flusher.callback.run = async__py_transport_flush_ready;
     self->flusher.holder.object = object;
-    if (open_transport(object, sock, protocol, extra) < 0 ||
+    if (async__py_endpoint_use_context(object, context) < 0 ||
+        open_transport(object, sock, protocol, extra) < 0 ||
         async__py_endpoint_begin(object, waiter, server) < 0) {
         async__py_endpoint_discard(object);
         return NULL;
@@ -86,16 +89,18 @@ PyObject *async__py_socket_transport_new(async__py_loop *loop, PyObject *sock, P
 
 static PyObject *transport_new(PyTypeObject *subtype, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"loop", "sock", "protocol", "waiter", "extra", "server", NULL};
+    static char *names[] = {"loop",  "sock",   "protocol", "waiter",
+                            "extra", "server", "context",  NULL};
     PyObject *loop, *sock, *protocol, *waiter = NULL, *extra = NULL, *server = NULL;
+    PyObject *context = NULL;
 
     (void)subtype;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!OO|OOO:SocketTransport", names,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!OO|OOOO:SocketTransport", names,
                                      async__py_loop_type, &loop, &sock, &protocol, &waiter, &extra,
-                                     &server))
+                                     &server, &context))
         return NULL;
     return async__py_socket_transport_new((async__py_loop *)loop, sock, protocol, waiter, extra,
-                                          server);
+                                          server, context);
 }
 
 /* ---- the end ---- */

@@ -23,8 +23,9 @@ static const char read_error[] = "Fatal read error on socket transport";
 
 static void on_eof(transport *self)
 {
+    self->unwatched = 0;
     async__py_endpoint_debug(&self->base, "%r received EOF", NULL);
-    PyObject *result = PyObject_CallMethodNoArgs(self->base.protocol, name_eof_received);
+    PyObject *result = async__py_ask_protocol(&self->base, name_eof_received, NULL);
     int keep_open = result ? PyObject_IsTrue(result) : -1;
 
     Py_XDECREF(result);
@@ -47,6 +48,8 @@ static ssize_t received(transport *self, ssize_t count, int error)
         on_eof(self);
     else if (error != EAGAIN && error != EWOULDBLOCK && error != EINTR)
         async__py_endpoint_fatal_errno(&self->base, error, read_error);
+    else
+        self->empty = 1;
     return 0;
 }
 
@@ -95,6 +98,16 @@ static PyObject *receive_small(transport *self, char *buffer, ssize_t *count)
     return *count > 0 ? PyBytes_FromStringAndSize(buffer, *count) : NULL;
 }
 
+/* The protocol's class was looked at when it was set; it is held, as it may be replaced now. */
+static void feed_protocol(transport *self, const char *data, ssize_t count)
+{
+    PyObject *protocol = Py_NewRef(self->base.protocol);
+
+    if (self->feed(protocol, data, count) < 0)
+        async__py_endpoint_fatal(&self->base, "Fatal error: protocol.data_received() call failed.");
+    Py_DECREF(protocol);
+}
+
 static void read_and_feed(async__py_endpoint *base)
 {
     transport *self = async__container(base, transport, base);
@@ -106,8 +119,8 @@ static void read_and_feed(async__py_endpoint *base)
     ssize_t count = recv(base->fd, buffer, ASYNC__PY_BUFFER, 0);
     if (count <= 0)
         received(self, count, errno);
-    else if (self->feed(base->protocol, buffer, count) < 0)
-        async__py_endpoint_fatal(base, "Fatal error: protocol.data_received() call failed.");
+    else
+        feed_protocol(self, buffer, count);
 }
 
 static void read_data(async__py_endpoint *base)
@@ -130,15 +143,15 @@ static void read_data(async__py_endpoint *base)
         async__py_endpoint_fatal(base, read_error);
         return;
     }
-    PyObject *result = PyObject_CallMethodOneArg(base->protocol, name_data_received, data);
+    PyObject *result = async__py_ask_protocol(base, name_data_received, data);
     Py_DECREF(data);
     told(self, result, "Fatal error: protocol.data_received() call failed.");
 }
 
 /* The protocol's buffer; -1: an exception is set. */
-static int get_buffer(PyObject *protocol, Py_buffer *view)
+static int get_buffer(async__py_endpoint *base, Py_buffer *view)
 {
-    PyObject *buffer = PyObject_CallMethodOneArg(protocol, name_get_buffer, minus_one);
+    PyObject *buffer = async__py_ask_protocol(base, name_get_buffer, minus_one);
     int code = buffer ? PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE) : -1;
 
     Py_XDECREF(buffer);
@@ -155,7 +168,7 @@ static void read_into(async__py_endpoint *base)
     transport *self = async__container(base, transport, base);
     Py_buffer view;
 
-    if (get_buffer(base->protocol, &view) < 0) {
+    if (get_buffer(base, &view) < 0) {
         async__py_endpoint_fatal(base, "Fatal error: protocol.get_buffer() call failed.");
         return;
     }
@@ -168,8 +181,7 @@ static void read_into(async__py_endpoint *base)
     PyBuffer_Release(&view);
     if (received(self, count, error) == 0) return;
     PyObject *number = PyLong_FromSsize_t(count);
-    PyObject *result =
-        number ? PyObject_CallMethodOneArg(base->protocol, name_buffer_updated, number) : NULL;
+    PyObject *result = number ? async__py_ask_protocol(base, name_buffer_updated, number) : NULL;
     Py_XDECREF(number);
     told(self, result, "Fatal error: protocol.buffer_updated() call failed.");
 }
@@ -182,6 +194,30 @@ void async__py_transport_read_ready(async_callback *callback)
     async__py_endpoint_run(&self->base, self->buffered ? read_into
                                         : self->feed   ? read_and_feed
                                                        : read_data);
+}
+
+/* The peer of a connection that was accepted has often sent its request by now: it is read at once,
+ * and the descriptor watched a turn later, if the connection is still open then. One that is answered
+ * and closed in that turn is never watched, which saves two system calls. Whoever waits for a
+ * connection is to have it before its data, so that is for servers only. */
+int async__py_transport_begin(async__py_endpoint *base)
+{
+    transport *self = async__container(base, transport, base);
+
+    if (!base->server) return async__py_endpoint_watch(base, &base->reader);
+    self->unwatched = 1;
+    self->empty = 0;
+    async__py_transport_read_ready(&base->reader.callback);
+    if (!self->unwatched || base->closing || base->paused) {
+        self->unwatched = 0;
+        return 0;
+    }
+    if (!self->empty) {
+        async__py_due_soon(base->loop, &self->flusher);
+        return 0;
+    }
+    self->unwatched = 0;
+    return async__py_endpoint_watch(base, &base->reader);
 }
 
 /* ---- protocols that take what was received out of the loop's buffer ---- */

@@ -231,6 +231,18 @@ static int write_queue(transport *self)
     return 0;
 }
 
+/* The watch of what was read at once begins; it may have begun already. */
+static void watch_late(transport *self)
+{
+    async__py_endpoint *base = &self->base;
+
+    if (!self->unwatched) return;
+    self->unwatched = 0;
+    if (base->closing || base->paused || base->lost || !base->loop->engine) return;
+    if (async__py_endpoint_watch(base, &base->reader) < 0)
+        async__py_endpoint_fatal(base, "Fatal read error on socket transport");
+}
+
 /* What has waited to go out together goes out. */
 static void flush_together(async__py_endpoint *base)
 {
@@ -245,8 +257,19 @@ static void flush(transport *self)
 {
     PyObject *object = Py_NewRef(ASYNC__PY_ENDPOINT_SELF(&self->base));
 
-    if (async__py_due_end(&self->flusher)) flush_together(&self->base);
+    if (self->length > 0 && async__py_due_end(&self->flusher)) {
+        flush_together(&self->base);
+        if (self->unwatched) async__py_due_soon(self->base.loop, &self->flusher);
+    }
     Py_DECREF(object);
+}
+
+static void settle(async__py_endpoint *base)
+{
+    transport *self = async__container(base, transport, base);
+
+    watch_late(self);
+    if (self->length > 0) flush_together(base);
 }
 
 /* For close() and the like, which a child of fork may call, too: what its parent sends, it does
@@ -264,7 +287,7 @@ void async__py_transport_flush_ready(async_callback *callback)
     PyObject *object = Py_NewRef(ASYNC__PY_ENDPOINT_SELF(&self->base));
 
     async__py_due_end(&self->flusher);
-    async__py_endpoint_run(&self->base, flush_together);
+    async__py_endpoint_run(&self->base, settle);
     Py_DECREF(object);
 }
 
@@ -378,7 +401,7 @@ PyObject *async__py_transport_writelines(PyObject *object, PyObject *lines)
             PyObject *bytes = PyList_GET_ITEM(list, i);
             if (PyBytes_GET_SIZE(bytes) > 0) push(self, Py_NewRef(bytes), 0);
         }
-        async__py_due_end(&self->flusher);
+        if (!self->unwatched) async__py_due_end(&self->flusher);
         code = write_queue(self);
     }
     Py_DECREF(list);

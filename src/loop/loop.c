@@ -26,6 +26,7 @@
 #define POLL_INTERVAL 50000      /* ns */
 #define VIRTUAL_POLL_INTERVAL 32 /* renewals of the credit */
 #define IDLE_INTERVAL (ASYNC__SECOND / 10)
+#define YIELDS 4 /* see async_loop_yielded */
 
 __thread async_loop *async__running_loop;
 
@@ -261,6 +262,7 @@ static int look_outside(async_loop *loop)
 
     loop->poll_due = false;
     loop->credit = CREDIT;
+    loop->yields = 0;
     if (!loop->virtual_clock) loop->last_poll = async__clock();
     /* Behind all that this look has made ready: the next look waits until the mark has run. */
     if (loop->ready.next != &loop->ready || loop->stop_requested)
@@ -278,11 +280,13 @@ static void on_turn_end(async_callback *callback)
         loop->stopping = true;
     else if (!loop->turns || loop->ready.next == &loop->ready)
         return;
-    else if (look_is_due(loop))
+    else if (loop->yields >= YIELDS || look_is_due(loop))
         loop->poll_due = true; /* the look puts a new mark */
     else
         async__ready_push(loop, callback);
 }
+
+void async_loop_yielded(async_loop *loop) { loop->yields++; }
 
 void async_loop_stop(async_loop *loop)
 {

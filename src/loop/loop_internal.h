@@ -125,6 +125,7 @@ struct async_loop {
     async_callback ready;
     int credit;               /* callbacks to run before the clock is looked at */
     unsigned renewals;        /* of the credit */
+    unsigned yields;          /* since the last look; see async_loop_yielded */
     bool poll_due;            /* descriptors and timers are looked at before the next callback */
     async_callback turn_mark; /* behind all that was ready after the last look; see loop.c */
     bool running, shared, turns;
@@ -202,10 +203,6 @@ void async__wake(async_loop *loop);          /* any thread, and signal handlers 
 void async__take_incoming(async_loop *loop); /* what other threads queued joins the ready queue */
 int64_t async__clock(void);                  /* CLOCK_MONOTONIC in ns */
 void async__report(async_loop *loop, int code, const char *message);
-/* Copies a caller's options, of the size that the caller knows (see base.h), into those of this
- * library: members that the caller does not know are 0. -EINVAL if it sets a member that this
- * library does not know. */
-int async__options(void *own, size_t own_size, const void *given, size_t given_size);
 int async__seconds_to_ns(double seconds, int64_t *ns); /* -EINVAL for NaN; clamps to ASYNC__NEVER */
 int64_t async__deadline(int64_t now, int64_t delay);   /* now + delay, at most ASYNC__NEVER */
 

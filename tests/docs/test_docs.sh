@@ -27,7 +27,7 @@ CC=${CC:-cc}
 here=$SOURCE_DIR/tests/docs
 cd "$SOURCE_DIR"
 pages=("$@")
-[ $# -gt 0 ] || pages=(README.md CONTRIBUTING.md CHANGELOG.md docs/*.md)
+[ $# -gt 0 ] || pages=(README.md python/README.md CONTRIBUTING.md CHANGELOG.md docs/*.md)
 work=$(mktemp -d)
 leave() { if [ "${KEEP:-}" = 1 ]; then echo "kept $work"; else rm -rf "$work"; fi; }
 trap leave EXIT

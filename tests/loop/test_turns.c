@@ -149,6 +149,35 @@ static void test_busy_turns_look_outside(void **state)
     assert_true(busy.rounds > 1);
 }
 
+static void run_polling(async_callback *callback)
+{
+    async_loop_yielded(loop);
+    run_busy(callback);
+}
+
+static void set_timer(async_callback *callback)
+{
+    struct busy *busy = async__container(callback, struct busy, mark.callback);
+    assert_int_equal(async_call_at(loop, &busy->timer, 0), 0); /* due, but not seen yet */
+    callback->run = run_polling;
+    run_polling(callback);
+}
+
+/* What gives way again and again need not do so for 50 microseconds until it sees what is due. */
+static void test_yields_look_outside(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 50; i++) {
+        struct busy busy = {.mark = {.callback = {.run = set_timer}},
+                            .timer = {.callback = {.run = run_due}}};
+        trace[0] = 0;
+        async_call_soon(loop, &busy.mark.callback);
+        assert_int_equal(async_loop_run(loop), 0);
+        assert_true(busy.rounds < 8);
+        async_callback_cancel(&busy.mark.callback);
+    }
+}
+
 static void test_interrupt_leaves_the_rest_for_later(void **state)
 {
     struct mark a = MARK(.letter = 'a', .deed = INTERRUPT), b = MARK(.letter = 'b', .deed = STOP);
@@ -372,6 +401,7 @@ int main(void)
         TEST(stop_before_the_run_is_one_turn),
         TEST(stop_before_the_run_looks_outside),
         TEST(busy_turns_look_outside),
+        TEST(yields_look_outside),
         TEST(interrupt_leaves_the_rest_for_later),
         TEST(hooks_are_around_waiting_only),
         TEST(visit_and_take),

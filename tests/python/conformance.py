@@ -50,10 +50,17 @@ COLUMNS = [
 ]
 
 
-def version_fits(conditions):
-    """`>=3.12`, `<3.13`, `>=3.11.4`: all of them have to hold for this interpreter."""
+def version_fits(conditions, accelerated):
+    """`>=3.12`, `<3.13`, `>=3.11.4`: all of them have to hold for this interpreter.
+
+    `accelerated`: the faster classes are in asyncio's place.
+    """
     compare = {">=": lambda a, b: a >= b, "<": lambda a, b: a < b}
     for condition in conditions:
+        if condition == "accelerated":
+            if not accelerated:
+                return False
+            continue
         found = re.fullmatch(r"(>=|<)(\d+(?:\.\d+)*)", condition)
         if not found:
             raise ValueError(f"not a condition of versions: {condition}")
@@ -63,7 +70,7 @@ def version_fits(conditions):
     return True
 
 
-def read_exclusions(path):
+def read_exclusions(path, accelerated):
     """A reason starts at the line's beginning, its rows are indented: pattern, then versions."""
     rows, reason, in_rows = [], "", False
     with open(path, encoding="utf-8") as file:
@@ -79,7 +86,7 @@ def read_exclusions(path):
             in_rows = True
             if not reason:
                 raise ValueError(f"{path}:{number}: a row without a reason")
-            if version_fits(words[1:]):
+            if version_fits(words[1:], accelerated):
                 rows.append(Row(words[0], reason, number))
     return rows
 
@@ -353,7 +360,7 @@ def main():
     signal.signal(signal.SIGINT, signal.default_int_handler)
     options = parse(sys.argv[1:])
     sys.stdout.reconfigure(line_buffering=True)
-    rows = read_exclusions(EXCLUSIONS) if options.loop != "asyncio" else []
+    rows = read_exclusions(EXCLUSIONS, options.accelerate) if options.loop != "asyncio" else []
     names, wanted = what_is_wanted(options.what)
     request = {
         "loop": options.loop,

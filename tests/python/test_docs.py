@@ -14,7 +14,7 @@ class Documentation(unittest.TestCase):
 
     def test_examples(self):
         count = 0
-        for page in [TOP / 'README.md', *sorted((TOP / 'docs').glob('*.md'))]:
+        for page in [TOP / 'README.md', TOP / 'python' / 'README.md', *sorted((TOP / 'docs').glob('*.md'))]:
             text = page.read_text()
             for match in BLOCK.finditer(text):
                 line = text[:match.start()].count('\n') + 1

@@ -10,10 +10,13 @@ import asyncio
 import contextlib
 import csv
 import base64
+import email
 import hashlib
 import importlib.util
 import inspect
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -511,10 +514,43 @@ class Building(Directory):
             tag = self.wheel.stem.removeprefix(info.removesuffix(".dist-info") + "-")
             self.assertIn(f"Tag: {tag}\n", archive.read(f"{info}/WHEEL").decode())
             self.assertIn("Root-Is-Purelib: false\n", archive.read(f"{info}/WHEEL").decode())
-        version_tag, abi, platform = tag.split("-")
+        version_tag, abi, system = tag.split("-")
         version = "cp%d%d" % sys.version_info[:2]
         self.assertEqual((version_tag, abi), (version, version + sys.abiflags))
-        self.assertEqual(platform, sysconfig.get_platform().replace("-", "_").replace(".", "_"))
+        self.check_platform(system)
+
+    def check_platform(self, said):
+        """manylinux_2_NN is said if, and only if, glibc 2.NN has all that the extension needs."""
+        plain = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        if not shutil.which("readelf") or "CS_GNU_LIBC_VERSION" not in os.confstr_names:
+            self.assertEqual(said, plain)
+            return
+        with zipfile.ZipFile(self.wheel) as archive:
+            extension = archive.extract(f"casyncio/{self.extension().name}", self.directory)
+        undefined = subprocess.run(["nm", "-D", "--undefined-only", extension], check=True,
+                                   stdout=subprocess.PIPE, text=True).stdout
+        needed = {tuple(map(int, version.split(".")))
+                  for version in re.findall(r"@GLIBC_([\d.]+)$", undefined, re.MULTILINE)}
+        major, minor = max(needed)[:2]
+        self.assertEqual(said, plain.replace("linux", f"manylinux_{major}_{minor}"))
+        ours = tuple(map(int, os.confstr("CS_GNU_LIBC_VERSION").split()[-1].split(".")))
+        self.assertLessEqual((major, minor), ours)
+
+    def test_tags(self):
+        """Where nothing is known of what an extension needs, nothing is promised."""
+        def tag(path):
+            code = f"import sys; sys.path.insert(0, 'python'); import backend\n{path}"
+            ended = python("-c", code, cwd=self.source)
+            self.assertEqual(ended.stderr, "")
+            return ended.stdout.strip()
+
+        plain = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        self.assertEqual(tag("print(backend.system_tag(None))"), plain)
+        if not shutil.which("readelf"):
+            self.skipTest("there is no readelf")
+        ssl_module = importlib.util.find_spec("_ssl").origin
+        if ssl_module:  # it needs libssl
+            self.assertEqual(tag(f"print(backend.system_tag({ssl_module!r}))"), plain)
 
     def check_record(self, archive, info):
         rows = list(csv.reader(archive.read(f"{info}/RECORD").decode().splitlines()))
@@ -530,7 +566,15 @@ class Building(Directory):
         self.assertIn("Name: casyncio\n", head)
         self.assertIn(f"Version: {info.removesuffix('.dist-info').partition('-')[2]}\n", head)
         self.assertIn("Requires-Python: >=3.11\n", head)
-        self.assertEqual(body, (ROOT / "README.md").read_text())
+        for line in ("Author: The casyncio authors", "Keywords: asyncio,event loop,async,tls",
+                     "Classifier: Programming Language :: Python :: 3.15",
+                     "Description-Content-Type: text/markdown"):
+            self.assertIn(line, head.splitlines())
+        self.assertRegex(head, r"(?m)^Project-URL: [\w ]+, https://\S+$")
+        self.assertEqual(body, (ROOT / "python" / "README.md").read_text())
+        parsed = email.message_from_string(text)
+        self.assertEqual(parsed.defects, [])
+        self.assertEqual(parsed["Version"], casyncio.__version__)
 
     def test_wheel_is_the_same_twice(self):
         again = Path(self.hook(self.source, "build_wheel", self.directory))
@@ -550,13 +594,15 @@ class Building(Directory):
         version = header.partition('#define ASYNC_VERSION "')[2].partition('"')[0]
         self.assertTrue(self.wheel.name.startswith(f"casyncio-{version}-cp"))
         self.assertEqual(self.sdist.name, f"casyncio-{version}.tar.gz")
+        self.assertEqual(casyncio.__version__, version)
 
     def test_metadata_hook(self):
         hook = "prepare_metadata_for_build_wheel"
         info = self.directory / self.hook(self.source, hook, self.directory)
         with zipfile.ZipFile(self.wheel) as archive:
-            for name in "METADATA", "WHEEL":
-                self.assertEqual((info / name).read_bytes(), archive.read(f"{info.name}/{name}"))
+            self.assertEqual((info / "METADATA").read_bytes(), archive.read(f"{info.name}/METADATA"))
+        # What the extension needs of the system is known when it is built.
+        self.assertRegex((info / "WHEEL").read_text(), r"Tag: cp\d+-cp\d+t?-linux_\w+\n")
 
     def test_requirements(self):
         for kind in "wheel", "sdist", "editable":
@@ -649,8 +695,19 @@ class Building(Directory):
         code = "import asyncio, casyncio; print(casyncio.run(asyncio.sleep(0, casyncio.__file__)))"
         self.assertRegex(run("-c", code).stdout, r"\A/.*/venv/lib/.*/casyncio/__init__.py\n\Z")
         self.assertEqual(run("-m", "pip", "check").returncode, 0)
+        said = run("-m", "casyncio", "--version").stdout
+        self.assertEqual(said, f"casyncio {casyncio.__version__} (Python {platform.python_version()})\n")
+        self.assertIn("Author: The casyncio authors\n", run("-m", "pip", "show", "casyncio").stdout)
         self.assertEqual(run("-m", "pip", "uninstall", "--yes", "casyncio").returncode, 0)
         self.assertEqual(list(self.directory.glob("venv/lib/python*/site-packages/casyncio*")), [])
+
+        source = shutil.copytree(self.source, self.directory / "editable")
+        ended = run("-m", "pip", "install", "--editable", source)
+        self.assertEqual(ended.returncode, 0, ended.stdout)
+        with open(source / "python" / "casyncio" / "__init__.py", "a") as file:
+            file.write("\nhello = 'changed since'\n")
+        code = "import asyncio, casyncio; print(casyncio.run(asyncio.sleep(0, casyncio.hello)))"
+        self.assertEqual(run("-c", code).stdout, "changed since\n")
 
 
 if __name__ == "__main__":

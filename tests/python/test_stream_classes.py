@@ -241,8 +241,10 @@ class Protocols(StreamCase):
         def fail(*args):
             raise ZeroDivisionError
 
-        with self.assertRaises(ZeroDivisionError):
-            self.stream(callback=fail)
+        transport, *_ = self.stream(callback=fail)
+        [report] = self.take_errors()
+        self.assertIs(report["transport"], transport)
+        self.assertEqual(transport.calls, ["close"])
         for name in "feed_data", "feed_eof", "set_exception":
             _, protocol, reader, _ = self.stream()
             setattr(reader, name, fail)
@@ -437,7 +439,7 @@ class UnixConnections(support.Directory, StreamCase):
 class TheirTests(unittest.TestCase):
     """test.test_asyncio.test_streams of the interpreter, with the names bound to our classes."""
 
-    def run_theirs(self, policy):
+    def run_theirs(self, ours):
         try:
             theirs = __import__("test.test_asyncio.test_streams", fromlist=["x"])
         except ImportError as error:
@@ -445,8 +447,9 @@ class TheirTests(unittest.TestCase):
         result = unittest.TestResult()
         accelerate.install()
         self.addCleanup(accelerate.uninstall)
-        asyncio.set_event_loop_policy(policy)
-        self.addCleanup(asyncio.set_event_loop_policy, None)
+        if ours:
+            casyncio.install()
+            self.addCleanup(casyncio.uninstall)
         self.assertIs(asyncio.StreamReader, streams.StreamReader)
         unittest.defaultTestLoader.loadTestsFromModule(theirs).run(result)
         for test, traceback in result.failures + result.errors:
@@ -455,11 +458,11 @@ class TheirTests(unittest.TestCase):
         self.assertGreater(result.testsRun, 60)
 
     def test_with_the_standard_loop(self):
-        self.run_theirs(None)
+        self.run_theirs(False)
 
     @unittest.skipIf(support.STOCK, "the standard loop is what the other test is for")
     def test_with_our_loop(self):
-        self.run_theirs(casyncio.EventLoopPolicy())
+        self.run_theirs(True)
 
 
 if __name__ == "__main__":

@@ -293,7 +293,7 @@ class Objects(ProtocolCase):
             SSLProtocol(self.loop, self.recorder(), self.server_context, None, True)
             for _ in range(2)
         )
-        self.assertIs(first.get_buffer(-1), second.get_buffer(-1))
+        self.assertIs(first.get_buffer(-1).obj, second.get_buffer(-1).obj)
         self.assertEqual(len(first.get_buffer(1)), 256 * 1024)
         for count in -1, 256 * 1024 + 1:
             with self.assertRaises(ValueError):
