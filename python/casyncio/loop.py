@@ -267,7 +267,8 @@ class Loop(_casyncio.Loop, AsyncioLoop):
             for handle in handles:
                 handle.cancel()
             raise
-        if reader is not None:  # which pauses the transport when it has too much
+        # The reader pauses its transport when it has too much.
+        if reader is not None and reader._transport is transport:
             reader._transport = ssl_protocol._app_transport
         return ssl_protocol._app_transport
 

@@ -32,12 +32,20 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
     def _process_exited(self, returncode):
         super()._process_exited(returncode)
         # asyncio waits until the pipes are closed as well: for ever, if they were never connected, and
-        # for a grandchild that has inherited them.
-        if self._exit_waiters is not None:
-            waiters, self._exit_waiters = self._exit_waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(returncode)
+        # for a grandchild that has inherited them. They end with the child, as a rule; so they are
+        # given a few turns, in each of which the loop looks at descriptors.
+        self._wake_waiters(8)
+
+    def _wake_waiters(self, turns):
+        if not self._exit_waiters:  # the pipes have ended, or nothing waits
+            return
+        if turns:
+            self._loop.call_later(0, self._wake_waiters, turns - 1)
+            return
+        waiters, self._exit_waiters = self._exit_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(self._returncode)
 
     def __repr__(self):
         return super().__repr__().replace('_UnixSubprocessTransport', 'SubprocessTransport', 1)
