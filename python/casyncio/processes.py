@@ -29,6 +29,18 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
                 if pipe is not None and self._pipes.get(fd) is None:
                     pipe.close()
 
+    def close(self):
+        """Close the pipes, and kill the child if it runs."""
+        if self._loop is not None and self._loop.is_closed():
+            for proto in self._pipes.values():  # their transports could not tell of their end
+                pipe = proto and proto.pipe
+                if pipe is not None and pipe._pipe is not None:
+                    file, pipe._pipe = pipe._pipe, None
+                    pipe._closing = True
+                    file.close()
+            self._pipes.clear()
+        super().close()
+
     def _process_exited(self, returncode):
         super()._process_exited(returncode)
         # asyncio waits until the pipes are closed as well: for ever, if they were never connected, and

@@ -374,8 +374,9 @@ static PyObject *handle_run_method(PyObject *self, PyObject *none)
     async__py_loop *loop = loop_slot(self, kind_of(self));
 
     (void)none;
-    if (!loop) return PyErr_Format(PyExc_TypeError, "this %s has no loop of casyncio's",
-                                    Py_TYPE(self)->tp_name);
+    if (!loop)
+        return PyErr_Format(PyExc_TypeError, "this %s has no loop of casyncio's",
+                            Py_TYPE(self)->tp_name);
     Py_INCREF((PyObject *)loop);
     call(loop, kind_of(self), self);
     Py_DECREF((PyObject *)loop);
