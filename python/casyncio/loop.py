@@ -14,6 +14,7 @@ import ssl
 import sys
 import threading
 import warnings
+import weakref
 from asyncio import base_events, constants, format_helpers, trsock
 from asyncio.log import logger
 
@@ -48,10 +49,12 @@ class Loop(_casyncio.Loop, AsyncioLoop):
     # Of a loop whose __init__ was not called, or has failed: it is closed all the same.
     _ssock = _csock = _default_executor = None
     _signal_handlers = {}
+    _children = ()
 
     def __init__(self):
         base_events.BaseEventLoop.__init__(self)
         self._selector = selector.Selector(self)
+        self._children = weakref.WeakSet()
         self._transports = {}  # of the classes that are asyncio's; C's are in a table of its own
         self._signal_handlers = {}
         self._unix_server_sockets = {}
@@ -87,6 +90,9 @@ class Loop(_casyncio.Loop, AsyncioLoop):
         self._default_executor = None
         self._selector = None
         self._close()
+        for child in list(self._children):
+            if child.get_returncode() is not None:  # a grandchild has its pipes
+                child.close()
         if executor is not None:
             executor.shutdown(wait=False)
 
@@ -291,8 +297,8 @@ class Loop(_casyncio.Loop, AsyncioLoop):
                 handle.cancel()
             del waiter  # its exception has this frame: they would be a cycle, with the transport
             raise
-        # It pauses the transport when it has too much. One that has none yet is given it later.
-        if reader is not None and reader._transport is not None:
+        # The reader pauses its transport when it has too much.
+        if reader is not None and reader._transport is transport:
             reader._transport = ssl_protocol._app_transport
         return ssl_protocol._app_transport
 
@@ -310,6 +316,7 @@ class Loop(_casyncio.Loop, AsyncioLoop):
         transport = processes.SubprocessTransport(
             self, protocol, args, shell, stdin, stdout, stderr, bufsize,
             waiter=waiter, extra=extra, **options)
+        self._children.add(transport)
         if watcher is None:
             processes.watch(self, transport.get_pid(), transport._process_exited)
         else:

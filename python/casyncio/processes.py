@@ -29,15 +29,35 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
                 if pipe is not None and self._pipes.get(fd) is None:
                     pipe.close()
 
+    def close(self):
+        """Close the pipes, and kill the child if it runs."""
+        if self._loop is not None and self._loop.is_closed():
+            for proto in self._pipes.values():  # their transports could not tell of their end
+                pipe = proto and proto.pipe
+                if pipe is not None and pipe._pipe is not None:
+                    file, pipe._pipe = pipe._pipe, None
+                    pipe._closing = True
+                    file.close()
+            self._pipes.clear()
+        super().close()
+
     def _process_exited(self, returncode):
         super()._process_exited(returncode)
         # asyncio waits until the pipes are closed as well: for ever, if they were never connected, and
-        # for a grandchild that has inherited them.
-        if self._exit_waiters is not None:
-            waiters, self._exit_waiters = self._exit_waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(returncode)
+        # for a grandchild that has inherited them. They end with the child, as a rule; so they are
+        # given a few turns, in each of which the loop looks at descriptors.
+        self._wake_waiters(8)
+
+    def _wake_waiters(self, turns):
+        if not self._exit_waiters:  # the pipes have ended, or nothing waits
+            return
+        if turns:
+            self._loop.call_later(0, self._wake_waiters, turns - 1)
+            return
+        waiters, self._exit_waiters = self._exit_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(self._returncode)
 
     def __del__(self, _warn=warnings.warn):
         if self._loop is not None and self._loop.is_closed():

@@ -488,7 +488,7 @@ static PyObject *handle_run_method(PyObject *self, PyObject *none)
     (void)none;
     /* Not its repr, which asks the loop. */
     if (!loop)
-        return PyErr_Format(PyExc_TypeError, "a %s without a loop of casyncio's",
+        return PyErr_Format(PyExc_TypeError, "this %s has no loop of casyncio's",
                             Py_TYPE(self)->tp_name);
     Py_INCREF((PyObject *)loop);
     call(loop, kind_of(self), self);

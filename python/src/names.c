@@ -19,10 +19,10 @@ enum { HOST, PORT, FAMILY, TYPE, PROTO, FLAGS, ARGUMENTS };
 static const char *const argument_names[ARGUMENTS] = {"host", "port",  "family",
                                                       "type", "proto", "flags"};
 
-static PyObject *socket_module, *own_getaddrinfo, *native_getaddrinfo, *gaierror;
+static PyObject *base_events, *own_getaddrinfo, *native_getaddrinfo, *gaierror;
 static PyObject *address_family, *socket_kind;
 static PyObject *name_by_executor, *name_create_future, *name_done, *name_errno, *name_getaddrinfo,
-    *name_set_exception, *name_set_result, *zero;
+    *name_set_exception, *name_set_result, *name_socket, *zero;
 
 /* A look-up that is under way. The loop holds it, and it the future. */
 struct lookup {
@@ -310,9 +310,11 @@ static PyObject *start(async__py_loop *loop, PyObject *const *args)
 
 static bool is_replaced(void)
 {
-    PyObject *now = PyObject_GetAttr(socket_module, name_getaddrinfo);
+    PyObject *module = PyObject_GetAttr(base_events, name_socket); /* as asyncio has it */
+    PyObject *now = module ? PyObject_GetAttr(module, name_getaddrinfo) : NULL;
     bool replaced = now != own_getaddrinfo;
 
+    Py_XDECREF(module);
     Py_XDECREF(now);
     PyErr_Clear();
     return replaced;
@@ -400,18 +402,19 @@ int async__py_add_names(PyObject *module)
         {&name_getaddrinfo, "getaddrinfo"},
         {&name_set_exception, "set_exception"},
         {&name_set_result, "set_result"},
+        {&name_socket, "socket"},
         {0},
     };
 
     if (async__py_intern(names) < 0) return -1;
     zero = PyLong_FromLong(0);
-    socket_module = PyImport_ImportModule("socket");
+    base_events = PyImport_ImportModule("asyncio.base_events");
     own_getaddrinfo = async__py_import("socket", "getaddrinfo");
     native_getaddrinfo = async__py_import("_socket", "getaddrinfo");
     gaierror = async__py_import("socket", "gaierror");
     address_family = async__py_import("socket", "AddressFamily");
     socket_kind = async__py_import("socket", "SocketKind");
-    if (!zero || !socket_module || !own_getaddrinfo || !native_getaddrinfo || !gaierror ||
+    if (!zero || !base_events || !own_getaddrinfo || !native_getaddrinfo || !gaierror ||
         !address_family || !socket_kind)
         return -1;
     lookup_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &lookup_spec, NULL);

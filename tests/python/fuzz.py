@@ -608,7 +608,7 @@ def main():
     certificate = tuple(certificate.split(os.pathsep)) if certificate else support.certificate()
     for seed in range(first, last):
         print(seed, flush=True)
-        faulthandler.dump_traceback_later(30, exit=True)  # a seed takes a fifth of a second
+        faulthandler.dump_traceback_later(300, exit=True)  # a seed takes half a second
         run(seed, steps, certificate)
     print("survived", flush=True)
     sys.stdout.flush()

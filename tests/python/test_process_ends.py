@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import subprocess
+import sys
 import unittest
 
 import support
@@ -89,6 +90,31 @@ class Wait(support.LoopCase):
         finally:
             os.kill(grandchild, 9)
         self.assertEqual(await child.stdout.read(), b"")
+
+    @support.stock_cannot("it waits until the pipes are closed")
+    def test_the_loop_is_closed_while_a_grandchild_holds_the_pipe(self):
+        unraisable = []
+        hook, sys.unraisablehook = sys.unraisablehook, unraisable.append
+        self.addCleanup(setattr, sys, "unraisablehook", hook)
+        before = support.open_descriptors()
+        loop = support.new_event_loop()
+
+        async def main():
+            child = await asyncio.create_subprocess_exec(
+                "/bin/sh", "-c", "sleep 60 & echo $!; read line",
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            grandchild = int(await child.stdout.readline())
+            child.stdin.write(b"\n")
+            await child.wait()
+            return grandchild
+
+        grandchild = loop.run_until_complete(main())
+        loop.close()
+        del loop
+        gc.collect()
+        os.kill(grandchild, 9)
+        self.assertEqual(unraisable, [])
+        self.assertEqual(support.open_descriptors(), before)
 
     @support.stock_cannot("it leaves the pipes to the collector")
     @asynchronous
