@@ -70,6 +70,10 @@ ASYNC_API int async_error_code(void);
  * well; 0 if there is none. Of several errors it is the first. To ask is to take note: the error is
  * the last one then (async_error_message describes it), and a second call gives 0.
  *
+ * It belongs to the task, not to a function: ask right after the block, and before a call of a
+ * function that asks as well; and take the code before the message, since the two as arguments of one
+ * call may be evaluated in either order.
+ *
  * The usual end of a coroutine with blocks is `return async_block_error();`. An error that is not
  * asked for becomes the task's result if the coroutine returns success: like an exception that
  * nothing caught, it is late, but not lost. */

@@ -55,6 +55,7 @@ ASYNC_API const char *async_run_error_message(void);
  * name. */
 ASYNC_API int async_run_named(async_coroutine main, void *argument, const char *coroutine);
 #ifndef __cplusplus
+#define async_run_with(main, ...) (async_run_with)(ASYNC__CALLABLE(main), __VA_ARGS__)
 #define async_run(...) ASYNC__RUN(__VA_ARGS__, NULL)
 #define ASYNC__RUN(main, ...)                                                                      \
     async_run_named(ASYNC__CALLABLE(main), ASYNC__ARGUMENT(__VA_ARGS__), #main)
@@ -66,6 +67,10 @@ ASYNC_END
 inline int async_run(int (*main)(void))
 {
     return async_run((async_coroutine)(void (*)(void))main, nullptr);
+}
+inline int async_run_with(int (*main)(void), void *, const async_run_options *options)
+{
+    return async_run_with((async_coroutine)(void (*)(void))main, nullptr, options);
 }
 #endif
 #endif

@@ -398,6 +398,10 @@ inline async_task *async_group_create_task(async_group *group, async_coroutine c
 {
     return async_group_create_task_with(group, coroutine, argument, nullptr);
 }
+inline async_task *async_group_create_task(async_group *group, int (*coroutine)(void))
+{
+    return async_group_create_task(group, (async_coroutine)(void (*)(void))coroutine);
+}
 template <class... Tasks> inline int async_gather(Tasks... tasks)
 {
     async_task *all[] = {tasks...};

@@ -267,7 +267,9 @@ int async__connect_any(const struct addrinfo *list, const char *host, int port)
     close_attempts(loop, &race);
     async__free(race.attempts);
     if (fd >= 0) return fd;
-    if (race.wait.interrupted) return async__interrupted(async__current);
+    /* A peer that was reached, and has gone before the cancelled task ran, is no error to tell. */
+    if (race.wait.interrupted || async__current->interrupt)
+        return async__interrupted(async__current);
     return async__failf(fd, "connect to %s port %d: %s", host, port, async_strerror(fd));
 }
 

@@ -50,7 +50,7 @@ static int await_turn(async_file *file)
 
 int async__file_enter(async_file *file)
 {
-    if (!file) return async__failf(-EBADF, "there is no file: it is NULL");
+    if (!file) return async__misuse(async__failf(-EBADF, "there is no file: it is NULL"));
     /* Before the checkpoint, where another task may close the file. */
     file->references++;
     int code = async__checkpoint();
@@ -173,12 +173,13 @@ async_file *async_file_open(const char *path, const char *mode)
 {
     int flags = parse_mode(mode);
     if (!path) {
-        async__failf(-EINVAL, "open: the path is NULL");
+        async__misuse(async__failf(-EINVAL, "open: the path is NULL"));
         return NULL;
     }
     if (flags < 0) {
-        async__failf(-EINVAL, "open %s: the mode %s is not one of r, w, a, x, with + and b", path,
-                     mode ? mode : "NULL");
+        async__misuse(async__failf(-EINVAL,
+                                   "open %s: the mode %s is not one of r, w, a, x, with + and b",
+                                   path, mode ? mode : "NULL"));
         return NULL;
     }
     if (async__checkpoint() < 0) return NULL;

@@ -223,7 +223,7 @@ async_stream *async_server_accept(async_server *server)
 {
     async_stream *stream = NULL;
     if (!server) {
-        async__failf(-EBADF, "there is no server: it is NULL");
+        async__misuse(async__failf(-EBADF, "there is no server: it is NULL"));
         return NULL;
     }
     if (accept_stream(server, &stream) < 0) return NULL;

@@ -62,7 +62,10 @@ async_stream *async_stream_from_fd(int fd)
 
 int async__stream_closed(void) { return async__failf(-EBADF, "the stream has been closed"); }
 
-int async__stream_null(void) { return async__failf(-EBADF, "there is no stream: it is NULL"); }
+int async__stream_null(void)
+{
+    return async__misuse(async__failf(-EBADF, "there is no stream: it is NULL"));
+}
 
 /* ---- closing ---- */
 

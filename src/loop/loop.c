@@ -479,7 +479,6 @@ int async_loop_close(async_loop *loop)
     async__timers_free(&loop->timers);
     async__free(loop->fds);
     async__free(loop->scratch);
-    async__free(loop->first_lost);
     async__free(loop);
     return 0;
 }
@@ -497,7 +496,5 @@ void async__report(async_loop *loop, int code, const char *message)
         return;
     }
     if (loop->lost++ > 0) return;
-    size_t size = strlen(message) + 1;
-    loop->first_lost = async__alloc(size);
-    if (loop->first_lost) memcpy(loop->first_lost, message, size);
+    strncpy(loop->first_lost, message, sizeof loop->first_lost - 1); /* the last byte stays 0 */
 }

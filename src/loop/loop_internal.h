@@ -168,8 +168,8 @@ struct async_loop {
     unsigned forks; /* async__forks when the loop was made */
     async_exception_handler *exception_handler;
     void *exception_data;
-    size_t lost;      /* errors that there was no handler for */
-    char *first_lost; /* the first one's message */
+    size_t lost;          /* errors that there was no handler for */
+    char first_lost[256]; /* the first one's message: no memory may be left when it comes */
 };
 
 extern __thread async_loop *async__running_loop;

@@ -5,7 +5,7 @@
 
 int async_event_wait(async_event *event)
 {
-    if (!event) return async__failf(-EBADF, "async_event_wait: the event is NULL");
+    if (!event) return async__misuse(async__failf(-EBADF, "async_event_wait: the event is NULL"));
     int code = async__checkpoint();
     if (code < 0 || event->set) return code;
     return async__wait_in(&event->waiters, "event", NULL);

@@ -8,7 +8,7 @@ static int no_lock(const char *call) { return async__failf(-EBADF, "%s: the lock
 
 int async_lock_acquire(async_lock *lock)
 {
-    if (async__unlikely(!lock)) return no_lock("async_lock_acquire");
+    if (async__unlikely(!lock)) return async__misuse(no_lock("async_lock_acquire"));
     int code = async__checkpoint();
     if (async__unlikely(code < 0)) return code;
     if (async__likely(!lock->owner)) {

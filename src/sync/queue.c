@@ -53,7 +53,7 @@ void async_queue_free(async_queue *queue)
 
 __attribute__((cold, noinline)) static int no_queue(void)
 {
-    return async__failf(-EBADF, "the queue is NULL");
+    return async__misuse(async__failf(-EBADF, "the queue is NULL"));
 }
 
 size_t async_queue_size(const async_queue *queue) { return queue ? queue->count : 0; }

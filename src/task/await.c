@@ -16,15 +16,24 @@ struct gathering {
     async_task *first; /* that failed */
 };
 
-/* Whether the task waits, by way of others, for the one that runs here: then an await of it could
- * never end. Follows a chain of at most 1,000 tasks. */
+static void task_done(async_task *task);
+
+/* The task that awaits this one, or will have to: by await, by gather, or because it owns its group. */
+static const async_task *awaiter(const async_task *task)
+{
+    if (task->done == task_done) return ((const struct gathering *)task->owner)->wait.task;
+    return async__group_owner(task);
+}
+
+/* Whether the task is awaited, by way of others, by the one that runs here: then an await of it could
+ * never end. A longer chain is not followed to its end: the mistake shows in short ones. */
 __attribute__((noinline)) static bool awaits_this(const async_task *task)
 {
-    const async__wait *wait = task->wait;
+    const async_task *each = async__current;
 
-    for (int steps = 0; wait && wait->awaited && steps < 1000; steps++) {
-        if (wait->awaited == async__current) return true;
-        wait = wait->awaited->wait;
+    for (int steps = 0; each && steps < 1000; steps++) {
+        each = awaiter(each);
+        if (each == task) return true;
     }
     return false;
 }
@@ -126,7 +135,7 @@ int async_await(async_task *task)
     async_task *self = async__current;
     if (async__unlikely(!self)) return async__no_task();
     int code = check_handle(task, "async_await");
-    if (async__unlikely(code < 0)) return code;
+    if (async__unlikely(code < 0)) return async__misuse(code);
 
     struct gathering gathering; /* what the wait itself needs is set by gather */
     gathering.tasks = &task;
@@ -135,6 +144,7 @@ int async_await(async_task *task)
     gathering.parked = gathering.fail_fast = false;
     gathering.code = 0;
     gathering.first = NULL;
+    gathering.wait.task = self;
     claim(&gathering, task); /* before other tasks run: they may have the handle too */
     async__checkpoint(); /* a cancellation goes to the task that is awaited, and ends the wait */
     gather(&gathering);
@@ -186,10 +196,10 @@ int async_gather_array(async_task *const *tasks, size_t count)
     async_task *self = async__current;
     if (!self) return async__no_task();
     int missing, misuse = check_handles(tasks, count, &missing);
-    if (misuse < 0) return misuse;
+    if (misuse < 0) return async__misuse(misuse);
 
     struct gathering gathering = {
-        .tasks = tasks, .count = count, .fail_fast = true, .code = missing};
+        .wait = {.task = self}, .tasks = tasks, .count = count, .fail_fast = true, .code = missing};
     claim_all(&gathering);
     int code = async__checkpoint();
     gather(&gathering);
@@ -205,9 +215,9 @@ int async_gather_results(async_task *const *tasks, size_t count, int *codes)
     async_task *self = async__current;
     if (!self) return async__no_task();
     int missing, misuse = check_handles(tasks, count, &missing);
-    if (misuse < 0) return misuse;
+    if (misuse < 0) return async__misuse(misuse);
 
-    struct gathering gathering = {.tasks = tasks, .count = count};
+    struct gathering gathering = {.wait = {.task = self}, .tasks = tasks, .count = count};
     claim_all(&gathering);
     int code = async__checkpoint();
     gather(&gathering);
@@ -223,11 +233,13 @@ int async_wait_for(async_task *task, double timeout)
     async_scope scope = {0};
     int code = async_timeout_enter(&scope, timeout);
 
-    if (code < 0) { /* the handle is released all the same */
+    int misuse = code < 0 && async__current ? check_handle(task, "async_wait_for") : 0;
+    if (misuse < 0) return async__misuse(misuse); /* the task is not this one's to cancel */
+    if (code < 0) {                               /* the handle is released all the same */
         struct async__record failure = async__record_save();
         async_cancel(task, NULL);
         async_await(task);
-        async__record_restore(&failure);
+        async__record_restore(&failure, true);
         return code;
     }
     code = async_await(task);

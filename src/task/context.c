@@ -29,7 +29,7 @@ async__guard async__guard_enter(const struct async__once *once, void *name, bool
     void *context = name;
     if (pointer) memcpy(&context, name, sizeof context);
     if (context) return (async__guard){.leave = leave, .context = context, .live = 1, .kind = kind};
-    async__pend(entry_error(once));
+    async__pend(async__misuse(entry_error(once)));
     return (async__guard){.live = 0};
 }
 
@@ -56,7 +56,6 @@ void async__guard_leave(async__guard *guard)
         return;
     }
     struct async__record before = async__record_save();
-    int pending = before.pending;
     if (guard->kind == ASYNC__EXIT_SHIELDED) {
         async_scope shield = {0};
         async__exit_shield_enter(&shield);
@@ -65,11 +64,8 @@ void async__guard_leave(async__guard *guard)
     } else {
         call_exit(guard);
     }
-    /* An error that the exit has pended remains the last error. */
-    if (async__record()->pending == pending)
-        async__record_restore(&before);
-    else
-        async__error_free(before.error);
+    /* An error that the exit leaves to async_block_error() is the last one then. */
+    async__record_restore(&before, before.pending || !async__record()->pending);
 }
 
 static void leave_lock(void *lock) { async_lock_release(lock); }
@@ -106,7 +102,7 @@ bool async__group_enter(async__guard *guard, async_group *group)
 
 static bool entered(int code)
 {
-    if (code < 0) async__pend(code);
+    if (code < 0) async__pend(async__misuse(code));
     return code == 0;
 }
 

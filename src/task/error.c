@@ -151,13 +151,30 @@ struct async__record async__record_save(void)
 {
     struct async__record *record = async__record(), saved = *record;
 
-    record->error = NULL;
+    record->error = record->pending_error = NULL;
+    record->pending = 0;
     return saved;
 }
 
-void async__record_restore(const struct async__record *saved)
+void async__record_restore(const struct async__record *saved, bool last_too)
 {
-    async__fail_with(saved->code, saved->error);
+    struct async__record *record = async__record();
+
+    /* Of the errors that blocks could not report the first is kept: that of before. */
+    if (saved->pending) {
+        async__unpend(record);
+        record->pending = saved->pending;
+        record->pending_error = saved->pending_error;
+    }
+    if (!last_too) {
+        async__error_free(saved->error);
+        return;
+    }
+    async__error_free(record->error);
+    record->error = saved->error;
+    record->code = saved->code;
+    record->failures =
+        saved->failures; /* what has failed meanwhile is not for the code around to know */
 }
 
 int async_block_fail(int code)

@@ -14,7 +14,8 @@ int async_future_set(async_future *future, int code, void *value)
 
 int async_future_wait(async_future *future, void **value)
 {
-    if (!future) return async__failf(-EBADF, "async_future_wait: the future is NULL");
+    if (!future)
+        return async__misuse(async__failf(-EBADF, "async_future_wait: the future is NULL"));
     int code = async__checkpoint();
     /* A result that is there is given although a cancellation is due: the next call gives that. */
     if (code < 0 && !(future->done && async__current)) return code;

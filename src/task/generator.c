@@ -58,19 +58,21 @@ static void producer_done(async_task *task)
 
 int async_yield(async_generator *self, const void *value)
 {
+    if (!self) return async__misuse(async__failf(-EBADF, "async_yield: the generator is NULL"));
     if (!async__current || async__current != self->task)
         return async__failf(-EPERM,
                             "async_yield: called from outside of the generator's coroutine");
     if (!self->value) {
-        /* Cancelled while no consumer waits: the value has no place to go to. */
-        return async__current->interrupt ? async__interrupted(async__current)
-                                         : async__fail(-ECANCELED);
+        /* Cancelled while no consumer waits: the value has no place to go to. A coroutine that ignores
+         * that must not keep the others from running, nor the close from ending. */
+        int code = async__checkpoint();
+        return code < 0 ? code : async__misuse(async__fail(-ECANCELED));
     }
     memcpy(self->value, value, self->iterator.size);
     self->value = NULL;
     self->yielded = true;
     wake_consumer(self);
-    if (async__current->interrupt) return async__interrupted(async__current);
+    if (async__current->interrupt) return async__checkpoint();
     return async__wait_in(&self->producer, "generator's consumer", NULL);
 }
 

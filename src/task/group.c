@@ -126,6 +126,11 @@ static void child_done(async_task *task)
     if (group->count == 0 && group->waiting) async__unpark(&group->wait);
 }
 
+const async_task *async__group_owner(const async_task *task)
+{
+    return task->done == child_done ? ((const async_group *)task->owner)->owner : NULL;
+}
+
 /* ---- making one ---- */
 
 static async_task *new_child(async_group *group, async_coroutine coroutine, void *argument,
@@ -202,9 +207,10 @@ static int take_outcome(async_group *group)
 
 int async_group_wait(async_group *group)
 {
-    if (!group) return async__failf(-EBADF, "the group is NULL");
+    if (!group) return async__misuse(async__failf(-EBADF, "the group is NULL"));
     if (group->owner != async__current)
         return async__failf(-EPERM, "a group is waited for by the task that opened it");
+    if (group->count == 0) async__checkpoint(); /* its code is that of take_outcome */
     wait_for_children(group);
     group->cancelling = false;
     if (group->scope.code) {

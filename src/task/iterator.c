@@ -17,7 +17,7 @@ static void close_iterator(async_iterator *iterator)
     async__exit_shield_enter(&shield);
     iterator->close(iterator);
     async_scope_leave(&shield);
-    async__record_restore(&before);
+    async__record_restore(&before, true);
 }
 
 /* A value of another size would be written over what lies beside the loop's variable. */
@@ -42,7 +42,7 @@ bool async__for_begin(async__for *loop, async_iterator *iterator, size_t size)
     int code = check_iterator(loop, iterator, size);
 
     if (code < 0) {
-        async__pend(code);
+        async__pend(async__misuse(code));
         close_iterator(iterator);
         loop->live = 0;
         return false;

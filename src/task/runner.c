@@ -193,11 +193,10 @@ static int run_main(struct runner *runner, async_coroutine main, void *argument,
 static void report_lost(const async_loop *loop)
 {
     if (loop->lost == 1)
-        fprintf(stderr, "casyncio: an error was never looked at: %s\n",
-                loop->first_lost ? loop->first_lost : "?");
+        fprintf(stderr, "casyncio: an error was never looked at: %s\n", loop->first_lost);
     else if (loop->lost > 1)
         fprintf(stderr, "casyncio: %zu errors were never looked at; the first: %s\n", loop->lost,
-                loop->first_lost ? loop->first_lost : "?");
+                loop->first_lost);
 }
 
 /* ---- the whole ---- */

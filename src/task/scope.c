@@ -38,17 +38,33 @@ static void end_shield(async_callback *callback)
     async__scope_changed(scope->task);
 }
 
-/* Without memory for the timer the shield goes on to hold: better late than cut short. */
-static void limit_shield(async_task *task, async_scope *scope)
+/* Whether something outside of the scope wants to reach into it. Limited shields in between keep it
+ * out for a while only; another shield for good. */
+static bool due_beyond(const async_task *task, const async_scope *scope)
+{
+    while ((scope = scope->parent)) {
+        if (scope->code) return true;
+        if (scope->shield && !scope->limited) return false;
+    }
+    return task->cancelled;
+}
+
+/* Exits nest: the limits of all of them run from when something is due, and end if it is taken back.
+ * Without memory for a timer the shield goes on to hold: better late than cut short. */
+static void limit_shields(async_task *task, async_scope *scope)
 {
     async_loop *loop = async__loop_of(task);
     int64_t limit = task->tasks->exit_timeout;
-    async_scope *outer;
 
-    if (scope->timer.slot || scope->timer.callback.next || limit == ASYNC__NEVER) return;
-    if (!due_in(task, scope->parent, &outer)) return;
-    scope->timer.callback.run = end_shield;
-    async_call_at_ns(loop, &scope->timer, async__deadline(async_loop_time_ns(loop), limit));
+    if (limit == ASYNC__NEVER) return;
+    for (; scope && !(scope->shield && !scope->limited); scope = scope->parent) {
+        if (!scope->shield) continue;
+        bool set = scope->timer.slot || scope->timer.callback.next, due = due_beyond(task, scope);
+        scope->timer.callback.run = end_shield;
+        if (set && !due) async_timer_cancel(loop, &scope->timer);
+        if (!set && due)
+            async_call_at_ns(loop, &scope->timer, async__deadline(async_loop_time_ns(loop), limit));
+    }
 }
 
 void async__scope_changed(async_task *task)
@@ -57,7 +73,7 @@ void async__scope_changed(async_task *task)
 
     task->interrupt = due_in(task, task->scope, &shield);
     task->refused = 0; /* each new cancellation that is ignored is reported once */
-    if (shield && shield->limited) limit_shield(task, shield);
+    if (shield && shield->limited) limit_shields(task, shield);
     async__wait *wait = task->wait;
     if (!task->interrupt || !wait || wait->interrupted) return;
     wait->interrupted = true; /* before the call, which may end the wait */

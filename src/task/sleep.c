@@ -46,7 +46,8 @@ int async_sleep(double seconds)
 
     if (!self) return async__no_task();
     if (async__unlikely(!(seconds >= 0)))
-        return async__failf(-EINVAL, "async_sleep: cannot sleep for %g seconds", seconds);
+        return async__misuse(
+            async__failf(-EINVAL, "async_sleep: cannot sleep for %g seconds", seconds));
     int code = async__checkpoint();
     if (code < 0) return code;
     if (seconds == 0) return yield_once(self);
@@ -61,7 +62,7 @@ int async_sleep_until(double when)
 
     if (!self) return async__no_task();
     if (async__seconds_to_ns(when, &ns) < 0)
-        return async__failf(-EINVAL, "async_sleep_until: the time is not a number");
+        return async__misuse(async__failf(-EINVAL, "async_sleep_until: the time is not a number"));
     int code = async__checkpoint();
     if (code < 0) return code;
     if (ns <= async_loop_time_ns(async__loop_of(self))) return yield_once(self);

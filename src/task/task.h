@@ -167,6 +167,8 @@ static inline void *async__task_top(async_task *task) { return (char *)task + AS
  * gives way, so that `done` and `owner` can still be set. */
 async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutine, void *argument,
                             const async_task_options *options);
+/* The owner of the group that the task belongs to, or NULL. */
+const async_task *async__group_owner(const async_task *task);
 /* Gives the task's memory back; it must be done. */
 void async__task_release(async_task *task);
 /* Tells the loop's exception handler of a task's failure that no await will give. */
@@ -237,10 +239,15 @@ void async__record_clear(struct async__record *record);
  * that gave NULL, or if there is none with -EBADF and a message that names `what`. */
 int async__fail_null(const char *what);
 
-/* Called before and after an exit: the program may yet look at the last error, so it is restored.
- * What the exit pends stays. */
+/* An exit runs between these two: the last error that the program may still look at is then that of
+ * before (unless `last_too` is false), and so is a block's error that has not been asked for. What the
+ * exit's own blocks leave counts if there was none before. */
 struct async__record async__record_save(void);
-void async__record_restore(const struct async__record *saved);
+void async__record_restore(const struct async__record *saved, bool last_too);
+
+/* Gives the code back, of a blocking call that is refused before its checkpoint: it counts as one that
+ * finishes at once, so that a task that ignores it in a loop does not keep the others from running. */
+int async__misuse(int code);
 
 /* -EPERM, for a call that needs a task and was made outside of one. */
 int async__no_task(void);

@@ -40,6 +40,7 @@ static void call_interrupt(async__wait *wait)
 
 int async_to_thread(int (*function)(void *argument), void *argument)
 {
+    if (!function) return async__misuse(async__failf(-EINVAL, "async_to_thread: NULL to call"));
     int code = async__checkpoint();
     if (code < 0) return code;
     struct call call = {

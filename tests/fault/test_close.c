@@ -75,7 +75,7 @@ static void disarm(void)
         assert_int_equal(async_await(closer.task), 0);
     }
     if (closer.canary < 0) return;
-    assert_int_equal(lseek(closer.canary, 0, SEEK_CUR), 8); /* nobody has read or written */
+    assert_int_equal(lseek(closer.canary, 0, SEEK_CUR), 8); /* neither read nor written */
     assert_int_equal(pread(closer.canary, text, sizeof text, 0), 8);
     assert_memory_equal(text, "precious", 8);
     close(closer.canary);
@@ -117,7 +117,7 @@ static bool read_file(async_file *file)
         return false;
     async_for (char *, text, async_file_lines(file))
         if (!goes_on((ssize_t)strlen(text))) break;
-    return goes_on(async_error_code()) && goes_on(async_file_truncate(file, 3));
+    return goes_on(async_block_error()) && goes_on(async_file_truncate(file, 3));
 }
 
 /* A second task, which waits for its turn. */

@@ -149,7 +149,7 @@ static void test_guards(void **state)
             char *base = async__stack_base(pool, tops[i]);
             forbidden = base - 1;
             assert_int_equal(run_child(touch), -SIGSEGV);
-            forbidden = base - 16 * 1024;
+            forbidden = base - 64 * 1024;
             assert_int_equal(run_child(touch), -SIGSEGV);
             forbidden = base;
             assert_int_equal(run_child(touch), 0);

@@ -140,6 +140,8 @@ static int awaits_wrongly(void *argument)
     assert_int_equal(tenths(), 10);
     task = async_spawn(worker, .name = "a", .seconds = 5);
     assert_int_equal(async_wait_for(task, NAN), -EINVAL);
+    assert_int_equal(async_wait_for(async_current_task(), NAN), -EINVAL);
+    assert_false(async_task_cancelling(async_current_task())); /* not this one's to cancel */
 #ifdef ASYNC_DEBUG
     assert_int_equal(async_await(async_spawn(worker, .name = "b")), 0); /* not in the same place */
     assert_int_equal(async_await(task), -EINVAL);

@@ -179,6 +179,93 @@ static int loses_nothing(void *unused)
     return 0;
 }
 
+/* ---- what an exit does with blocks of its own is not the block's around it ---- */
+
+static int uses_a_good_file(void)
+{
+    async_with_file(file, async_file_open("/dev/null", "r")) assert_non_null(file);
+    return async_block_error();
+}
+
+static void exit_with_a_block(void *context)
+{
+    (void)context;
+    assert_int_equal(uses_a_good_file(), 0);
+}
+
+static void exit_with_a_failure(void *context)
+{
+    (void)context;
+    async_with (void *, missing, gives_null(-ENOSPC), quiet_exit)
+        fail_msg("%p", missing);
+}
+
+static int fails_within(void)
+{
+    async_with (async_queue *, queue, empty, exit_with_a_block)
+        async_with (void *, missing, gives_null(-ENOENT), quiet_exit)
+            fail_msg("%p %p", missing, (void *)queue);
+    async_with (async_queue *, queue, empty, exit_with_a_failure)
+        assert_non_null(queue);
+    return async_block_error(); /* the first */
+}
+
+static int fails_in_its_exit(void)
+{
+    async_with (async_queue *, queue, empty, exit_with_a_failure)
+        assert_non_null(queue);
+    return 0;
+}
+
+static int next_fails(async_iterator *iterator, void *value)
+{
+    (void)iterator;
+    (void)value;
+    return -EIO;
+}
+
+static void close_with_a_block(async_iterator *iterator)
+{
+    (void)iterator;
+    assert_int_equal(uses_a_good_file(), 0);
+}
+
+static int iterates(void)
+{
+    async_iterator iterator = {
+        .next = next_fails, .close = close_with_a_block, .size = sizeof(int)};
+    async_for (int, value, &iterator)
+        fail_msg("%d", value);
+    return async_block_error();
+}
+
+static void *entry_with_a_block(void)
+{
+    assert_int_equal(uses_a_good_file(), 0);
+    return NULL;
+}
+
+static int enters_nothing(void)
+{
+    int item;
+    async_queue_get_nowait(empty, &item);
+    async_with (void *, nothing, entry_with_a_block(), quiet_exit)
+        fail_msg("%p", nothing);
+    return async_block_error();
+}
+
+static int blocks_in_exits(void *unused)
+{
+    (void)unused;
+    assert_int_equal(async_await(async_create_task(fails_within)), -ENOENT);
+    assert_int_equal(async_await(async_create_task(fails_in_its_exit)), -ENOSPC);
+    assert_int_equal(async_await(async_create_task(iterates)), -EIO);
+    assert_int_equal(async_await(async_create_task(enters_nothing)), -EINVAL);
+    return 0;
+}
+
+TEST(blocks_in_exits)
+
 /* ---- an entry that gives NULL and no error is not blamed on an earlier one ---- */
 
 static int no_error_of_its_own(void *unused)
@@ -442,6 +529,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_invents_nothing),
         cmocka_unit_test(test_loses_nothing),
+        cmocka_unit_test(test_blocks_in_exits),
         cmocka_unit_test(test_no_error_of_its_own),
         cmocka_unit_test(test_held),
         cmocka_unit_test(test_group_fails),

@@ -137,9 +137,49 @@ static int makes_a_circle(void *unused)
     return async_await(circle[0]);
 }
 
+/* By way of a gather, and of a group that the awaiting task belongs to. */
+static async_task *gathering;
+
+static int awaits_its_gatherer(void *unused)
+{
+    (void)unused;
+    async_sleep(0.1);
+    note("%s", async_error_name(async_await(gathering)));
+    return 0;
+}
+
+static int gathers(void *unused)
+{
+    (void)unused;
+    return async_gather(async_create_task(awaits_its_gatherer, NULL),
+                        async_create_task(awaits_its_gatherer, NULL));
+}
+
+static int groups(void *unused)
+{
+    (void)unused;
+    async_with_group (group)
+        async_group_create_task(group, awaits_its_gatherer, NULL);
+    return async_block_error();
+}
+
+static int makes_other_circles(void *unused)
+{
+    (void)unused;
+    gathering = async_create_task(gathers, NULL);
+    async_sleep(1);
+    assert_int_equal(async_await(gathering), 0);
+    gathering = async_create_task(groups, NULL);
+    async_sleep(1);
+    assert_int_equal(async_await(gathering), 0);
+    assert_notes("EDEADLK EDEADLK EDEADLK ");
+    return 0;
+}
+
 static void test_circle(void **state)
 {
     (void)state;
+    assert_int_equal(run(makes_other_circles, NULL), 0);
     assert_int_equal(run(makes_a_circle, NULL), -EDEADLK);
     assert_string_equal(async_run_error_message(), "async_await: the task waits for this one");
 }

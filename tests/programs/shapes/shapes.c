@@ -154,6 +154,8 @@ static int main_task(void)
 int main(void)
 {
     int code = async_run(main_task);
+    if (code == 0)
+        code = async_run_with(tick, NULL, &(async_run_options){.name = "x", .no_signals = true});
     if (code < 0) printf("%s\n", async_run_error_message());
     return code < 0;
 }

@@ -87,6 +87,7 @@ static int blocks()
     {
         async_group_create_task(group, catches, const_cast<char *>("C"));
         async_group_spawn(group, run_fetch, fetch{"b", 2});
+        async_group_create_task(group, tick);
     }
     ASYNC_FOR(int, number, async_generate(numbers, nullptr, sizeof(int)))
     sum += number;
@@ -114,7 +115,10 @@ int main()
                   c.async_with (1, 1, 1, 1) + c.async_for (1, 1, 1) + c.async_gather(1) +
                   c.async_spawn(1, 1) + c.async_create_task(1) + c.async_shield () +
                   c.async_raise(1);
+    async_run_options options = async_run_options();
+    options.name = "chief";
     int code = async_run(main_task);
+    if (code == 0) code = async_run_with(tick, nullptr, &options);
     if (code < 0) std::printf("%s\n", async_run_error_message());
     return code < 0 || members != 21;
 }
