@@ -59,7 +59,8 @@ int async__op_closed(int fd, const char *what)
 static ssize_t await_with_turn(async__op *op, const char *what)
 {
     async_loop *loop = async__loop();
-    uint32_t generation = loop ? async__fd_generation(loop, op->watch.fd) : 0;
+    if (!loop) return async__no_task();
+    uint32_t generation = async__fd_generation(loop, op->watch.fd);
     int code = async__checkpoint();
 
     if (code < 0) return code;

@@ -171,13 +171,13 @@ static int check_handles(async_task *const *tasks, size_t count, int *missing)
         int code = task && task->done == task_done && task->owner == (void *)missing
                        ? async__failf(-EINVAL, "async_gather: task %zu is there twice", i)
                        : check_handle(task, "async_gather");
-        if (code < 0 && task) {
-            unclaim(tasks, i);
-            return code;
-        }
-        if (code < 0) {
+        if (!task) {
             if (!*missing) *missing = code;
             continue;
+        }
+        if (code < 0) {
+            unclaim(tasks, i);
+            return code;
         }
         task->done = task_done;
         task->owner = missing;

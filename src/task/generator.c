@@ -108,6 +108,7 @@ static int end_of(async_generator *self)
     async_task *consumer = async__current;
     int result = self->result;
 
+    self->result = 0; /* it is given once, and then the end */
     if (result >= 0) return 0;
     if (result == -ECANCELED && consumer->interrupt) return async__interrupted(consumer);
     async__error *error = self->error;
@@ -120,7 +121,7 @@ static int generator_next(async_iterator *iterator, void *value)
     async_generator *self = async__container(iterator, async_generator, iterator);
     int code = async__checkpoint();
     if (code < 0) return code;
-    if (self->ended) return 0;
+    if (self->ended) return end_of(self); /* maybe since the last value was taken */
     if (self->awaited) return async__failf(-EBUSY, "the generator is being waited for already");
     if (!self->started) {
         code = start(self);

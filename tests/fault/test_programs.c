@@ -219,6 +219,14 @@ static void forget(struct outcome *outcome)
 
 /* ---- what is checked ---- */
 
+/* Without the line in which the library tells of an error that the program could not look at. */
+static const char *program_words(const char *err)
+{
+    static const char own[] = "casyncio: an error was never looked at: ";
+    const char *end = strncmp(err, own, sizeof own - 1) == 0 ? strchr(err, '\n') : NULL;
+    return end ? end + 1 : err;
+}
+
 /* What is wrong with it, or NULL. */
 static const char *judge(const struct program *program, int error, const struct outcome *base,
                          const struct outcome *outcome)
@@ -235,7 +243,7 @@ static const char *judge(const struct program *program, int error, const struct 
     if (outcome->descriptors != base->descriptors) return "a descriptor is left open";
     if (status == 0 && program->status != 0) return "it succeeded where it ought to fail";
     if (status == 0) {
-        if (outcome->err[0]) return "it succeeded, with a message";
+        if (*program_words(outcome->err)) return "it succeeded, with a message";
         if (program->alternative && strstr(outcome->out, program->alternative)) return NULL;
         if (program->interruptible && error == EINTR &&
             strncmp(outcome->out, base->out, strlen(outcome->out)) == 0)
@@ -245,9 +253,7 @@ static const char *judge(const struct program *program, int error, const struct 
         if (timed && outcome->end != base->end) return "it succeeded, in another time";
         return NULL;
     }
-    /* Before it the library may tell of an error that the program could not look at. */
-    const char *err = outcome->err, *own = "casyncio: an error was never looked at: ";
-    if (strncmp(err, own, strlen(own)) == 0 && strchr(err, '\n')) err = strchr(err, '\n') + 1;
+    const char *err = program_words(outcome->err);
     if (strncmp(err, program->name, name) != 0 || strncmp(err + name, ": ", 2) != 0 ||
         strchr("\n", err[name + 2]))
         return "it failed without a word";

@@ -301,9 +301,9 @@ static int awaits_in_two_tasks(void *unused)
     (void)unused;
     async_task *task = async_create_task(returns_number, &numbers_of[0]);
     async_sleep(0);
-    assert_int_equal(async_gather(async_create_task(uses_up_its_turn, task),
-                                  async_create_task(uses_up_its_turn, task)),
-                     0);
+    async_task *first = async_create_task(uses_up_its_turn, task);
+    async_task *second = async_create_task(uses_up_its_turn, task);
+    assert_int_equal(async_gather(first, second), 0);
     assert_notes("EBUSY 0 ");
     return 0;
 }

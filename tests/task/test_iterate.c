@@ -223,6 +223,33 @@ TEST(times_out)
 TEST(yields_from_outside)
 TEST(goes_through)
 TEST(exits_when_cancelled)
+/* A generator that fails while no consumer waits: that is the next value's error, once. */
+static int fails_after_one(async_generator *self, void *unused)
+{
+    int value = 1;
+    (void)unused;
+    async_cancel(async_current_task(), "by itself");
+    async_yield(self, &value); /* delivers it, and gives the code */
+    return async_raise(-EIO, "no more paper");
+}
+
+static int fails_meanwhile(void *unused)
+{
+    (void)unused;
+    int value = 0;
+    async_iterator *iterator = async_generate(fails_after_one, NULL, sizeof(int));
+    assert_int_equal(iterator->next(iterator, &value), 1);
+    assert_int_equal(value, 1);
+    async_sleep(1);
+    assert_int_equal(iterator->next(iterator, &value), -EIO);
+    assert_string_equal(async_error_message(), "no more paper");
+    assert_int_equal(iterator->next(iterator, &value), 0);
+    async_generator_close(iterator);
+    return 0;
+}
+
+TEST(fails_meanwhile)
+
 /* Where the end of a generator cannot be waited for it is cancelled, and freed with the loop. */
 static async_iterator *to_close;
 
@@ -274,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_exits_when_cancelled),
         cmocka_unit_test(test_forgets_what_was_before),
         cmocka_unit_test(test_an_entry_that_fails),
+        cmocka_unit_test(test_fails_meanwhile),
         cmocka_unit_test(test_closed_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
