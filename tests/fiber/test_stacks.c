@@ -1,4 +1,6 @@
-/* test_stacks.c - the pool: order, layout, guards, and what it gives back to the kernel. */
+/* test_stacks.c - the pool: order, layout, guards, and what it gives back to the kernel.
+ *
+ * ctest: timeout=300 (under valgrind a child that dies takes seconds) */
 #include "fiber_test.h"
 
 #include <time.h>
