@@ -158,7 +158,7 @@ void async__py_endpoint_fatal_errno(endpoint *self, int error, const char *messa
     async__py_endpoint_fatal(self, message);
 }
 
-/* A method of an object that goes or stays; what it raises concerns nobody. */
+/* A method of an object that goes or stays; no caller learns what it raises. */
 static void tell_the_end(async__py_loop *loop, PyObject *object, PyObject *name, PyObject *argument)
 {
     PyObject *error = async__py_error_take();

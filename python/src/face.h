@@ -142,7 +142,7 @@ bool async__py_ends_the_loop(void);
  * object, ended by NULL. Objects that are NULL are left out. */
 void async__py_loop_fail(async__py_loop *loop, const char *message, ...);
 
-/* Takes the exception that is set, which concerns nobody: it is written to stderr as that of `object`,
+/* Takes the exception that is set, which no caller learns of: it is written to stderr as that of `object`,
  * or forgotten if that is NULL. But SystemExit and KeyboardInterrupt end run_forever. */
 void async__py_loop_ignore(async__py_loop *loop, PyObject *object);
 

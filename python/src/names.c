@@ -355,7 +355,7 @@ static outcome resume(coroutine *c, PyObject *value, PyObject **result)
         return ASYNC__PY_DONE;
     }
     struct lookup *self = (struct lookup *)c->waiter;
-    if (self && self->lookup && self->holder.next) { /* nobody waits for it any more */
+    if (self && self->lookup && self->holder.next) { /* no task waits for it any more */
         PyObject *error = async__py_error_take();
         if (self->loop->engine) async_lookup_abandon(self->lookup);
         let_go(self);

@@ -25,8 +25,8 @@ static const async_task *awaiter(const async_task *task)
     return async__group_owner(task);
 }
 
-/* Whether the task is awaited, by way of others, by the one that runs here: then an await of it could
- * never end. A longer chain is not followed to its end: the mistake shows in short ones. */
+/* Whether the task awaits, by way of others, the one that runs here: then an await of it could never
+ * end. A longer chain is not followed to its end: the mistake shows in short ones. */
 __attribute__((noinline)) static bool awaits_this(const async_task *task)
 {
     const async_task *each = async__current;

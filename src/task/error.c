@@ -173,8 +173,7 @@ void async__record_restore(const struct async__record *saved, bool last_too)
     async__error_free(record->error);
     record->error = saved->error;
     record->code = saved->code;
-    record->failures =
-        saved->failures; /* what has failed meanwhile is not for the code around to know */
+    record->failures = saved->failures; /* failures of the exit's are none of the block's entry */
 }
 
 int async_block_fail(int code)
