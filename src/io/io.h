@@ -2,6 +2,7 @@
 #ifndef CASYNCIO_IO_H
 #define CASYNCIO_IO_H
 
+#include "../base/buffer.h"
 #include "../task/task.h"
 
 #include <casyncio/sockets.h>
@@ -99,11 +100,8 @@ struct async_stream {
     bool torn; /* a message was cancelled when a part of it had gone out */
     int read_error;
     int write_error;
-    char *buffer;   /* what has been read and not yet asked for: [start .. end); NULL: nothing */
-    char *outgoing; /* the send queue, kept until there is room: [out_start .. out_end); or NULL */
-
-    size_t start, end, capacity;
-    size_t out_start, out_end, out_capacity;
+    struct async__buffer received; /* what has been read and not yet asked for; or no memory */
+    struct async__buffer unsent;   /* the send queue, kept until there is room; or no memory */
     size_t high;
     async_watch flush;               /* sends what is kept */
     struct async__wait_list writers; /* wait for their turn */
@@ -149,7 +147,7 @@ static inline ssize_t async__stream_leave(async_stream *stream, ssize_t result)
 
 static inline size_t async__stream_kept(const async_stream *stream)
 {
-    return stream->out_end - stream->out_start;
+    return async__buffer_size(&stream->unsent);
 }
 
 int async__stream_watch_room(async_stream *stream); /* sends what is kept as room comes */

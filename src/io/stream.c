@@ -30,8 +30,8 @@ void async__stream_set_fd(async_stream *stream, int fd, bool socket)
 void async__stream_unref(async_stream *stream)
 {
     if (--stream->references > 0) return;
-    async__free(stream->buffer);
-    async__free(stream->outgoing);
+    async__buffer_free(&stream->received);
+    async__buffer_free(&stream->unsent);
     async__free(stream);
 }
 

@@ -18,8 +18,9 @@
 #include <string.h>
 
 enum {
-    SMALL = 4096,    /* reads below it go through the scratch: the copy is cheaper than a recv */
-    FULL_READS = 16, /* see async_stream.full_reads */
+    SMALL = 4096,      /* reads below it go through the scratch: the copy is cheaper than a recv */
+    FULL_READS = 16,   /* see async_stream.full_reads */
+    FIRST_ROOM = 1024, /* that is added to what is left over of a read, for the rest of a line */
 };
 
 /* One read through the scratch: take() says how much of the data it took. */
@@ -90,17 +91,10 @@ static void buffer_rest(async_stream *stream, const char *data, size_t size)
 {
     async_loop *loop = async__loop();
 
-    stream->buffer = async__alloc(size);
-    if (stream->buffer) {
-        memcpy(stream->buffer, data, size);
-        stream->start = 0;
-        stream->end = stream->capacity = size;
-        return;
-    }
-    stream->buffer = loop->scratch; /* without memory for a copy */
-    stream->capacity = ASYNC__SCRATCH;
-    stream->start = (size_t)(data - stream->buffer);
-    stream->end = stream->start + size;
+    if (async__buffer_append(&stream->received, data, size) == 0) return;
+    size_t start = (size_t)(data - (char *)loop->scratch); /* without memory for a copy */
+    stream->received = (struct async__buffer){
+        .data = loop->scratch, .start = start, .end = start + size, .capacity = ASYNC__SCRATCH};
     loop->scratch = NULL;
 }
 
@@ -143,19 +137,16 @@ static ssize_t run(struct fetch *self, ssize_t (*attempt)(async__op *))
 
 static void consume(async_stream *stream, size_t size)
 {
-    stream->start += size;
-    if (stream->start < stream->end) return;
-    async__free(stream->buffer);
-    stream->buffer = NULL;
-    stream->start = stream->end = stream->capacity = 0;
+    async__buffer_consume(&stream->received, size);
+    if (async__buffer_size(&stream->received) == 0) async__buffer_free(&stream->received);
 }
 
 static size_t take_buffered(async_stream *stream, void *buffer, size_t size)
 {
-    if (async__likely(!stream->buffer)) return 0;
-    size_t there = stream->end - stream->start;
+    if (async__likely(!stream->received.data)) return 0;
+    size_t there = async__buffer_size(&stream->received);
     if (size > there) size = there;
-    memcpy(buffer, stream->buffer + stream->start, size);
+    memcpy(buffer, async__buffer_bytes(&stream->received), size);
     consume(stream, size);
     return size;
 }
@@ -164,20 +155,12 @@ static size_t take_buffered(async_stream *stream, void *buffer, size_t size)
  * has been read can be lost. */
 static int make_room(async_stream *stream)
 {
-    if (stream->end < stream->capacity) return 0;
-    size_t there = stream->end - stream->start;
-    if (stream->start > 0 && stream->start >= stream->capacity / 2) {
-        memmove(stream->buffer, stream->buffer + stream->start, there);
-        stream->start = 0;
-        stream->end = there;
-        return 0;
-    }
-    size_t capacity = stream->capacity < 512 ? 1024 : stream->capacity * 2;
-    char *buffer = async__realloc(stream->buffer, capacity);
-    if (!buffer) return async__failf(-ENOMEM, "no memory to read more than %zu bytes", there);
-    stream->buffer = buffer;
-    stream->capacity = capacity;
-    return 0;
+    struct async__buffer *received = &stream->received;
+    size_t size = received->capacity < FIRST_ROOM ? FIRST_ROOM : 1;
+
+    if (async__buffer_room(received) > 0 || async__buffer_reserve(received, size) == 0) return 0;
+    return async__failf(-ENOMEM, "no memory to read more than %zu bytes",
+                        async__buffer_size(received));
 }
 
 /* ---- reading bytes ---- */
@@ -234,14 +217,7 @@ ssize_t async_stream_read(async_stream *stream, void *buffer, size_t size)
 /* Makes `size` bytes the next to be read. Nothing is buffered. */
 static int put_back(async_stream *stream, const void *data, size_t size)
 {
-    if (size == 0) return 0;
-    char *buffer = async__alloc(size);
-    if (!buffer) return -ENOMEM;
-    memcpy(buffer, data, size);
-    stream->buffer = buffer;
-    stream->start = 0;
-    stream->end = stream->capacity = size;
-    return 0;
+    return async__buffer_append(&stream->received, data, size);
 }
 
 /* readexactly has got a part: the data goes back for the next read, or else stays with the
@@ -334,16 +310,16 @@ static ssize_t append(async_stream *stream, struct line *line)
 {
     int code = make_room(stream);
     if (code < 0) return code;
-    line->fetch.op.buffer = stream->buffer + stream->end;
-    line->fetch.op.length = stream->capacity - stream->end;
+    line->fetch.op.buffer = stream->received.data + stream->received.end;
+    line->fetch.op.length = async__buffer_room(&stream->received);
     ssize_t n = run(&line->fetch, try_receive);
-    if (n > 0) stream->end += (size_t)n;
+    if (n > 0) stream->received.end += (size_t)n;
     return n;
 }
 
 static ssize_t take_buffered_line(async_stream *stream, struct line *line, size_t length)
 {
-    if (!put_line(line, stream->buffer + stream->start, length))
+    if (!put_line(line, async__buffer_bytes(&stream->received), length))
         return async__failf(-ENOMEM, "no memory for a line of %zu bytes", length);
     consume(stream, length);
     return (ssize_t)length;
@@ -356,9 +332,9 @@ static ssize_t read_line(async_stream *stream, struct line *line)
     size_t seen = 0;
 
     for (;;) {
-        size_t there = stream->end - stream->start;
+        size_t there = async__buffer_size(&stream->received);
         if (there > 0) {
-            size_t length = find(line, stream->buffer + stream->start, there, seen);
+            size_t length = find(line, async__buffer_bytes(&stream->received), there, seen);
             if (length > 0) return take_buffered_line(stream, line, length);
             if (there > line->limit || (there == line->limit && !line->may_end))
                 return async__failf(ASYNC_ELIMIT, "there is no separator within %zu bytes",
@@ -380,7 +356,7 @@ static ssize_t read_last_line(async_stream *stream, struct line *line)
 {
     line->may_end = true;
     ssize_t n = read_line(stream, line);
-    size_t there = stream->end - stream->start;
+    size_t there = async__buffer_size(&stream->received);
     return n == 0 && there > 0 ? take_buffered_line(stream, line, there) : n;
 }
 
@@ -409,7 +385,7 @@ ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
     if (n == 0)
         n = async__failf(ASYNC_EINCOMPLETE,
                          "the stream ended after %zu bytes, and before the separator",
-                         stream->end - stream->start);
+                         async__buffer_size(&stream->received));
     return end(stream, n);
 }
 
@@ -486,5 +462,5 @@ async_iterator *async_stream_lines(async_stream *stream)
 
 bool async_stream_at_eof(const async_stream *stream)
 {
-    return !stream || (stream->eof && stream->start == stream->end);
+    return !stream || (stream->eof && async__buffer_size(&stream->received) == 0);
 }

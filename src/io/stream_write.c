@@ -1,6 +1,6 @@
 /* stream_write.c - writing to a stream.
  *
- * What the kernel has no room for is kept in a send queue (`outgoing`), which has memory only while
+ * What the kernel has no room for is kept in a send queue (`unsent`), which has memory only while
  * there is something in it, and which a watch in the loop sends as room comes: no task is needed
  * for it. A writer that leaves more there than the high-water mark waits until it has come down to
  * the low one.
@@ -113,9 +113,7 @@ static void free_outgoing(async_stream *stream)
 {
     async_loop *loop = async__loop();
     if (loop) async_remove_watch(loop, &stream->flush);
-    async__free(stream->outgoing);
-    stream->outgoing = NULL;
-    stream->out_start = stream->out_end = stream->out_capacity = 0;
+    async__buffer_free(&stream->unsent);
 }
 
 void async__stream_drop_kept(async_stream *stream)
@@ -131,14 +129,14 @@ static void on_room(async_callback *callback)
     async_stream *stream = async__container(callback, async_stream, flush.callback);
     ssize_t n = stream->flush.error;
 
-    if (n == 0) n = put(stream, stream->outgoing + stream->out_start, async__stream_kept(stream));
+    if (n == 0) n = put(stream, async__buffer_bytes(&stream->unsent), async__stream_kept(stream));
     if (n == -EAGAIN) return;
     if (n < 0) {
         stream->write_error = (int)n;
         async__stream_drop_kept(stream);
         return;
     }
-    stream->out_start += (size_t)n;
+    async__buffer_consume(&stream->unsent, (size_t)n);
     if (async__stream_kept(stream) == 0) {
         async__stream_drop_kept(stream);
         send_end_if_due(stream);
@@ -155,41 +153,18 @@ int async__stream_watch_room(async_stream *stream)
     return async_add_writer(loop, stream->fd, &stream->flush);
 }
 
-static int make_room(async_stream *stream, size_t size)
-{
-    size_t there = async__stream_kept(stream), need;
-    if (size <= stream->out_capacity - stream->out_end) return 0;
-    if (__builtin_add_overflow(there, size, &need)) return -ENOMEM;
-    if (need <= stream->out_capacity && stream->out_start >= stream->out_capacity / 2) {
-        memmove(stream->outgoing, stream->outgoing + stream->out_start, there);
-    } else {
-        size_t capacity = stream->out_capacity * 2 > need ? stream->out_capacity * 2 : need;
-        char *outgoing = async__alloc(capacity);
-        if (!outgoing) return -ENOMEM;
-        if (there > 0) memcpy(outgoing, stream->outgoing + stream->out_start, there);
-        async__free(stream->outgoing);
-        stream->outgoing = outgoing;
-        stream->out_capacity = capacity;
-    }
-    stream->out_start = 0;
-    stream->out_end = there;
-    return 0;
-}
-
 /* Appends to the send queue: 0, or a code and nothing has changed. */
 static int enqueue(async_stream *stream, const char *data, size_t size)
 {
     bool first = async__stream_kept(stream) == 0;
-    int code = make_room(stream, size);
+    int code = async__buffer_reserve(&stream->unsent, size);
     if (code < 0) return code;
     /* All that may fail comes before the copy. */
     if (first && (code = async__stream_watch_room(stream)) < 0) {
         free_outgoing(stream);
         return code;
     }
-    memcpy(stream->outgoing + stream->out_end, data, size);
-    stream->out_end += size;
-    return 0;
+    return async__buffer_append(&stream->unsent, data, size);
 }
 
 /* ---- turns ---- */
@@ -312,7 +287,7 @@ static int write_all(async_stream *stream, const char *data, size_t size)
         turn = true;
     }
     size_t sent = 0;
-    if (async__likely(!stream->outgoing)) {
+    if (async__likely(!stream->unsent.data)) {
         ssize_t n = put(stream, data, size);
         if (async__unlikely(n < 0 && n != -EAGAIN)) {
             code = failed(stream, n);
