@@ -33,7 +33,7 @@ struct fetch {
     size_t taken;
 };
 
-/* ---- from the kernel ---- */
+/* ---- from the wire ---- */
 
 /* Whether the connection is gone: the kernel reports such an error once. If a write has got it, a
  * read sees an ordinary end. */
@@ -57,14 +57,7 @@ static ssize_t ended(async_stream *stream, ssize_t n)
 
 static ssize_t receive(async_stream *stream, void *buffer, size_t size)
 {
-    ssize_t n;
-
-    if (async__likely(stream->socket)) {
-        n = ASYNC__CALL(recv(stream->fd, buffer, ASYNC__SIZE(size), MSG_DONTWAIT));
-        if (n < 0) n = -errno;
-    } else {
-        n = async__try_read(stream->fd, buffer, size, stream->blocking);
-    }
+    ssize_t n = stream->wire->type->recv(stream->wire, buffer, size);
     if (async__likely(n > 0)) {
         if ((size_t)n < size)
             stream->wait_first = true;
@@ -117,18 +110,24 @@ static ssize_t try_fetch(async__op *op)
     return n;
 }
 
+static int read_failed(const async_stream *stream)
+{
+    char on[64];
+    return async__failf(stream->read_error, "read on %s: %s",
+                        async__wire_label(stream->wire, on, sizeof on),
+                        async_strerror(stream->read_error));
+}
+
 static ssize_t run(struct fetch *self, ssize_t (*attempt)(async__op *))
 {
     async_stream *stream = self->stream;
 
-    if (stream->read_error < 0)
-        return async__failf(stream->read_error, "read on descriptor %d: %s", stream->fd,
-                            async_strerror(stream->read_error));
+    if (async__unlikely(stream->read_error < 0)) return read_failed(stream);
     if (stream->eof) return 0;
-    self->op.watch.fd = stream->fd;
+    self->op.wire = stream->wire;
     self->op.watch.direction = ASYNC__READ;
     self->op.attempt = attempt;
-    self->op.wait_first = stream->wait_first || stream->blocking;
+    self->op.wait_first = stream->wait_first;
     ssize_t n = async__op_run(&self->op, "read");
     return async__unlikely(n == -EBADF && stream->closed) ? async__stream_closed() : n;
 }

@@ -101,6 +101,7 @@ struct async__op {
     ssize_t (*attempt)(async__op *op); /* the call, not blocking: its result, or a negated errno */
     void (*done)(async__op *op);       /* op->result is there */
     void *owner;                       /* of done */
+    struct async__wire *wire;          /* what it works on; NULL: on watch.fd (src/wire) */
     ssize_t result;
     void *buffer;
     size_t length;

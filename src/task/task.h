@@ -358,10 +358,15 @@ static inline async__waiter *async__wake_first(struct async__wait_list *list)
 }
 void async__wake_all(struct async__wait_list *list);
 
-/* ---- operations (src/io/op_await.c) ---- */
+/* ---- operations (op_await.c) ---- */
 
 /* A checkpoint; then starts the operation, parks until it is done, and gives its result or a
  * code. */
 ssize_t async__op_await(async__op *op, const char *what);
+/* The same without the checkpoint: for calls that check their object between the two, since a
+ * checkpoint may let other tasks run. */
+ssize_t async__op_run(async__op *op, const char *what);
+/* -EBADF, with its message: the descriptor was closed while other tasks ran. */
+int async__op_closed(int fd, const char *what);
 
 #endif
