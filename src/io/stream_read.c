@@ -124,9 +124,7 @@ static ssize_t run(struct fetch *self, ssize_t (*attempt)(async__op *))
 
     if (async__unlikely(stream->read_error < 0)) return read_failed(stream);
     if (stream->eof) return 0;
-    self->op.wire = stream->wire;
-    self->op.watch.direction = ASYNC__READ;
-    self->op.attempt = attempt;
+    async__op_init(&self->op, stream->wire, ASYNC__READ, attempt);
     self->op.wait_first = stream->wait_first;
     ssize_t n = async__op_run(&self->op, "read");
     return async__unlikely(n == -EBADF && stream->closed) ? async__stream_closed() : n;
@@ -174,11 +172,15 @@ static size_t take_bytes(struct fetch *self, const char *data, size_t size)
 /* Reads something, up to `size` bytes; nothing is buffered. 0 is the end. */
 static ssize_t read_some(async_stream *stream, void *buffer, size_t size)
 {
-    struct fetch fetch = {.stream = stream, .take = take_bytes, .buffer = buffer, .size = size};
+    struct fetch fetch; /* run() sets the operation */
 
-    if (size < SMALL) {
+    fetch.stream = stream;
+    if (async__likely(size < SMALL)) {
+        fetch.take = take_bytes;
+        fetch.buffer = buffer;
+        fetch.size = size;
         ssize_t n = run(&fetch, try_fetch);
-        return n > 0 ? (ssize_t)fetch.taken : n;
+        return async__likely(n > 0) ? (ssize_t)fetch.taken : n;
     }
     fetch.op.buffer = buffer;
     fetch.op.length = size;
@@ -340,7 +342,6 @@ static ssize_t read_line(async_stream *stream, struct line *line)
                                     line->limit);
         }
         seen = there; /* searched in vain, but for a separator that lies across its end: find() */
-        line->fetch.op = (async__op){0};
         line->fetch.taken = 0;
         ssize_t n = there > 0 ? append(stream, line) : run(&line->fetch, try_fetch);
         if (n <= 0) return n;
@@ -359,15 +360,19 @@ static ssize_t read_last_line(async_stream *stream, struct line *line)
     return n == 0 && there > 0 ? take_buffered_line(stream, line, there) : n;
 }
 
-static struct line line_of(async_stream *stream, char *buffer, size_t size, const char *separator,
-                           size_t separator_size)
+/* Field by field, since run() sets the operation, which is the greater part. */
+static void set_line(struct line *line, async_stream *stream, char *buffer, size_t size,
+                     const char *separator, size_t separator_size)
 {
-    return (struct line){
-        .fetch = {.stream = stream, .take = take_line, .buffer = buffer, .size = size},
-        .separator = separator,
-        .separator_size = separator_size,
-        .limit = size - 1,
-    };
+    line->fetch.stream = stream;
+    line->fetch.take = take_line;
+    line->fetch.buffer = buffer;
+    line->fetch.size = size;
+    line->separator = separator;
+    line->separator_size = separator_size;
+    line->limit = size - 1;
+    line->grown = NULL;
+    line->may_end = false;
 }
 
 ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
@@ -379,7 +384,8 @@ ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
         return end(stream, async__failf(-EINVAL, "readuntil: the %s has a size of 0",
                                         size == 0 ? "buffer" : "separator"));
 
-    struct line line = line_of(stream, buffer, size, separator, separator_size);
+    struct line line;
+    set_line(&line, stream, buffer, size, separator, separator_size);
     ssize_t n = read_line(stream, &line);
     if (n == 0)
         n = async__failf(ASYNC_EINCOMPLETE,
@@ -395,7 +401,8 @@ ssize_t async_stream_readline(async_stream *stream, char *buffer, size_t size)
     if (size == 0)
         return end(stream, async__failf(-EINVAL, "readline: the buffer has a size of 0"));
 
-    struct line line = line_of(stream, buffer, size, "\n", 1);
+    struct line line;
+    set_line(&line, stream, buffer, size, "\n", 1);
     return end(stream, read_last_line(stream, &line));
 }
 
@@ -415,7 +422,8 @@ static int next_line(async_iterator *iterator, void *value)
 
     int code = begin(stream);
     if (code < 0) return (int)async__stream_leave(stream, code);
-    struct line line = line_of(stream, self->buffer, ASYNC__PUT_BACK + 1, "\n", 1);
+    struct line line;
+    set_line(&line, stream, self->buffer, ASYNC__PUT_BACK + 1, "\n", 1);
     line.fetch.size = self->size;
     line.grown = &self->buffer;
     ssize_t n = end(stream, read_last_line(stream, &line));

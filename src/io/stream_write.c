@@ -35,11 +35,6 @@ static int broken(const async_stream *stream)
     return async__failf(-EPIPE, "the stream's end has been sent already");
 }
 
-static int may_write(async_stream *stream)
-{
-    return async__unlikely(stream->write_error < 0 || stream->eof_wanted) ? broken(stream) : 0;
-}
-
 static int failed(async_stream *stream, ssize_t code)
 {
     stream->write_error = (int)code;
@@ -293,39 +288,50 @@ static int write_rest(async_stream *stream, struct async__pieces *pieces, size_t
     return code;
 }
 
-static int write_all(async_stream *stream, const struct iovec *at, int count, size_t size)
+/* The stream is quiet: no writer has the turn, and the outbox is empty. */
+static inline bool is_quiet(const async_stream *stream)
 {
-    int code = may_write(stream);
-    if (async__unlikely(code < 0) || size == 0) return code;
-    bool turn = false;
-    if (async__unlikely(stream->writing)) {
-        code = take_turn(stream);
-        if (code < 0) return code;
-        turn = true;
-    }
-    size_t sent = 0;
-    if (async__likely(!stream->kept.data)) {
-        ssize_t n = put(stream, at, count);
-        if (async__unlikely(n < 0 && n != -EAGAIN)) {
-            code = failed(stream, n);
-            if (turn) give_turn(stream);
-            return code;
-        }
-        sent = n > 0 ? (size_t)n : 0;
-    }
-    if (async__unlikely(sent < size)) {
-        struct async__pieces pieces = {at, count, 0, size};
-        advance(&pieces, sent);
-        return write_rest(stream, &pieces, size);
-    }
+    return !stream->writing && !stream->kept.data;
+}
+
+/* What put() gave for a message of that size is not all of it. */
+static int write_on(async_stream *stream, const struct iovec *at, int count, size_t size, ssize_t n)
+{
+    struct async__pieces pieces = {at, count, 0, size};
+
+    if (n < 0 && n != -EAGAIN) return failed(stream, n);
+    if (n > 0) advance(&pieces, (size_t)n);
+    return write_rest(stream, &pieces, size);
+}
+
+/* Behind what is in the way. */
+static int write_behind(async_stream *stream, const struct iovec *at, int count, size_t size)
+{
+    bool turn = stream->writing;
+    ssize_t n = -EAGAIN;
+    int code = turn ? take_turn(stream) : 0;
+
+    if (code < 0) return code;
+    if (!stream->kept.data) n = put(stream, at, count);
+    if (n == -EAGAIN || (n >= 0 && (size_t)n < size)) return write_on(stream, at, count, size, n);
+    if (n < 0) code = failed(stream, n);
     if (turn) give_turn(stream);
-    return 0;
+    return code;
+}
+
+static inline int write_all(async_stream *stream, const struct iovec *at, int count, size_t size)
+{
+    if (async__unlikely(stream->write_error < 0 || stream->eof_wanted)) return broken(stream);
+    if (async__unlikely(size == 0)) return 0;
+    if (async__unlikely(!is_quiet(stream))) return write_behind(stream, at, count, size);
+    ssize_t n = put(stream, at, count);
+    return async__likely(n == (ssize_t)size) ? 0 : write_on(stream, at, count, size, n);
 }
 
 int async_stream_write(async_stream *stream, const void *data, size_t size)
 {
-    int code = async__stream_enter(stream);
     struct iovec piece = {(void *)data, size};
+    int code = async__stream_enter(stream);
     if (async__likely(code == 0)) code = write_all(stream, &piece, 1, size);
     return (int)async__stream_leave(stream, code);
 }
@@ -373,8 +379,8 @@ int async_stream_write_nowait(async_stream *stream, const void *data, size_t siz
 {
     if (!stream) return async__stream_null();
     if (stream->closed) return async__stream_closed();
-    int code = may_write(stream);
-    if (code < 0 || size == 0) return code;
+    if (stream->write_error < 0 || stream->eof_wanted) return broken(stream);
+    if (size == 0) return 0;
     if (stream->writing || async__stream_kept(stream) > stream->high) return async__fail(-EAGAIN);
     return write_now(stream, data, size);
 }
