@@ -164,9 +164,13 @@ static int name_of(const async_stream *stream, char *text, size_t size, const ch
 {
     struct sockaddr_storage address = {0};
     socklen_t length = sizeof address;
+    char label[64];
+    int fd = -1;
 
     if (size > 0) text[0] = 0;
-    int fd = stream ? async__wire_fd(stream->wire) : -1;
+    if (stream && async__wire_ask(stream->wire, ASYNC__WIRE_FD, &fd) < 0)
+        return async__failf(-ENOTSOCK, "%s of %s: it has none", what,
+                            async__wire_label(stream->wire, label, sizeof label));
     if (ASYNC__CALL(ask(fd, (struct sockaddr *)&address, &length)) < 0) {
         int code = -errno;
         return async__failf(code, "%s of descriptor %d: %s", what, fd, async_strerror(code));
