@@ -78,7 +78,7 @@ int async__stream_null(void)
 /* Wakes all tasks that wait on the stream. The wire's watches go off with -EBADF when it is told to
  * forget them. The one that sends what is kept would too: it is removed before, and set again. The
  * writer that waits for its pieces takes them back. */
-static void evict(async_stream *stream)
+static void evict(async_loop *loop, async_stream *stream)
 {
     stream->closed = true;
     stream->pieces = NULL;
@@ -86,7 +86,7 @@ static void evict(async_stream *stream)
     async__wake_all(&stream->drained);
     async__wake_all(&stream->settled);
     async__wire *wire = stream->wire;
-    bool flushing = wire->type->unwatch(wire, &stream->flush);
+    bool flushing = wire->type->unwatch(wire, loop, &stream->flush);
     if (stream->reading) wire->type->forget(wire);
     if (!flushing || async__stream_kept(stream) == 0) return;
     int code = async__stream_watch_room(stream);
@@ -125,7 +125,7 @@ int async_stream_close(async_stream *stream)
     /* In a forked child: what the parent's loop has kept is the parent's to send. */
     if (async__stream_kept(stream) > 0 && stream->forks != async__forks)
         async__stream_drop_kept(stream);
-    if (loop) evict(stream);
+    if (loop) evict(loop, stream);
 
     int code = async__checkpoint();
     if (code == 0 && async__stream_kept(stream) > 0)
@@ -148,7 +148,7 @@ void async_stream_abort(async_stream *stream)
     if (!stream || stream->closed) return;
     async_loop *loop = async__loop();
     async__stream_drop_kept(stream);
-    if (loop) evict(stream);
+    if (loop) evict(loop, stream);
     finish(stream);
 }
 

@@ -101,7 +101,7 @@ static int list_pieces(const struct async__pieces *pieces, struct iovec *iov, in
 
 static void free_kept(async_stream *stream)
 {
-    stream->wire->type->unwatch(stream->wire, &stream->flush);
+    stream->wire->type->unwatch(stream->wire, async__loop(), &stream->flush);
     async__buffer_free(&stream->kept);
 }
 
@@ -166,6 +166,11 @@ static void settle_pieces(async_stream *stream)
     async__wake_all(&stream->settled);
 }
 
+static int watch_room(async_stream *stream, async_loop *loop)
+{
+    return stream->wire->type->watch(stream->wire, loop, ASYNC__WRITE, &stream->flush);
+}
+
 /* The wire has room; or, with an error, it has been told to forget the watch. */
 static void on_room(async_callback *callback)
 {
@@ -173,7 +178,7 @@ static void on_room(async_callback *callback)
     ssize_t n = stream->flush.error;
 
     if (n == 0) n = send_outbox(stream);
-    if (n == -EAGAIN) n = stream->wire->type->watch(stream->wire, ASYNC__WRITE, &stream->flush);
+    if (n == -EAGAIN) n = watch_room(stream, async__loop());
     if (n < 0) {
         stream->write_error = (int)n;
         async__stream_drop_kept(stream);
@@ -192,10 +197,11 @@ static void on_room(async_callback *callback)
 
 int async__stream_watch_room(async_stream *stream)
 {
-    if (!async__loop()) return async__no_task(); /* nothing could send it later */
+    async_loop *loop = async__loop();
+    if (!loop) return async__no_task(); /* nothing could send it later */
     stream->flush.callback.run = on_room;
     stream->forks = async__forks;
-    return stream->wire->type->watch(stream->wire, ASYNC__WRITE, &stream->flush);
+    return watch_room(stream, loop);
 }
 
 /* Appends to what is kept: 0, or a code and nothing has changed. */

@@ -30,14 +30,14 @@ static void interrupt(async__wait *wait)
     async__op *op = waiting->op;
 
     if (op->wire)
-        op->wire->type->cancel(op->wire, op);
+        op->wire->type->cancel(op->wire, loop, op);
     else
         loop->poller->cancel(loop, op);
 }
 
 static int start(async_loop *loop, async__op *op)
 {
-    return op->wire ? op->wire->type->start(op->wire, op) : loop->poller->start(loop, op);
+    return op->wire ? op->wire->type->start(op->wire, loop, op) : loop->poller->start(loop, op);
 }
 
 __attribute__((cold)) static ssize_t op_failed(const async__op *op, const char *what)

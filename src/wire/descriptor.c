@@ -15,23 +15,20 @@ static inline struct async__fd_wire *self_of(const async__wire *wire)
     return async__container((async__wire *)wire, struct async__fd_wire, wire);
 }
 
-static int start(async__wire *wire, async__op *op)
+static int start(async__wire *wire, async_loop *loop, async__op *op)
 {
-    async_loop *loop = async__loop();
     op->watch.fd = self_of(wire)->fd;
     return loop->poller->start(loop, op);
 }
 
-static void cancel(async__wire *wire, async__op *op)
+static void cancel(async__wire *wire, async_loop *loop, async__op *op)
 {
-    async_loop *loop = async__loop();
     (void)wire;
     loop->poller->cancel(loop, op);
 }
 
-static int watch(async__wire *wire, unsigned direction, async_watch *watch)
+static int watch(async__wire *wire, async_loop *loop, unsigned direction, async_watch *watch)
 {
-    async_loop *loop = async__loop();
     int fd = self_of(wire)->fd;
 
     if (fd >= 0 && async__watches(loop, watch)) {
@@ -42,9 +39,8 @@ static int watch(async__wire *wire, unsigned direction, async_watch *watch)
                                     : async_add_writer(loop, fd, watch);
 }
 
-static bool unwatch(async__wire *wire, async_watch *watch)
+static bool unwatch(async__wire *wire, async_loop *loop, async_watch *watch)
 {
-    async_loop *loop = async__loop();
     (void)wire;
     return loop && async_remove_watch(loop, watch);
 }
@@ -132,10 +128,10 @@ static ssize_t file_send(async__wire *wire, const struct iovec *pieces, int coun
     return n;
 }
 
-static int file_start(async__wire *wire, async__op *op)
+static int file_start(async__wire *wire, async_loop *loop, async__op *op)
 {
     if (self_of(wire)->blocking) op->wait_first = true;
-    return start(wire, op);
+    return start(wire, loop, op);
 }
 
 static bool can_end(int fd)

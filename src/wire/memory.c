@@ -278,9 +278,10 @@ static int memory_send_end(async__wire *wire)
 
 /* ---- watches ---- */
 
-static int memory_watch(async__wire *wire, unsigned direction, async_watch *watch)
+static int memory_watch(async__wire *wire, async_loop *loop, unsigned direction, async_watch *watch)
 {
     struct end *self = self_of(wire);
+    (void)loop;
     if (self->closed) return -EBADF;
     int code = async__wire_arm(&self->watches, direction, watch);
     if (code < 0) return code;
@@ -293,10 +294,9 @@ static int memory_watch(async__wire *wire, unsigned direction, async_watch *watc
     return code;
 }
 
-static bool memory_unwatch(async__wire *wire, async_watch *watch)
+static bool memory_unwatch(async__wire *wire, async_loop *loop, async_watch *watch)
 {
     struct end *self = self_of(wire);
-    async_loop *loop = async__loop();
     if (loop && self->watches.watch[ASYNC__READ] == watch) async_timer_cancel(loop, &self->timer);
     return async__wire_disarm(&self->watches, watch);
 }

@@ -50,18 +50,19 @@ static void on_watch(async_callback *callback)
 {
     async__op *op = async__container(callback, async__op, watch.callback);
     async__wire *wire = op->wire;
+    async_loop *loop = async__loop();
 
     op->result = op->watch.error ? op->watch.error : attempt(op);
     if (op->result == -EAGAIN && op->watch.armed) {
-        int code = wire->type->watch(wire, op->watch.direction, &op->watch);
+        int code = wire->type->watch(wire, loop, op->watch.direction, &op->watch);
         if (code == 0) return;
         op->result = code;
     }
-    if (op->watch.armed) wire->type->unwatch(wire, &op->watch);
+    if (op->watch.armed) wire->type->unwatch(wire, loop, &op->watch);
     op->done(op);
 }
 
-int async__wire_start(async__wire *wire, async__op *op)
+int async__wire_start(async__wire *wire, async_loop *loop, async__op *op)
 {
     op->watch.fd = -1;
     if (!op->wait_first || (wire->type->pending && wire->type->pending(wire))) {
@@ -70,7 +71,7 @@ int async__wire_start(async__wire *wire, async__op *op)
     }
     op->watch.callback.run = on_watch;
     op->watch.once = false;
-    int code = wire->type->watch(wire, op->watch.direction, &op->watch);
+    int code = wire->type->watch(wire, loop, op->watch.direction, &op->watch);
     if (code < 0) {
         op->result = code;
         return 1;
@@ -78,9 +79,9 @@ int async__wire_start(async__wire *wire, async__op *op)
     return 0;
 }
 
-void async__wire_cancel(async__wire *wire, async__op *op)
+void async__wire_cancel(async__wire *wire, async_loop *loop, async__op *op)
 {
-    if (!wire->type->unwatch(wire, &op->watch)) return;
+    if (!wire->type->unwatch(wire, loop, &op->watch)) return;
     op->result = -ECANCELED;
     op->done(op);
 }

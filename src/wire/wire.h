@@ -36,15 +36,17 @@ struct async__wire_type {
 
     /* As the poller's: an operation whose op->wire this is. async__wire_start and _cancel do it by
      * recv, send and watch alone. */
-    int (*start)(async__wire *wire, async__op *op);
-    void (*cancel)(async__wire *wire, async__op *op);
+    int (*start)(async__wire *wire, async_loop *loop, async__op *op);
+    void (*cancel)(async__wire *wire, async_loop *loop, async__op *op);
 
     /* Arms a watch for ASYNC__READ or ASYNC__WRITE: it is queued when recv or send may have
      * something to give, at once if that is now, and stays armed. For a watch that is armed: the
      * call that it was queued for gave -EAGAIN; go on. 0; -EBUSY if another is armed; a code. */
-    int (*watch)(async__wire *wire, unsigned direction, async_watch *watch);
-    /* Disarms it, and takes its callback out of the queue; whether it was armed or queued. */
-    bool (*unwatch)(async__wire *wire, async_watch *watch);
+    int (*watch)(async__wire *wire, async_loop *loop, unsigned direction, async_watch *watch);
+    /* Disarms it, and takes its callback out of the queue; whether it was armed or queued. Like
+     * cancel also between two runs of the loop; `loop` is NULL for a stream that is closed where
+     * there is none. */
+    bool (*unwatch)(async__wire *wire, async_loop *loop, async_watch *watch);
     /* Queues every watch that is armed with watch->error = -EBADF, no longer armed. */
     void (*forget)(async__wire *wire);
     /* Whether recv has something to give that no readiness will announce; NULL: never. */
@@ -79,8 +81,8 @@ void async__wire_free(async__wire *wire); /* NULL is fine */
 
 /* ---- for types of wires (wire.c) ---- */
 
-int async__wire_start(async__wire *wire, async__op *op);
-void async__wire_cancel(async__wire *wire, async__op *op);
+int async__wire_start(async__wire *wire, async_loop *loop, async__op *op);
+void async__wire_cancel(async__wire *wire, async_loop *loop, async__op *op);
 
 /* The watches of a wire that is no descriptor, one a direction. */
 struct async__wire_watches {
