@@ -107,14 +107,15 @@ struct async_stream {
     struct async__wait_list drained; /* wait until no more than the low-water mark is kept */
     struct async__wait_list
         settled; /* a writer, until its pieces are gone; a close, until all is */
-    struct async__feed *feeds; /* copies to this stream */
+    struct async__copying *copy;   /* from this stream, or NULL */
+    struct async__copying *copies; /* to this stream */
 };
 
-/* A copy to a stream: it waits to read from another one, and has to learn that there is nowhere left
- * to write to. */
-struct async__feed {
-    async_stream *from;
-    struct async__feed *next;
+/* A copy waits on one of its streams, and has to learn that the other one is gone: then its scope is
+ * cancelled. */
+struct async__copying {
+    async_scope scope;
+    struct async__copying *next; /* to the same stream */
 };
 
 /* A stream without a wire, for callers that must have its memory before they accept or open one;
@@ -178,8 +179,7 @@ struct async__fetch {
  * and gives it up by async__stream_leave; else by async__read_end. */
 int async__read_begin(async_stream *stream);
 ssize_t async__read_end(async_stream *stream, ssize_t result);
-/* Waits until the attempt gives something: how much. 0: the end, if stream->eof is set; else the
- * reader was woken by async__wake_reader. */
+/* Waits until the attempt gives something: how much; 0 is the end. */
 ssize_t async__read_run(struct async__fetch *self, ssize_t (*attempt)(async__op *));
 ssize_t async__try_fetch(async__op *op);
 /* Notes the end or the error that an attempt has got from the wire, and gives it back. */
@@ -189,8 +189,6 @@ void *async__scratch_of(async_loop *loop);
 /* Makes bytes that lie in the scratch the next to be read. Nothing is buffered. Cannot fail. */
 void async__read_keep(async_stream *stream, const char *data, size_t size);
 void async__read_consume(async_stream *stream, size_t size); /* of what is buffered */
-/* Ends the read that waits on the stream, if there is one, with 0. */
-void async__wake_reader(async_stream *stream);
 /* As if the other side had sent its end: what is buffered can still be read. */
 void async__stream_end_reading(async_stream *stream);
 
@@ -210,7 +208,8 @@ ssize_t async__write_run(async_stream *stream, async__op *op, const char *what);
 size_t async__write_at_once(async_stream *stream, const void *data, size_t size);
 /* 0, or why nothing can be written, with its message. */
 int async__write_check(async_stream *stream);
-void async__wake_feeds(async_stream *stream);
+/* The copies from and to the stream: nothing more is to be had of it. */
+void async__cancel_copies(async_stream *stream);
 
 int async__stream_watch_room(async_stream *stream); /* sends the outbox as room comes */
 /* Empties the outbox, sent or not, and wakes the tasks that wait for that. */

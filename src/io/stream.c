@@ -85,7 +85,7 @@ static void evict(async_loop *loop, async_stream *stream)
     async__wake_all(&stream->writers);
     async__wake_all(&stream->drained);
     async__wake_all(&stream->settled);
-    async__wake_feeds(stream);
+    async__cancel_copies(stream);
     async__wire *wire = stream->wire;
     bool flushing = wire->type->unwatch(wire, loop, &stream->flush);
     if (stream->reading || stream->sending) wire->type->forget(wire);

@@ -21,7 +21,7 @@ struct copy {
     struct async__fetch fetch; /* reads; fetch.stream is where from */
     async__op send;            /* from the pipe */
     async_stream *to;
-    struct async__feed feed;
+    struct async__copying copying;
     int64_t *copied;
     int in, out; /* the descriptors to splice; -1: not from or to this one */
     int pipe[2];
@@ -184,22 +184,27 @@ static int send_pipe(struct copy *self)
 
 /* ---- one way ---- */
 
+static int gone(const struct copy *self)
+{
+    if (self->to->closed || self->fetch.stream->closed) return async__stream_closed();
+    return async__write_check(self->to);
+}
+
 /* 0 at the end of the stream, or a code. */
 static int copy_all(struct copy *self)
 {
-    async_stream *from = self->fetch.stream, *to = self->to;
+    async_stream *from = self->fetch.stream;
 
     for (;;) {
-        int code = 0;
-        if (to->closed) return async__stream_closed();
-        if ((code = async__write_check(to)) < 0) return code;
+        int code = gone(self);
+        if (code < 0) return code;
         if (async__buffer_size(&from->received) > 0) {
             code = send_received(self);
         } else {
             bool direct = self->bulk && self->in >= 0 && self->out >= 0;
             ssize_t n = async__read_run(&self->fetch, direct ? try_splice : async__try_fetch);
             if (n < 0) return (int)n;
-            if (n == 0 && from->eof) return 0;
+            if (n == 0) return 0;
             self->bulk = n >= BULK;
             if (self->piped > 0) code = send_pipe(self);
         }
@@ -208,12 +213,25 @@ static int copy_all(struct copy *self)
     }
 }
 
-static void unlink_feed(struct copy *self)
+static int begin(struct copy *self)
 {
-    struct async__feed **link = &self->to->feeds;
-    while (*link != &self->feed)
+    int code = async__scope_enter(&self->copying.scope);
+    if (code < 0) return code;
+    self->copying.next = self->to->copies;
+    self->to->copies = &self->copying;
+    self->fetch.stream->copy = &self->copying;
+    return 0;
+}
+
+static void end(struct copy *self)
+{
+    struct async__copying **link = &self->to->copies;
+
+    self->fetch.stream->copy = NULL;
+    while (*link != &self->copying)
         link = &(*link)->next;
-    *link = self->feed.next;
+    *link = self->copying.next;
+    async_scope_leave(&self->copying.scope);
 }
 
 static int64_t copy(async_stream *from, async_stream *to, int64_t *copied)
@@ -221,15 +239,17 @@ static int64_t copy(async_stream *from, async_stream *to, int64_t *copied)
     struct copy self = {
         .fetch = {.stream = from, .take = take},
         .to = to,
-        .feed = {from, to->feeds},
         .copied = copied,
         .in = async__wire_direct(from->wire),
         .out = async__wire_direct(to->wire),
     };
 
-    to->feeds = &self.feed;
-    int code = copy_all(&self);
-    unlink_feed(&self);
+    int code = begin(&self);
+    if (code < 0) return code;
+    code = copy_all(&self);
+    /* Its scope may have been cancelled for that. */
+    if (code == -ECANCELED && self.copying.scope.code && gone(&self) < 0) code = gone(&self);
+    end(&self);
     int lost = put_back(&self);
     if (lost < 0) code = lost;
     return code < 0 ? code : *copied;

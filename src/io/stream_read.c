@@ -121,18 +121,14 @@ ssize_t async__read_run(struct async__fetch *self, ssize_t (*attempt)(async__op 
     return async__unlikely(n == -EBADF && stream->closed) ? async__stream_closed() : n;
 }
 
-void async__wake_reader(async_stream *stream)
+void async__stream_end_reading(async_stream *stream)
 {
     async__op *op = stream->reader;
+
+    stream->eof = true;
     if (!op || !stream->wire->type->unwatch(stream->wire, async__loop(), &op->watch)) return;
     op->result = 0;
     op->done(op);
-}
-
-void async__stream_end_reading(async_stream *stream)
-{
-    stream->eof = true;
-    async__wake_reader(stream);
 }
 
 /* ---- what has been read already ---- */

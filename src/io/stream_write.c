@@ -46,10 +46,11 @@ int async__write_check(async_stream *stream)
     return stream->write_error < 0 || stream->eof_wanted ? broken(stream) : 0;
 }
 
-void async__wake_feeds(async_stream *stream)
+void async__cancel_copies(async_stream *stream)
 {
-    for (struct async__feed *feed = stream->feeds; feed; feed = feed->next)
-        async__wake_reader(feed->from);
+    if (stream->copy) async_scope_cancel(&stream->copy->scope);
+    for (struct async__copying *copy = stream->copies; copy; copy = copy->next)
+        async_scope_cancel(&copy->scope);
 }
 
 /* ---- the end ---- */
@@ -194,7 +195,7 @@ static void on_room(async_callback *callback)
     if (n < 0) {
         stream->write_error = (int)n;
         async__stream_drop_outbox(stream);
-        async__wake_feeds(stream);
+        async__cancel_copies(stream);
         return;
     }
     sent_of_outbox(stream, (size_t)n);
