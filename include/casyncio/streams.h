@@ -282,10 +282,11 @@ ASYNC_API int async__server_serve(async_server *server, async__client_handler *h
 ASYNC_API int async_server_close_clients(async_server *server);
 ASYNC_API int async_server_abort_clients(async_server *server);
 
-/* Waits until the server is closed and the tasks of all clients that async_server_serve serves have
- * ended. To be called while the server is good: before the close, or right after it while
- * async_server_serve is under way. 0; the code of a cancellation; -EDEADLK in the task of such a
- * client. asyncio: Server.wait_closed */
+/* async_server_close, and then waits until the tasks of all clients that async_server_serve serves
+ * have ended. To be called in place of async_server_close, or right after it, with no call that
+ * blocks between them, while async_server_serve is under way. 0, or the close's error; the code of a
+ * cancellation: it is closed all the same; -EDEADLK in the task of such a client, and nothing has
+ * happened. asyncio: Server.close + wait_closed */
 ASYNC_API int async_server_wait_closed(async_server *server);
 
 /* The port; 0 for a Unix socket. asyncio: server.sockets[0].getsockname() */

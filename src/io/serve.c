@@ -194,9 +194,9 @@ int async_server_wait_closed(async_server *server)
     if (serves_here(server))
         return async__misuse(async__failf(-EDEADLK, "a client of the server waits for its end"));
     server->references++;
+    int closed = server->closed ? 0 : async_server_close(server);
     int code = async__checkpoint();
-    if (code == 0 && (!server->closed || server->serving))
-        code = async__wait_in(&server->finished, "server", NULL);
+    if (code == 0 && server->serving) code = async__wait_in(&server->finished, "server", NULL);
     async__server_unref(server);
-    return code;
+    return code < 0 ? code : closed;
 }

@@ -261,7 +261,6 @@ int async_server_close(async_server *server)
     }
     /* A call under way finds `closed` when it runs; its reference keeps the server until then. */
     if (server->waiting) async__unpark(server->waiting);
-    if (!server->serving) async__wake_all(&server->finished);
     async__server_unref(server);
     return code;
 }

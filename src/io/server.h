@@ -21,7 +21,7 @@ struct async_server {
     struct async__client *clients; /* that it serves, in tasks that have begun */
     uint64_t accepted;             /* how many it has accepted */
     uint64_t ended, aborted;       /* of these so many: async_server_close_clients, _abort_clients */
-    struct async__wait_list finished; /* wait until the server is closed and its clients are gone */
+    struct async__wait_list finished; /* wait until async_server_serve has returned */
     async__wait *waiting;
     async_stream *spare; /* for the next connection */
     struct async__unix_file file;
