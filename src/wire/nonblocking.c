@@ -66,13 +66,14 @@ static struct blocked block_sigpipe(void)
     return self;
 }
 
-static void unblock_sigpipe(const struct blocked *self, ssize_t result)
+/* `raised`: one may have been raised meanwhile. */
+static void unblock_sigpipe(const struct blocked *self, bool raised)
 {
     sigset_t pipe_signal;
 
     sigemptyset(&pipe_signal);
     sigaddset(&pipe_signal, SIGPIPE);
-    if (result == -EPIPE && !self->pending_before)
+    if (raised && !self->pending_before)
         while (sigtimedwait(&pipe_signal, NULL, &(struct timespec){0}) < 0 && errno == EINTR)
             ;
     pthread_sigmask(SIG_SETMASK, &self->before, NULL);
@@ -83,8 +84,15 @@ static ssize_t write_with_signal_blocked(int fd, const struct iovec *pieces, int
     struct blocked blocked = block_sigpipe();
     ssize_t result = ASYNC__CALL(writev(fd, pieces, count));
     if (result < 0) result = -errno;
-    unblock_sigpipe(&blocked, result);
+    unblock_sigpipe(&blocked, result == -EPIPE);
     return result;
+}
+
+/* These send piece by piece: after a part has gone out, -EPIPE is the number of its bytes, and the
+ * signal has been raised all the same. */
+static bool may_have_raised(ssize_t result, size_t size)
+{
+    return result == -EPIPE || (result >= 0 && (size_t)result < size);
 }
 
 ssize_t async__try_sendfile(int socket, int file, int64_t *offset, size_t size)
@@ -93,7 +101,7 @@ ssize_t async__try_sendfile(int socket, int file, int64_t *offset, size_t size)
     struct blocked blocked = block_sigpipe();
     ssize_t result = ASYNC__CALL(sendfile(socket, file, &at, ASYNC__SIZE(size)));
     if (result < 0) result = -errno;
-    unblock_sigpipe(&blocked, result);
+    unblock_sigpipe(&blocked, may_have_raised(result, size));
     if (result > 0) *offset += result;
     return result;
 }
@@ -109,7 +117,7 @@ ssize_t async__try_splice_out(int pipe, int socket, size_t size)
 {
     struct blocked blocked = block_sigpipe();
     ssize_t result = async__try_splice_in(pipe, socket, size);
-    unblock_sigpipe(&blocked, result);
+    unblock_sigpipe(&blocked, may_have_raised(result, size));
     return result;
 }
 
