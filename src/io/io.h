@@ -106,7 +106,7 @@ struct async_stream {
     struct async__wait_list writers; /* wait for their turn */
     struct async__wait_list drained; /* wait until no more than the low-water mark is kept */
     struct async__wait_list
-        settled; /* a writer, until its pieces are gone; a close, until all is */
+        settled;                   /* a writer, until its pieces are gone; a close, until all is */
     struct async__copying *copy;   /* from this stream, or NULL */
     struct async__copying *copies; /* to this stream */
 };

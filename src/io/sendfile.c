@@ -24,8 +24,8 @@
 #endif
 
 enum {
-    CHUNK = 1 << 20,      /* what is made sure of at once, and sent between two checkpoints */
-    COPIED = 64 * 1024,   /* what is read and written at once */
+    CHUNK = 1 << 20,       /* what is made sure of at once, and sent between two checkpoints */
+    COPIED = 64 * 1024,    /* what is read and written at once */
     READ_AHEAD = 16 * 1024 /* the buffer through which a thread reads */
 };
 
@@ -82,8 +82,8 @@ static bool is_cached(const struct transfer *self, int64_t offset)
     char byte;
     struct iovec piece = {&byte, 1};
     long high = sizeof(long) == 8 ? 0L : (long)(offset >> 31 >> 1);
-    return ASYNC__CALL(
-               syscall(SYS_preadv2, self->fd, &piece, 1, (long)offset, high, RWF_NOWAIT)) >= 0;
+    return ASYNC__CALL(syscall(SYS_preadv2, self->fd, &piece, 1, (long)offset, high, RWF_NOWAIT)) >=
+           0;
 }
 
 /* Makes sure that the next chunk can be read without waiting for the disk. */
@@ -148,8 +148,8 @@ static ssize_t send_directly(struct transfer *self)
 static ssize_t send_copied(struct transfer *self)
 {
     if (!self->buffer && !(self->buffer = async__alloc(COPIED))) return failed(self, -ENOMEM);
-    ssize_t n =
-        ASYNC__CALL(pread(self->fd, self->buffer, ASYNC__SIZE(next_size(self, COPIED)), self->offset));
+    ssize_t n = ASYNC__CALL(
+        pread(self->fd, self->buffer, ASYNC__SIZE(next_size(self, COPIED)), self->offset));
     if (n < 0) return errno == EINTR ? -EAGAIN : failed(self, -errno);
     if (n == 0) return 0;
     size_t left = (size_t)n;

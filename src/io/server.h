@@ -15,12 +15,12 @@ struct async_server {
     unsigned references;
     int port;
     bool closed;
-    bool iterating; /* the iterator has a reference */
-    bool accepting; /* a task waits for a connection */
-    bool serving;   /* async_server_serve is under way */
+    bool iterating;                /* the iterator has a reference */
+    bool accepting;                /* a task waits for a connection */
+    bool serving;                  /* async_server_serve is under way */
     struct async__client *clients; /* that it serves, in tasks that have begun */
     uint64_t accepted;             /* how many it has accepted */
-    uint64_t ended, aborted;       /* of these so many: async_server_close_clients, _abort_clients */
+    uint64_t ended, aborted; /* of these so many: async_server_close_clients, _abort_clients */
     struct async__wait_list finished; /* wait until async_server_serve has returned */
     async__wait *waiting;
     async_stream *spare; /* for the next connection */

@@ -297,8 +297,7 @@ int async_stream_relay(async_stream *a, async_stream *b, int64_t copied[2])
     if (!copied) copied = counts;
     copied[0] = copied[1] = 0;
     if (!a || !b) return async__stream_null();
-    if (a == b)
-        return async__misuse(async__failf(-EINVAL, "a stream cannot be relayed to itself"));
+    if (a == b) return async__misuse(async__failf(-EINVAL, "a stream cannot be relayed to itself"));
     async_group *group = async_group_enter();
     if (!group) return async_error_code();
     if (async_group_spawn(group, one_way, .from = a, .to = b, .copied = &copied[0])) {

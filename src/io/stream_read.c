@@ -95,7 +95,8 @@ ssize_t async__try_fetch(async__op *op)
     if (n <= 0) return n;
     size_t size = (size_t)n;
     self->taken = self->take(self, scratch, size);
-    if (self->taken < size) async__read_keep(self->stream, scratch + self->taken, size - self->taken);
+    if (self->taken < size)
+        async__read_keep(self->stream, scratch + self->taken, size - self->taken);
     return n;
 }
 
@@ -263,7 +264,8 @@ ssize_t async_stream_readexactly(async_stream *stream, void *buffer, size_t size
 /* ---- reading up to a separator ---- */
 
 struct line {
-    struct async__fetch fetch; /* its buffer and size are where the line goes; with the 0 byte behind it */
+    struct async__fetch
+        fetch; /* its buffer and size are where the line goes; with the 0 byte behind it */
     const char *separator;
     size_t separator_size;
     size_t limit; /* the longest that the line may be, its separator included */
@@ -342,7 +344,8 @@ static ssize_t read_line(async_stream *stream, struct line *line)
         }
         seen = there; /* searched in vain, but for a separator that lies across its end: find() */
         line->fetch.taken = 0;
-        ssize_t n = there > 0 ? append(stream, line) : async__read_run(&line->fetch, async__try_fetch);
+        ssize_t n =
+            there > 0 ? append(stream, line) : async__read_run(&line->fetch, async__try_fetch);
         if (n <= 0) return n;
         if (line->fetch.taken > 0) return (ssize_t)line->fetch.taken;
         n = async__stream_again(stream);
@@ -381,7 +384,7 @@ ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
     if (code < 0) return async__stream_leave(stream, code);
     if (size == 0 || separator_size == 0)
         return async__read_end(stream, async__failf(-EINVAL, "readuntil: the %s has a size of 0",
-                                        size == 0 ? "buffer" : "separator"));
+                                                    size == 0 ? "buffer" : "separator"));
 
     struct line line;
     set_line(&line, stream, buffer, size, separator, separator_size);
@@ -398,7 +401,8 @@ ssize_t async_stream_readline(async_stream *stream, char *buffer, size_t size)
     int code = async__read_begin(stream);
     if (code < 0) return async__stream_leave(stream, code);
     if (size == 0)
-        return async__read_end(stream, async__failf(-EINVAL, "readline: the buffer has a size of 0"));
+        return async__read_end(stream,
+                               async__failf(-EINVAL, "readline: the buffer has a size of 0"));
 
     struct line line;
     set_line(&line, stream, buffer, size, "\n", 1);

@@ -777,8 +777,7 @@ static int suite_relay(void *unused)
     if (!carrier->two_way) return 0;
     open_ends(left);
     open_ends(right);
-    async_task *task =
-        async_spawn(relay_streams, .a = left[1], .b = right[0], .copied = copied);
+    async_task *task = async_spawn(relay_streams, .a = left[1], .b = right[0], .copied = copied);
     async_stream *outer[] = {left[0], right[1]};
     for (int i = 0; i < 2; i++) {
         tasks[2 * i] = async_spawn(send_pattern, .stream = outer[i], .size = HUGE_MESSAGE);
@@ -793,7 +792,8 @@ static int suite_relay(void *unused)
         expect_end(right[1]);
         assert_false(async_task_done(task));
         assert_int_equal(
-            send_pattern(&(struct send_pattern){.stream = right[1], .size = 1000, .step = 1000}), 0);
+            send_pattern(&(struct send_pattern){.stream = right[1], .size = 1000, .step = 1000}),
+            0);
         assert_int_equal(receive_pattern(left[0], 0, 1000, 1000), 0);
         assert_int_equal(async_stream_write_eof(right[1]), 0);
         expect_end(left[0]);

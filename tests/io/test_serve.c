@@ -30,8 +30,7 @@ static int echo(async_stream *client)
     while ((n = async_stream_readline(client, line, sizeof line)) > 0) {
         if (strcmp(line, "fail\n") == 0) return async_raise(-EDOM, "as it was told");
         if (strcmp(line, "block\n") == 0) {
-            async_with_file (file, async_file_open("/nowhere/at/all", "r"))
-                ;
+            async_with_file(file, async_file_open("/nowhere/at/all", "r"));
             return 0;
         }
         if (strcmp(line, "close\n") == 0) return async_stream_close(client);
@@ -382,20 +381,22 @@ TEST(misuse)
 TEST(shortage)
 TEST(options)
 
-static void test_all_closed(void **state)
-{
-    assert_int_equal(open_fds(), *(int *)*state);
-}
+static void test_all_closed(void **state) { assert_int_equal(open_fds(), *(int *)*state); }
 
 int main(void)
 {
     int fds = open_fds();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_failures),        cmocka_unit_test(test_with_data),
-        cmocka_unit_test(test_cancelled),       cmocka_unit_test(test_closed_clients),
-        cmocka_unit_test(test_aborted_clients), cmocka_unit_test(test_ended_before_begun),
-        cmocka_unit_test(test_waiting),         cmocka_unit_test(test_misuse),
-        cmocka_unit_test(test_shortage),        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_with_data),
+        cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_closed_clients),
+        cmocka_unit_test(test_aborted_clients),
+        cmocka_unit_test(test_ended_before_begun),
+        cmocka_unit_test(test_waiting),
+        cmocka_unit_test(test_misuse),
+        cmocka_unit_test(test_shortage),
+        cmocka_unit_test(test_options),
         cmocka_unit_test_prestate(test_all_closed, &fds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -322,8 +322,7 @@ static int relay_ends(void *unused)
         char text[8];
         tcp_ends(left);
         tcp_ends(right);
-        async_task *task =
-            async_spawn(relaying, .a = left[1], .b = right[0], .copied = copied);
+        async_task *task = async_spawn(relaying, .a = left[1], .b = right[0], .copied = copied);
         assert_int_equal(async_stream_write(left[0], "hello", 5), 0);
         assert_int_equal(async_stream_readexactly(right[1], text, 5), 5);
         async_stream **end = way & 1 ? &left[0] : &right[1];
@@ -452,11 +451,16 @@ int main(void)
     snprintf(path, sizeof path, "transfers.%d", (int)getpid());
     write_file(SIZE);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad_input),  cmocka_unit_test(test_of_a_file),
-        cmocka_unit_test(test_meanwhile),  cmocka_unit_test(test_uncached),
-        cmocka_unit_test(test_no_sigpipe), cmocka_unit_test(test_kept_fails),
-        cmocka_unit_test(test_relay_ends), cmocka_unit_test(test_echo),
-        cmocka_unit_test(test_no_pipes),   cmocka_unit_test(test_two_copies),
+        cmocka_unit_test(test_bad_input),
+        cmocka_unit_test(test_of_a_file),
+        cmocka_unit_test(test_meanwhile),
+        cmocka_unit_test(test_uncached),
+        cmocka_unit_test(test_no_sigpipe),
+        cmocka_unit_test(test_kept_fails),
+        cmocka_unit_test(test_relay_ends),
+        cmocka_unit_test(test_echo),
+        cmocka_unit_test(test_no_pipes),
+        cmocka_unit_test(test_two_copies),
         cmocka_unit_test_prestate(test_all_closed, &fds),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
