@@ -131,11 +131,10 @@ static int serve(struct async__client *client, const char *name)
     if (!server->closed) closed = async_server_close(server);
     if (code < 0) async_group_cancel(group);
     int left = async_group_leave(group);
-    if (code < 0) {
-        async__record_restore(&before, true);
-        return code;
-    }
-    return left < 0 ? left : closed;
+    bool late = code == 0 && (left < 0 || closed < 0);
+    if (late) code = left < 0 ? left : closed;
+    async__record_restore(&before, !late);
+    return code;
 }
 
 int async__server_serve(async_server *server, async__client_handler *handler, void *data,
