@@ -1,4 +1,4 @@
-/* The programs of examples/, as they are, with a fault in each run: the n-th allocation, system call,
+/* The first twelve programs of examples/, as they are, with a fault in each run: the n-th allocation, system call,
  * transfer, await or wait, for every n that the program reaches (src/base/faults.h says what each
  * kind is). A run is a process of its own, and of each it is checked:
  *
@@ -79,7 +79,6 @@ static const struct program programs[] = {
     {.name = "10_chat", .clock = "virtual:2000000", .untimed = true, .interruptible = true},
     {.name = "11_files", .clock = "virtual"},
     {.name = "12_stream_api", .clock = "20"},
-    {.name = "13_memory_pair", .clock = "virtual", .untimed = true},
 };
 
 /* With a plus: and every later one too. */
