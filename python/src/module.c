@@ -5,7 +5,7 @@
  * objects of one must not be seen by another; a second import of the same name (sys.modules was
  * emptied) gives the module that is there; and when the interpreter that had it is finished and a
  * new one begun, it is refused too, for its objects are gone. */
-#include "face.h"
+#include "base/face.h"
 
 /* ---- help for all files ---- */
 

@@ -4,7 +4,7 @@
 #ifndef CASYNCIO_PYTHON_TLS_H
 #define CASYNCIO_PYTHON_TLS_H
 
-#include "face.h"
+#include "../base/face.h"
 
 /* Of the connection. asyncio's states of the same names, with FLUSHING only for the rare close()
  * that has to wait until the peer lets us write. */

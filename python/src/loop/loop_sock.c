@@ -10,7 +10,7 @@
  * of it in between; he may close it at any moment. A wait that is cancelled ends at once, before
  * any data is taken, so that none is lost. What waits on a descriptor gives way to the next that
  * does, as in asyncio. */
-#include "coroutine.h"
+#include "../base/coroutine.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -4,7 +4,7 @@
  * add_reader and add_writer are for descriptors of the user's own, who may close them without a
  * word; so their watches are foreign ones (casyncio/loop.h). A transport's descriptor is refused to
  * them. */
-#include "face.h"
+#include "../base/face.h"
 
 #include <errno.h>
 #include <fcntl.h>

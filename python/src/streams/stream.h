@@ -6,7 +6,7 @@
 #ifndef CASYNCIO_PYTHON_STREAM_H
 #define CASYNCIO_PYTHON_STREAM_H
 
-#include "coroutine.h"
+#include "../base/coroutine.h"
 
 /* ---- what the classes are made of (stream_base.c) ---- */
 

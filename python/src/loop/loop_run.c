@@ -9,7 +9,7 @@
  * Ctrl-C may arrive at any instant, and is noticed wherever code of Python's runs. So what has to be
  * put back is noted before it is changed; the wake-up descriptor is set and restored by C alone; and
  * what the steps of the end raise ends the run. */
-#include "face.h"
+#include "../base/face.h"
 
 typedef async__py_loop loop_object;
 

@@ -3,7 +3,7 @@
 #ifndef CASYNCIO_PYTHON_MIXINS_H
 #define CASYNCIO_PYTHON_MIXINS_H
 
-#include "coroutine.h"
+#include "../base/coroutine.h"
 
 /* A method that others of the class call through `self`, so that a subclass may have its own. A
  * table of them ends with {0}; the position in it is the bit in `overridden`. */

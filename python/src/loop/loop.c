@@ -11,7 +11,7 @@
  *
  * What user code raises goes to call_exception_handler, but for SystemExit and KeyboardInterrupt:
  * those wait in `raised` while the engine's loop is left, and end run_forever. */
-#include "face.h"
+#include "../base/face.h"
 
 #include <errno.h>
 #include <fcntl.h>

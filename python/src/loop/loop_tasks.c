@@ -1,6 +1,6 @@
 /* tasks.c - loop.create_task and loop.create_future: asyncio's own objects, made without a frame of
  * Python. */
-#include "face.h"
+#include "../base/face.h"
 
 static PyObject *tasks, *futures, *name_task, *name_future, *name_loop, *name_by_factory,
     *loop_names;

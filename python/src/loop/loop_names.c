@@ -6,7 +6,7 @@
  * has put into the default executor, and one that is cancelled ends at once.
  *
  * A program that has replaced socket.getaddrinfo gets asyncio's way, by the default executor. */
-#include "coroutine.h"
+#include "../base/coroutine.h"
 
 #include <errno.h>
 #include <netdb.h>

@@ -5,7 +5,7 @@
  * loop.time() can be replaced, in a subclass or on an instance, as test loops do that travel in
  * time: then delays are taken from that clock when the timer is set, and count by the real one from
  * there. */
-#include "face.h"
+#include "../base/face.h"
 
 #include <math.h>
 

@@ -2,7 +2,7 @@
 #ifndef CASYNCIO_PYTHON_ENDPOINT_H
 #define CASYNCIO_PYTHON_ENDPOINT_H
 
-#include "face.h"
+#include "../base/face.h"
 
 enum { ASYNC__PY_HIGH_WATER = 64 * 1024 };
 
