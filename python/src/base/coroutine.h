@@ -44,4 +44,6 @@ PyObject *async__py_coroutine(const struct async__py_coroutine_kind *kind, PyObj
  * taken, or NULL with the exception set) has ended. */
 enum async__py_outcome async__py_await(struct async__py_coroutine *c, PyObject *awaitable);
 
+int async__py_add_coroutine(PyObject *module);
+
 #endif

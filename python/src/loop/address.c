@@ -5,7 +5,7 @@
  * The other direction knows numbers only, which is what answers are sent to. Everything else
  * (names, scopes, paths, what is wrong) is left to the socket's own method, which knows it all
  * and says it in its own words. */
-#include "../base/face.h"
+#include "socket.h"
 
 #include <arpa/inet.h>
 #include <stddef.h>

@@ -4,12 +4,11 @@
  * add_reader and add_writer are for descriptors of the user's own, who may close them without a
  * word; so their watches are foreign ones (casyncio/loop.h). A transport's descriptor is refused to
  * them. */
-#include "../base/face.h"
+#include "descriptors.h"
+#include "handle.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
-#include <sys/stat.h>
 
 typedef async__py_loop loop_object;
 
@@ -33,9 +32,7 @@ static PyObject *name_is_closing, *name_sock, *name_fileno;
 
 /* ---- descriptors ---- */
 
-/* A descriptor as add_reader and the like take it: a number, or an object with fileno(). -1 and
- * ValueError. */
-static int number_of(PyObject *object)
+int async__py_descriptor_number(PyObject *object)
 {
     int fd = PyObject_AsFileDescriptor(object);
 
@@ -51,11 +48,15 @@ static struct async__py_descriptor *find_descriptor(loop_object *self, int fd)
     return fd >= 0 && fd < self->descriptors_length ? self->descriptors[fd] : NULL;
 }
 
-/* The same for what is watched already: an object that was closed meanwhile has no number any more,
- * but had one when it was given. asyncio finds it, too. */
-static int number_of_watched(loop_object *self, PyObject *object)
+static struct watch *find_watch(loop_object *self, int fd, bool writing)
 {
-    int fd = number_of(object);
+    struct async__py_descriptor *descriptor = find_descriptor(self, fd);
+    return descriptor ? &descriptor->watch[writing ? WRITE : READ] : NULL;
+}
+
+int async__py_watched_number(async__py_loop *self, PyObject *object)
+{
+    int fd = async__py_descriptor_number(object);
     if (fd >= 0 || PyLong_Check(object) || !PyErr_ExceptionMatches(PyExc_ValueError)) return fd;
 
     for (int i = 0; i < self->descriptors_length; i++) {
@@ -147,16 +148,6 @@ static void watch_ready(async_callback *callback)
     Py_DECREF(handle);
 }
 
-/* epoll knows no regular files, and so asyncio refuses them. */
-static int refuse_files(int fd)
-{
-    struct stat status;
-
-    if (fstat(fd, &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode)) return 0;
-    async__py_set_oserror(-(fcntl(fd, F_GETFD) < 0 ? EBADF : EPERM));
-    return -1;
-}
-
 /* The user's own descriptor, so he may close it without a word to us. A watch that is there already
  * belongs to another descriptor, perhaps, that had the number: it is replaced. Takes a reference to
  * the object. */
@@ -192,6 +183,30 @@ static int set_watch(loop_object *self, int fd, enum direction direction, PyObje
     return -1;
 }
 
+int async__py_watch_fd(async__py_loop *self, int fd, bool writing, PyObject *given,
+                       PyObject *handle)
+{
+    return set_watch(self, fd, writing ? WRITE : READ, given, handle, NULL);
+}
+
+bool async__py_unwatch_fd(async__py_loop *self, int fd, bool writing)
+{
+    struct watch *watch = find_watch(self, fd, writing);
+    return watch && remove_watch(self, watch);
+}
+
+PyObject *async__py_watching(async__py_loop *self, int fd, bool writing)
+{
+    struct watch *watch = find_watch(self, fd, writing);
+    return watch ? watch->handle : NULL;
+}
+
+PyObject *async__py_watched_object(async__py_loop *self, int fd, bool writing)
+{
+    struct watch *watch = find_watch(self, fd, writing);
+    return watch ? watch->object : NULL;
+}
+
 int async__py_wait_fd(async__py_loop *self, int fd, bool writing, PyObject *owner,
                       void (*ready)(PyObject *owner))
 {
@@ -202,58 +217,9 @@ int async__py_wait_fd(async__py_loop *self, int fd, bool writing, PyObject *owne
 
 void async__py_wait_end(async__py_loop *self, int fd, bool writing, PyObject *owner)
 {
-    struct async__py_descriptor *descriptor = find_descriptor(self, fd);
+    struct watch *watch = find_watch(self, fd, writing);
 
-    if (descriptor && descriptor->watch[writing ? WRITE : READ].handle == owner)
-        remove_watch(self, &descriptor->watch[writing ? WRITE : READ]);
-}
-
-/* _add_reader and _add_writer. The new handle. */
-static PyObject *add_watch(loop_object *self, PyObject *const *args, Py_ssize_t count,
-                           PyObject *names, enum direction direction)
-{
-    PyObject *context;
-
-    if (async__py_check_count(count, 2, "add_reader(fd, callback, *args)") < 0 ||
-        async__py_take_context(args, count, names, &context) < 0 || async__py_check_open(self) < 0)
-        return NULL;
-    int fd = number_of(args[0]);
-    if (fd < 0 || refuse_files(fd) < 0) return NULL;
-    PyObject *handle = async__py_handle_new(self, args[1], args + 2, count - 2, context);
-    if (handle && async__py_check_open(self) < 0) Py_CLEAR(handle); /* it was closed meanwhile */
-    if (handle && set_watch(self, fd, direction, args[0], handle, NULL) < 0) Py_CLEAR(handle);
-    return handle;
-}
-
-static PyObject *end_watch(loop_object *self, PyObject *number, enum direction direction)
-{
-    if (!self->engine) Py_RETURN_FALSE;
-    int fd = number_of_watched(self, number);
-    if (fd < 0) return NULL;
-    struct async__py_descriptor *descriptor = find_descriptor(self, fd);
-    return PyBool_FromLong(descriptor && remove_watch(self, &descriptor->watch[direction]));
-}
-
-static PyObject *loop_add_reader_(PyObject *self, PyObject *const *args, Py_ssize_t count,
-                                  PyObject *names)
-{
-    return add_watch((loop_object *)self, args, count, names, READ);
-}
-
-static PyObject *loop_add_writer_(PyObject *self, PyObject *const *args, Py_ssize_t count,
-                                  PyObject *names)
-{
-    return add_watch((loop_object *)self, args, count, names, WRITE);
-}
-
-static PyObject *loop_remove_reader_(PyObject *self, PyObject *fd)
-{
-    return end_watch((loop_object *)self, fd, READ);
-}
-
-static PyObject *loop_remove_writer_(PyObject *self, PyObject *fd)
-{
-    return end_watch((loop_object *)self, fd, WRITE);
+    if (watch && watch->handle == owner) remove_watch(self, watch);
 }
 
 int async__py_set_transport(async__py_loop *self, int fd, PyObject *transport)
@@ -312,73 +278,6 @@ int async__py_check_no_transport(async__py_loop *self, int fd, PyObject *sock)
     return is_closing == 1 ? 0 : -1;
 }
 
-static PyObject *loop_ensure_fd_no_transport(PyObject *self, PyObject *object)
-{
-    int fd = number_of(object);
-    if (fd < 0 || async__py_check_no_transport((loop_object *)self, fd, object) < 0) return NULL;
-    Py_RETURN_NONE;
-}
-
-static PyObject *public_add(PyObject *object, PyObject *const *args, Py_ssize_t count,
-                            enum direction direction)
-{
-    loop_object *self = (loop_object *)object;
-
-    if (async__py_check_count(count, 2, "add_reader(fd, callback, *args)") < 0) return NULL;
-    int fd = number_of(args[0]);
-    if (fd < 0 || async__py_check_no_transport(self, fd, args[0]) < 0) return NULL;
-    PyObject *handle = add_watch(self, args, count, NULL, direction);
-    if (!handle) return NULL;
-    Py_DECREF(handle);
-    Py_RETURN_NONE;
-}
-
-static PyObject *public_remove(PyObject *object, PyObject *number, enum direction direction)
-{
-    loop_object *self = (loop_object *)object;
-    int fd = number_of_watched(self, number);
-
-    if (fd < 0) return NULL;
-    /* The number of an object that was closed may be a transport's by now. */
-    struct async__py_descriptor *descriptor = find_descriptor(self, fd);
-    bool own = descriptor && descriptor->watch[direction].object == number;
-    if (!own && async__py_check_no_transport(self, fd, number) < 0) return NULL;
-    return end_watch(self, number, direction);
-}
-
-static PyObject *loop_add_reader(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    return public_add(self, args, count, READ);
-}
-
-static PyObject *loop_add_writer(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    return public_add(self, args, count, WRITE);
-}
-
-static PyObject *loop_remove_reader(PyObject *self, PyObject *fd)
-{
-    return public_remove(self, fd, READ);
-}
-
-static PyObject *loop_remove_writer(PyObject *self, PyObject *fd)
-{
-    return public_remove(self, fd, WRITE);
-}
-
-/* What watches a descriptor, and its number: (number, handle of the reader, of the writer). */
-static PyObject *loop_watched(PyObject *object, PyObject *number)
-{
-    struct async__py_descriptor *descriptor;
-    int fd = number_of_watched((loop_object *)object, number);
-
-    if (fd < 0) return NULL;
-    descriptor = find_descriptor((loop_object *)object, fd);
-    PyObject *reader = descriptor ? descriptor->watch[READ].handle : NULL;
-    PyObject *writer = descriptor ? descriptor->watch[WRITE].handle : NULL;
-    return Py_BuildValue("(iOO)", fd, reader ? reader : Py_None, writer ? writer : Py_None);
-}
-
 void async__py_close_descriptors(async__py_loop *self)
 {
     for (int fd = 0; fd < self->descriptors_length; fd++) {
@@ -406,26 +305,6 @@ void async__py_free_descriptors(async__py_loop *self)
         PyMem_Free(self->descriptors[fd]);
     PyMem_Free(self->descriptors);
 }
-
-#define FAST(function) ((PyCFunction)(void (*)(void))(function))
-
-PyMethodDef async__py_descriptor_methods[] = {
-    {"add_reader", FAST(loop_add_reader), METH_FASTCALL,
-     "add_reader($self, fd, callback, /, *args)\n--\n\n"
-     "Has the callback run whenever the descriptor can be read from."},
-    {"add_writer", FAST(loop_add_writer), METH_FASTCALL,
-     "add_writer($self, fd, callback, /, *args)\n--\n\n"
-     "Has the callback run whenever the descriptor can be written to."},
-    {"remove_reader", loop_remove_reader, METH_O, "Ends add_reader(); says whether there was one."},
-    {"remove_writer", loop_remove_writer, METH_O, "Ends add_writer(); says whether there was one."},
-    {"_add_reader", FAST(loop_add_reader_), METH_FASTCALL | METH_KEYWORDS, NULL},
-    {"_add_writer", FAST(loop_add_writer_), METH_FASTCALL | METH_KEYWORDS, NULL},
-    {"_remove_reader", loop_remove_reader_, METH_O, NULL},
-    {"_remove_writer", loop_remove_writer_, METH_O, NULL},
-    {"_ensure_fd_no_transport", loop_ensure_fd_no_transport, METH_O, NULL},
-    {"_watched", loop_watched, METH_O, NULL},
-    {0},
-};
 
 int async__py_add_descriptors(PyObject *module)
 {

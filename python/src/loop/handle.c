@@ -18,7 +18,7 @@
  * and cancelled() of another thread wait while the callback runs, so that afterwards it does not.
  * asyncio has a lock in each; here the handle says that it runs, and those that wait for the end
  * share one condition. */
-#include "../base/face.h"
+#include "handle.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

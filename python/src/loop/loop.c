@@ -9,232 +9,29 @@
  * call that waits. So a call_soon from the wrong thread breaks nothing; it only wakes nobody, as in
  * asyncio.
  *
- * What user code raises goes to call_exception_handler, but for SystemExit and KeyboardInterrupt:
- * those wait in `raised` while the engine's loop is left, and end run_forever. */
-#include "../base/face.h"
+ * Its other methods are in the files loop_*.c, each of which adds some to the type. */
+#include "descriptors.h"
+#include "handle.h"
+#include "loop_type.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <math.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <structmember.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 typedef async__py_loop loop_object;
 
-PyTypeObject *async__py_loop_type;
+static PyObject *name_time;
 
-static PyObject *name_call_exception_handler;
-
-async__py_loop *async__py_as_loop(PyObject *object)
+/* Whether a subclass has a time() of its own. */
+static bool replaces_time(PyTypeObject *type)
 {
-    return PyObject_TypeCheck(object, async__py_loop_type) ? (loop_object *)object : NULL;
+    PyObject *time = PyObject_GetAttr((PyObject *)type, name_time);
+    bool replaced = time && !Py_IS_TYPE(time, &PyGetSetDescr_Type);
+
+    Py_XDECREF(time);
+    PyErr_Clear();
+    return replaced;
 }
-
-/* ---- errors ---- */
-
-PyObject *async__py_error_take(void)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    return PyErr_GetRaisedException();
-#else
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    if (!type) return NULL;
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback) PyException_SetTraceback(value, traceback);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return value;
-#endif
-}
-
-void async__py_error_set(PyObject *exception)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    PyErr_SetRaisedException(exception);
-#else
-    PyErr_Restore(Py_NewRef(Py_TYPE(exception)), exception, PyException_GetTraceback(exception));
-#endif
-}
-
-PyObject *async__py_set_oserror(int code)
-{
-    if (code == -ENOMEM) return PyErr_NoMemory();
-    errno = -code;
-    return PyErr_SetFromErrno(PyExc_OSError);
-}
-
-/* Has run_forever end with the exception, whose reference it takes. The first one wins. */
-static void raise_from_run(loop_object *loop, PyObject *exception)
-{
-    if (loop->raised)
-        Py_DECREF(exception);
-    else
-        loop->raised = exception;
-    if (loop->engine) async_loop_interrupt(loop->engine);
-}
-
-bool async__py_ends_the_loop(void)
-{
-    return PyErr_ExceptionMatches(PyExc_SystemExit) ||
-           PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
-}
-
-/* Takes the reference to the exception. */
-static void report(loop_object *loop, PyObject *exception, PyObject *context)
-{
-    if (context && PyDict_SetItemString(context, "exception", exception) == 0) {
-        PyObject *result =
-            PyObject_CallMethodOneArg((PyObject *)loop, name_call_exception_handler, context);
-        Py_XDECREF(result);
-    }
-    Py_XDECREF(context);
-    Py_DECREF(exception);
-    if (PyErr_Occurred()) raise_from_run(loop, async__py_error_take());
-}
-
-void async__py_loop_fail(async__py_loop *loop, const char *message, ...)
-{
-    if (!PyErr_Occurred()) return;
-    bool ends = async__py_ends_the_loop();
-    PyObject *exception = async__py_error_take();
-    if (ends) {
-        raise_from_run(loop, exception);
-        return;
-    }
-    PyObject *context = Py_BuildValue("{ss}", "message", message);
-    va_list pairs;
-    va_start(pairs, message);
-    for (const char *key; context && (key = va_arg(pairs, const char *));) {
-        PyObject *value = va_arg(pairs, PyObject *);
-        if (value && PyDict_SetItemString(context, key, value) < 0) Py_CLEAR(context);
-    }
-    va_end(pairs);
-    report(loop, exception, context);
-}
-
-void async__py_loop_ignore(async__py_loop *loop, PyObject *object)
-{
-    if (!PyErr_Occurred()) return;
-    if (loop->engine && async_loop_is_running(loop->engine) && async__py_ends_the_loop())
-        raise_from_run(loop, async__py_error_take());
-    else if (object)
-        PyErr_WriteUnraisable(object);
-    else
-        PyErr_Clear();
-}
-
-void async__py_handle_failed(async__py_loop *loop, PyObject *handle)
-{
-    if (!PyErr_Occurred()) return;
-    bool ends = async__py_ends_the_loop();
-    PyObject *exception = async__py_error_take();
-    if (ends) {
-        raise_from_run(loop, exception);
-        return;
-    }
-    /* The text is asyncio's, which takes long to make: not worth being made here. */
-    PyObject *context =
-        async__py_call_method((PyObject *)loop, "_failed_handle_context", "O", handle);
-    report(loop, exception, context);
-}
-
-int async__py_check_count(Py_ssize_t count, Py_ssize_t least, const char *usage)
-{
-    if (count >= least) return 0;
-    PyErr_Format(PyExc_TypeError, "usage: %s", usage);
-    return -1;
-}
-
-/* ---- debug mode ---- */
-
-static int64_t monotonic(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * 1000000000LL + time.tv_nsec;
-}
-
-int64_t async__py_loop_ns(async__py_loop *self)
-{
-    return self->engine ? async_loop_time_ns(self->engine) : monotonic();
-}
-
-int64_t async__py_slow_begin(async__py_loop *loop) { return loop->debug ? monotonic() : 0; }
-
-void async__py_slow_end(async__py_loop *loop, int64_t begin, PyObject *object)
-{
-    if (!begin) return;
-    double seconds = (double)(monotonic() - begin) / 1e9;
-    if (seconds < loop->slow_callback_duration) return;
-    PyObject *result = async__py_call_method((PyObject *)loop, "_warn_slow", "Od", object, seconds);
-    if (!result) async__py_loop_fail(loop, "Error while a slow callback was told of", NULL);
-    Py_XDECREF(result);
-}
-
-int async__py_check_open(async__py_loop *self)
-{
-    if (!self->engine) {
-        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
-        return -1;
-    }
-    if (ASYNC__PY_GIL || !async__py_elsewhere(self)) return 0;
-    PyErr_SetString(PyExc_RuntimeError, "Non-thread-safe operation invoked on an event loop "
-                                        "other than the current one");
-    return -1;
-}
-
-char *async__py_loop_buffer(async__py_loop *self)
-{
-    if (!self->buffer) self->buffer = PyMem_Malloc(ASYNC__PY_BUFFER);
-    if (!self->buffer) PyErr_NoMemory();
-    return self->buffer;
-}
-
-static void link_holder(async__py_holder *ring, async__py_holder *holder)
-{
-    Py_INCREF(holder->object);
-    holder->next = ring;
-    holder->prev = ring->prev;
-    holder->prev->next = holder;
-    ring->prev = holder;
-}
-
-void async__py_hold(async__py_loop *self, async__py_holder *holder)
-{
-    if (holder->next || !self->engine) return; /* a closed loop watches nothing */
-    link_holder(&self->holders, holder);
-}
-
-void async__py_let_go(async__py_holder *holder)
-{
-    if (!holder->next) return;
-    holder->prev->next = holder->next;
-    holder->next->prev = holder->prev;
-    holder->next = NULL;
-    Py_DECREF(holder->object);
-}
-
-void async__py_due_soon(async__py_loop *self, async__py_due *due)
-{
-    if (due->holder.next || !self->engine) return;
-    async_call_soon(self->engine, &due->callback);
-    link_holder(&self->dues, &due->holder);
-}
-
-bool async__py_due_end(async__py_due *due)
-{
-    if (!due->holder.next) return false;
-    async_callback_cancel(&due->callback);
-    async__py_let_go(&due->holder);
-    return true;
-}
-
-bool async__py_loop_forked(const async__py_loop *self) { return self->process != getpid(); }
 
 static void run_dues(loop_object *self)
 {
@@ -254,7 +51,7 @@ static void after_poll(void *data)
     loop_object *self = data;
 
     PyEval_RestoreThread(self->state);
-    if (PyErr_CheckSignals() < 0) raise_from_run(self, async__py_error_take());
+    if (PyErr_CheckSignals() < 0) async__py_loop_raise(self, async__py_error_take());
     if (self->raised) async_loop_interrupt(self->engine); /* by what was there before the run */
 }
 
@@ -264,7 +61,7 @@ PyObject *async__py_loop_run(async__py_loop *self)
     Py_INCREF((PyObject *)self);
     /* A signal of before the wake-up descriptor was set would not end the wait. The loop runs all the
      * same, as far as to its first look, so that a stop() of before is forgotten. */
-    if (PyErr_CheckSignals() < 0) raise_from_run(self, async__py_error_take());
+    if (PyErr_CheckSignals() < 0) async__py_loop_raise(self, async__py_error_take());
     if (self->raised) async_loop_stop(self->engine);
     int code = async_loop_run(self->engine);
     if (code == 0 && !PyErr_Occurred()) run_dues(self);
@@ -395,7 +192,7 @@ static PyObject *loop_new(PyTypeObject *type, PyObject *args, PyObject *keywords
     self->process = getpid();
     self->owner = PyThread_get_thread_ident();
     self->slow_callback_duration = 0.1;
-    self->other_time = async__py_replaces_time(type);
+    self->other_time = replaces_time(type);
     self->engine = async_loop_new(&options);
     if (!self->engine) {
         self->closed = 1;
@@ -538,12 +335,6 @@ static PyMethodDef methods[] = {
     {0},
 };
 
-/* What other files add to it. */
-static PyMethodDef *const more_methods[] = {
-    async__py_schedule_methods, async__py_descriptor_methods, async__py_run_methods,
-    async__py_task_methods,     async__py_accept_methods,     async__py_sock_methods,
-    async__py_names_methods};
-
 static PyMemberDef members[] = {
     {"_task_factory", T_OBJECT, offsetof(loop_object, task_factory), 0, NULL},
     {"slow_callback_duration", T_DOUBLE, offsetof(loop_object, slow_callback_duration), 0,
@@ -582,15 +373,18 @@ static int set_attribute(const char *name, PyObject *descriptor)
     return code;
 }
 
-static int add_more(void)
+int async__py_add_loop_methods(PyMethodDef *each)
 {
-    for (size_t i = 0; i < sizeof more_methods / sizeof *more_methods; i++) {
-        for (PyMethodDef *each = more_methods[i]; each->ml_name; each++) {
-            if (set_attribute(each->ml_name, PyDescr_NewMethod(async__py_loop_type, each)) < 0)
-                return -1;
-        }
+    for (; each->ml_name; each++) {
+        if (set_attribute(each->ml_name, PyDescr_NewMethod(async__py_loop_type, each)) < 0)
+            return -1;
     }
-    for (PyGetSetDef *each = async__py_schedule_getters; each->name; each++) {
+    return 0;
+}
+
+int async__py_add_loop_getters(PyGetSetDef *each)
+{
+    for (; each->name; each++) {
         if (set_attribute(each->name, PyDescr_NewGetSet(async__py_loop_type, each)) < 0) return -1;
     }
     return 0;
@@ -598,12 +392,9 @@ static int add_more(void)
 
 int async__py_add_loop(PyObject *module)
 {
-    static const struct async__py_name names[] = {
-        {&name_call_exception_handler, "call_exception_handler"},
-        {0},
-    };
+    static const struct async__py_name names[] = {{&name_time, "time"}, {0}};
 
     if (async__py_intern(names) < 0) return -1;
     async__py_loop_type = async__py_add_type(module, &spec, NULL);
-    return async__py_loop_type ? add_more() : -1;
+    return async__py_loop_type ? 0 : -1;
 }

@@ -1,4 +1,4 @@
-/* names.c - loop.getaddrinfo: numbers at once, names by the engine's resolver.
+/* loop_names.c - loop.getaddrinfo: numbers at once, names by the engine's resolver.
  *
  * What is a number needs no thread: the socket module's own getaddrinfo is asked, with AI_NUMERICHOST,
  * and what it says is the answer, unless that is that the host is no number. A name is looked up in
@@ -7,6 +7,8 @@
  *
  * A program that has replaced socket.getaddrinfo gets asyncio's way, by the default executor. */
 #include "../base/coroutine.h"
+#include "loop_type.h"
+#include "socket.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -385,14 +387,14 @@ static PyObject *getaddrinfo_method(PyObject *self, PyObject *args, PyObject *ke
     return made;
 }
 
-PyMethodDef async__py_names_methods[] = {
+static PyMethodDef methods[] = {
     {"getaddrinfo", (PyCFunction)(void (*)(void))getaddrinfo_method, METH_VARARGS | METH_KEYWORDS,
      "getaddrinfo($self, host, port, *, family=0, type=0, proto=0, flags=0)\n--\n\n"
      "socket.getaddrinfo() that does not block."},
     {0},
 };
 
-int async__py_add_names(PyObject *module)
+int async__py_add_loop_names(PyObject *module)
 {
     static const struct async__py_name names[] = {
         {&name_by_executor, "_getaddrinfo_by_executor"},
@@ -406,7 +408,7 @@ int async__py_add_names(PyObject *module)
         {0},
     };
 
-    if (async__py_intern(names) < 0) return -1;
+    if (async__py_intern(names) < 0 || async__py_add_loop_methods(methods) < 0) return -1;
     zero = PyLong_FromLong(0);
     base_events = PyImport_ImportModule("asyncio.base_events");
     own_getaddrinfo = async__py_import("socket", "getaddrinfo");

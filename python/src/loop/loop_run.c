@@ -1,4 +1,4 @@
-/* run.c - run_forever: what stands around the engine's run.
+/* loop_run.c - run_forever: what stands around the engine's run.
  *
  * asyncio keeps four things of a thread while a loop runs in it: which loop that is, the hooks of
  * asynchronous generators, whether coroutines note where they were made (debug mode), and, in the
@@ -9,7 +9,7 @@
  * Ctrl-C may arrive at any instant, and is noticed wherever code of Python's runs. So what has to be
  * put back is noted before it is changed; the wake-up descriptor is set and restored by C alone; and
  * what the steps of the end raise ends the run. */
-#include "../base/face.h"
+#include "loop_type.h"
 
 typedef async__py_loop loop_object;
 
@@ -233,13 +233,13 @@ static PyObject *run_forever(PyObject *self, PyObject *none)
     return result;
 }
 
-PyMethodDef async__py_run_methods[] = {
+static PyMethodDef methods[] = {
     {"run_forever", run_forever, METH_NOARGS, "Run until stop() is called."},
     {"_end_wakeups", loop_end_wakeups, METH_NOARGS, NULL},
     {0},
 };
 
-int async__py_add_run(PyObject *module)
+int async__py_add_loop_run(PyObject *module)
 {
     static const struct async__py_name names[] = {
         {&name_get_running_loop, "_get_running_loop"},
@@ -265,5 +265,5 @@ int async__py_add_run(PyObject *module)
     if (!set_wakeup_fd || !get_depth || !set_depth || !wakeup_names || !events || !get_hooks ||
         !set_hooks || !hook_names)
         return -1;
-    return async__py_intern(names);
+    return async__py_intern(names) < 0 ? -1 : async__py_add_loop_methods(methods);
 }

@@ -1,17 +1,18 @@
-/* schedule.c - call_soon, call_later and their like, and the clock.
+/* loop_schedule.c - call_soon, call_later and their like, and the clock.
  *
  * A call makes one object: the handle, which has the engine's callback or timer in it.
  *
  * loop.time() can be replaced, in a subclass or on an instance, as test loops do that travel in
  * time: then delays are taken from that clock when the timer is set, and count by the real one from
  * there. */
-#include "../base/face.h"
+#include "handle.h"
+#include "loop_type.h"
 
 #include <math.h>
 
 typedef async__py_loop loop_object;
 
-static PyObject *name_context, *name_time, *thread_get_ident;
+static PyObject *name_time, *thread_get_ident;
 
 /* What debug mode asks of each call_soon and call_at. */
 static int check_call(loop_object *self, PyObject *callback, const char *method, bool any_thread)
@@ -28,31 +29,18 @@ static int check_call(loop_object *self, PyObject *callback, const char *method,
 
 /* ---- callbacks ---- */
 
-int async__py_take_context(PyObject *const *args, Py_ssize_t count, PyObject *names,
-                           PyObject **context)
-{
-    *context = NULL;
-    for (Py_ssize_t i = 0; names && i < PyTuple_GET_SIZE(names); i++) {
-        PyObject *name = PyTuple_GET_ITEM(names, i);
-        if (name != name_context && PyUnicode_Compare(name, name_context) != 0) {
-            PyErr_Format(PyExc_TypeError, "got an unexpected keyword argument '%U'", name);
-            return -1;
-        }
-        *context = args[count + i];
-    }
-    return 0;
-}
-
-PyTypeObject *async__py_step_type;
+/* The type of the callback by which a task of C's does its next step: a bare yield, sleep(0), queues
+ * one, and so does the start of a task. NULL until there was one. */
+static PyTypeObject *step_type;
 
 /* The type has no public name. */
 static void learn_step_type(PyTypeObject *type)
 {
     const char *dot = strrchr(type->tp_name, '.');
 
-    if (type == async__py_step_type) return;
+    if (type == step_type) return;
     if (strcmp(dot ? dot + 1 : type->tp_name, "TaskStepMethWrapper") == 0)
-        async__py_step_type = (PyTypeObject *)Py_NewRef((PyObject *)type);
+        step_type = (PyTypeObject *)Py_NewRef((PyObject *)type);
 }
 
 static PyObject *loop_call_soon(PyObject *object, PyObject *const *args, Py_ssize_t count,
@@ -69,7 +57,7 @@ static PyObject *loop_call_soon(PyObject *object, PyObject *const *args, Py_ssiz
     if (handle) async__py_handle_schedule(self, handle);
     if (self->starting)
         learn_step_type(Py_TYPE(args[0]));
-    else if (Py_TYPE(args[0]) == async__py_step_type && self->engine)
+    else if (Py_TYPE(args[0]) == step_type && self->engine)
         async_loop_yielded(self->engine);
     return handle;
 }
@@ -228,19 +216,9 @@ static PyObject *loop_write_to_self(PyObject *object, PyObject *none)
     Py_RETURN_NONE;
 }
 
-bool async__py_replaces_time(PyTypeObject *type)
-{
-    PyObject *time = PyObject_GetAttr((PyObject *)type, name_time);
-    bool replaced = time && !Py_IS_TYPE(time, &PyGetSetDescr_Type);
-
-    Py_XDECREF(time);
-    PyErr_Clear();
-    return replaced;
-}
-
 #define FAST(function) ((PyCFunction)(void (*)(void))(function))
 
-PyMethodDef async__py_schedule_methods[] = {
+static PyMethodDef methods[] = {
     {"call_soon", FAST(loop_call_soon), METH_FASTCALL | METH_KEYWORDS,
      "call_soon($self, callback, *args, context=None)\n--\n\n"
      "Has the callback run in the next turn of the loop."},
@@ -257,20 +235,21 @@ PyMethodDef async__py_schedule_methods[] = {
     {0},
 };
 
-PyGetSetDef async__py_schedule_getters[] = {
+static PyGetSetDef getters[] = {
     {"time", get_time, set_time, "The loop's clock, monotonic, in seconds.", NULL},
     {0},
 };
 
-int async__py_add_schedule(PyObject *module)
+int async__py_add_loop_schedule(PyObject *module)
 {
     static const struct async__py_name names[] = {
-        {&name_context, "context"},
         {&name_time, "time"},
         {0},
     };
 
     (void)module;
+    if (async__py_add_loop_methods(methods) < 0 || async__py_add_loop_getters(getters) < 0)
+        return -1;
     thread_get_ident = async__py_import("threading", "get_ident");
     return thread_get_ident ? async__py_intern(names) : -1;
 }

@@ -1,4 +1,4 @@
-/* sock.c - the loop's sock_recv, sock_sendall and their like: coroutines that try the call on the
+/* loop_sock.c - the loop's sock_recv, sock_sendall and their like: coroutines that try the call on the
  * user's socket first, and wait only if there is nothing to be had.
  *
  * For a socket.socket the three calls that matter (recv, recv_into, send) go to the kernel
@@ -11,10 +11,12 @@
  * any data is taken, so that none is lost. What waits on a descriptor gives way to the next that
  * does, as in asyncio. */
 #include "../base/coroutine.h"
+#include "descriptors.h"
+#include "loop_type.h"
+#include "socket.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <stdatomic.h>
 
 enum { MOST_ARGUMENTS = 3 };
 
@@ -35,7 +37,6 @@ static const struct call *call_of(const coroutine *c)
     return async__container(c->kind, struct call, kind);
 }
 
-static PyTypeObject *socket_type;
 static PyObject *ssl_socket; /* NULL: this Python has no ssl */
 static PyObject *zero;
 static PyObject *name_connect, *name_connect_by_name, *name_accept, *name_create_future, *name_done,
@@ -44,33 +45,6 @@ static PyObject *name_connect, *name_connect_by_name, *name_accept, *name_create
     *name_setblocking;
 
 /* ---- the socket ---- */
-
-/* Whether the class still has the methods that it was born with. Its version changes when it is
- * changed. */
-static bool class_is_plain(void)
-{
-    static atomic_uint version;
-    PyObject *const methods[] = {name_recv, name_recv_into, name_send, name_recvfrom,
-                                 name_recvfrom_into};
-
-    if (socket_type->tp_version_tag != 0 && socket_type->tp_version_tag == version) return true;
-    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
-        PyObject *method = PyObject_GetAttr((PyObject *)socket_type, methods[i]);
-        PyObject *original = PyObject_GetAttr((PyObject *)socket_type->tp_base, methods[i]);
-        bool same = method && method == original;
-        Py_XDECREF(method);
-        Py_XDECREF(original);
-        PyErr_Clear();
-        if (!same) return false;
-    }
-    version = socket_type->tp_version_tag;
-    return true;
-}
-
-bool async__py_is_plain_socket(PyObject *sock)
-{
-    return Py_TYPE(sock) == socket_type && class_is_plain();
-}
 
 /* -1: an exception is set. */
 static int number_of(PyObject *sock)
@@ -98,7 +72,7 @@ static int plain_number_of(PyObject *sock)
 
 static int check_socket(async__py_loop *loop, PyObject *sock)
 {
-    if (Py_TYPE(sock) != socket_type && ssl_socket) {
+    if (ssl_socket && !async__py_is_plain_socket(sock)) {
         int is_ssl = PyObject_IsInstance(sock, ssl_socket);
         if (is_ssl > 0) PyErr_SetString(PyExc_TypeError, "Socket cannot be of type SSLSocket");
         if (is_ssl != 0) return -1;
@@ -508,7 +482,7 @@ static PyObject *sock_connect_any(PyObject *self, PyObject *const *args, Py_ssiz
             "sock_" method "($self, " arguments ")\n--\n\n" text                                   \
     }
 
-PyMethodDef async__py_sock_methods[] = {
+static PyMethodDef methods[] = {
     METHOD(recv, "sock, n", "Receives up to so many bytes."),
     METHOD(recv_into, "sock, buf", "Receives into a buffer; the result is the number of bytes."),
     METHOD(recvfrom, "sock, bufsize", "Receives a datagram: (bytes, address)."),
@@ -522,7 +496,7 @@ PyMethodDef async__py_sock_methods[] = {
     {0},
 };
 
-int async__py_add_sock(PyObject *module)
+int async__py_add_loop_sock(PyObject *module)
 {
     static const struct async__py_name names[] = {
         {&name_accept, "accept"},
@@ -545,10 +519,9 @@ int async__py_add_sock(PyObject *module)
     };
 
     (void)module;
+    if (async__py_add_loop_methods(methods) < 0) return -1;
     zero = PyLong_FromLong(0);
     if (!zero || async__py_intern(names) < 0) return -1;
-    socket_type = (PyTypeObject *)async__py_import("socket", "socket");
-    if (!socket_type) return -1;
     ssl_socket = async__py_import("ssl", "SSLSocket");
     if (!ssl_socket && PyErr_ExceptionMatches(PyExc_ImportError)) PyErr_Clear();
     return PyErr_Occurred() ? -1 : 0;

@@ -1,6 +1,6 @@
-/* tasks.c - loop.create_task and loop.create_future: asyncio's own objects, made without a frame of
+/* loop_tasks.c - loop.create_task and loop.create_future: asyncio's own objects, made without a frame of
  * Python. */
-#include "../base/face.h"
+#include "loop_type.h"
 
 static PyObject *tasks, *futures, *name_task, *name_future, *name_loop, *name_by_factory,
     *loop_names;
@@ -74,7 +74,7 @@ static PyObject *create_future(PyObject *self, PyObject *none)
     return call(futures, name_future, self, NULL, 0, NULL);
 }
 
-PyMethodDef async__py_task_methods[] = {
+static PyMethodDef methods[] = {
     {"create_task", (PyCFunction)(void (*)(void))create_task, METH_FASTCALL | METH_KEYWORDS,
      "create_task($self, coro, *, name=None, context=None, **options)\n--\n\n"
      "Schedules a coroutine: a Task. A task factory is given the context, and other options, only "
@@ -84,7 +84,7 @@ PyMethodDef async__py_task_methods[] = {
     {0},
 };
 
-int async__py_add_tasks(PyObject *module)
+int async__py_add_loop_tasks(PyObject *module)
 {
     static const struct async__py_name names[] = {
         {&name_task, "Task"},
@@ -99,5 +99,5 @@ int async__py_add_tasks(PyObject *module)
     futures = PyImport_ImportModule("asyncio.futures");
     if (!tasks || !futures || async__py_intern(names) < 0) return -1;
     loop_names = PyTuple_Pack(1, name_loop);
-    return loop_names ? 0 : -1;
+    return loop_names ? async__py_add_loop_methods(methods) : -1;
 }

@@ -58,11 +58,6 @@ int async__py_future_end(PyObject *future, PyObject *exception);
 /* Raises what somebody has stored to be raised: an exception, or a class of them. */
 enum async__py_outcome async__py_stored_error(PyObject *exception);
 
-/* The one argument, of that name, of a vectorcall into `value`, which is left as it is without
- * one. */
-int async__py_one_argument(PyObject *const *args, Py_ssize_t count, PyObject *names,
-                           const char *function, const char *name, PyObject **value);
-
 /* `loop`, or the current one if it is None or NULL. */
 PyObject *async__py_stream_loop(PyObject *loop);
 
@@ -149,6 +144,13 @@ PyObject *async__py_flow_lost(async__py_flow *flow, PyObject *exception);
 
 /* ---- the protocol (stream_protocol.c) ---- */
 
+/* The object is a StreamReaderProtocol of ours, and nobody has replaced its methods: a transport
+ * may feed it with the function below, without making a bytes object, instead of data_received(). */
+bool async__py_is_stream_protocol(PyObject *protocol);
+
+/* data_received(): 0, or -1 and an exception is set. */
+int async__py_stream_feed(PyObject *protocol, const char *data, Py_ssize_t length);
+
 /* drain() need not wait, nor fail: nothing is paused or lost. False: ask
  * protocol._drain_helper(). */
 bool async__py_protocol_flows(PyObject *protocol);
@@ -157,5 +159,13 @@ bool async__py_protocol_flows(PyObject *protocol);
 
 PyObject *async__py_writer_new(PyObject *transport, PyObject *protocol, PyObject *reader,
                                PyObject *loop);
+
+/* ---- parts of the module ---- */
+
+int async__py_add_stream_base(PyObject *module);
+int async__py_add_stream_reader(PyObject *module);
+int async__py_add_stream_flow(PyObject *module);
+int async__py_add_stream_protocol(PyObject *module);
+int async__py_add_stream_writer(PyObject *module);
 
 #endif

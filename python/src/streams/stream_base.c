@@ -144,25 +144,6 @@ enum async__py_outcome async__py_stored_error(PyObject *exception)
     return ASYNC__PY_FAILED;
 }
 
-int async__py_one_argument(PyObject *const *args, Py_ssize_t count, PyObject *names,
-                           const char *function, const char *name, PyObject **value)
-{
-    Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
-
-    if (count + named > 1) {
-        PyErr_Format(PyExc_TypeError, "%s() takes at most 1 argument (%zd given)", function,
-                     count + named);
-        return -1;
-    }
-    if (named && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), name)) {
-        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", function,
-                     PyTuple_GET_ITEM(names, 0));
-        return -1;
-    }
-    if (count + named) *value = args[0];
-    return 0;
-}
-
 PyObject *async__py_stream_loop(PyObject *loop)
 {
     if (loop && loop != Py_None) return Py_NewRef(loop);

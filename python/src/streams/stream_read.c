@@ -156,10 +156,11 @@ static PyObject *numbered(const struct async__py_coroutine_kind *kind, PyObject 
 PyObject *async__py_reader_read(PyObject *self, PyObject *const *args, Py_ssize_t count,
                                 PyObject *names)
 {
+    static const struct async__py_parameter parameter = {"read", "n", false};
     PyObject *argument = NULL;
     Py_ssize_t n = -1;
 
-    if (async__py_one_argument(args, count, names, "read", "n", &argument) < 0) return NULL;
+    if (async__py_argument(&parameter, args, count, names, &argument) < 0) return NULL;
     if (argument) {
         n = PyNumber_AsSsize_t(argument, NULL);
         if (n == -1 && PyErr_Occurred()) return NULL;
@@ -223,13 +224,10 @@ static const struct async__py_coroutine_kind exactly_kind = {
 PyObject *async__py_reader_readexactly(PyObject *self, PyObject *const *args, Py_ssize_t count,
                                        PyObject *names)
 {
+    static const struct async__py_parameter parameter = {"readexactly", "n", true};
     PyObject *argument = NULL;
 
-    if (async__py_one_argument(args, count, names, "readexactly", "n", &argument) < 0) return NULL;
-    if (!argument) {
-        PyErr_SetString(PyExc_TypeError, "readexactly() missing 1 required argument: 'n'");
-        return NULL;
-    }
+    if (async__py_argument(&parameter, args, count, names, &argument) < 0) return NULL;
     Py_ssize_t n = PyNumber_AsSsize_t(argument, NULL);
     if (n == -1 && PyErr_Occurred()) return NULL;
     return numbered(&exactly_kind, self, NULL, n);
@@ -382,10 +380,10 @@ static const struct async__py_coroutine_kind next_kind = {
 PyObject *async__py_reader_readuntil(PyObject *self, PyObject *const *args, Py_ssize_t count,
                                      PyObject *names)
 {
+    static const struct async__py_parameter parameter = {"readuntil", "separator", false};
     PyObject *separator = NULL;
 
-    if (async__py_one_argument(args, count, names, "readuntil", "separator", &separator) < 0)
-        return NULL;
+    if (async__py_argument(&parameter, args, count, names, &separator) < 0) return NULL;
     return numbered(&until_kind, self, separator, 0);
 }
 

@@ -136,8 +136,10 @@ static const struct async__py_coroutine_kind wait_for_kind = {
 static PyObject *condition_wait_for(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
                                     PyObject *names)
 {
-    PyObject *predicate = async__py_argument("wait_for", "predicate", arguments, count, names);
-    return predicate ? async__py_coroutine(&wait_for_kind, self, predicate) : NULL;
+    static const struct async__py_parameter parameter = {"wait_for", "predicate", true};
+    PyObject *predicate = NULL;
+    if (async__py_argument(&parameter, arguments, count, names, &predicate) < 0) return NULL;
+    return async__py_coroutine(&wait_for_kind, self, predicate);
 }
 
 /* ---- notify ---- */

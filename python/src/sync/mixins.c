@@ -385,53 +385,6 @@ PyObject *async__py_exit(const struct async__py_coroutine_kind *kind, PyObject *
 
 PyObject *async__py_cancelled_error(void) { return cancelled_error; }
 
-/* ---- arguments ---- */
-
-int async__py_init_argument(const char *class, const char *name, PyObject *arguments,
-                            PyObject *names, PyObject **value)
-{
-    Py_ssize_t count = PyTuple_GET_SIZE(arguments), most = name ? 1 : 0;
-    if (count > most) {
-        PyErr_Format(PyExc_TypeError,
-                     "%s.__init__() takes %zd positional argument%s but %zd were given", class,
-                     most + 1, most ? "s" : "", count + 1);
-        return -1;
-    }
-    if (count) *value = PyTuple_GET_ITEM(arguments, 0);
-    PyObject *key, *given;
-    for (Py_ssize_t at = 0; names && PyDict_Next(names, &at, &key, &given);) {
-        if (!name || PyUnicode_CompareWithASCIIString(key, name)) {
-            PyErr_Format(PyExc_TypeError, "%s.__init__() got an unexpected keyword argument '%U'",
-                         class, key);
-            return -1;
-        }
-        if (count) {
-            PyErr_Format(PyExc_TypeError, "%s.__init__() got multiple values for argument '%s'",
-                         class, name);
-            return -1;
-        }
-        *value = given;
-    }
-    return 0;
-}
-
-PyObject *async__py_argument(const char *method, const char *name, PyObject *const *arguments,
-                             Py_ssize_t count, PyObject *names)
-{
-    Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
-    if (count + named != 1) {
-        PyErr_Format(PyExc_TypeError, "%s() takes one argument, '%s' (%zd given)", method, name,
-                     count + named);
-        return NULL;
-    }
-    if (!named || !PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), name)) {
-        return arguments[0];
-    }
-    PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", method,
-                 PyTuple_GET_ITEM(names, 0));
-    return NULL;
-}
-
 int async__py_add_mixins(PyObject *module)
 {
     const struct async__py_name names[] = {

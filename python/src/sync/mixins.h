@@ -93,15 +93,14 @@ PyObject *async__py_exit(const struct async__py_coroutine_kind *kind, PyObject *
 /* asyncio.CancelledError, borrowed. */
 PyObject *async__py_cancelled_error(void);
 
-/* ---- arguments ---- */
+/* ---- parts of the module ---- */
 
-/* For __init__ of `class`: the one argument that it may have (borrowed; *value stays as it is
- * without), or none, if `name` is NULL. 0 or -1. */
-int async__py_init_argument(const char *class, const char *name, PyObject *arguments,
-                            PyObject *names, PyObject **value);
-
-/* The argument of a method that has one, by position or by name (borrowed). */
-PyObject *async__py_argument(const char *method, const char *name, PyObject *const *arguments,
-                             Py_ssize_t count, PyObject *names);
+int async__py_add_mixins(PyObject *module);
+int async__py_add_lock(PyObject *module);
+int async__py_add_event(PyObject *module);
+int async__py_add_semaphore(PyObject *module);
+int async__py_add_condition(PyObject *module);
+int async__py_add_queue(PyObject *module);
+int async__py_add_timeout(PyObject *module);
 
 #endif

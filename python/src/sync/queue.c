@@ -103,8 +103,10 @@ static PyObject *native_put_nowait(struct async__py_queue *queue, PyObject *item
 static PyObject *queue_put_nowait(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
                                   PyObject *names)
 {
-    PyObject *item = async__py_argument("put_nowait", "item", arguments, count, names);
-    return item ? native_put_nowait((struct async__py_queue *)self, item) : NULL;
+    static const struct async__py_parameter parameter = {"put_nowait", "item", true};
+    PyObject *item = NULL;
+    if (async__py_argument(&parameter, arguments, count, names, &item) < 0) return NULL;
+    return native_put_nowait((struct async__py_queue *)self, item);
 }
 
 static enum async__py_outcome put_begin(struct async__py_coroutine *c, PyObject **result)
@@ -140,8 +142,10 @@ static const struct async__py_coroutine_kind put_kind = {
 static PyObject *queue_put(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
                            PyObject *names)
 {
-    PyObject *item = async__py_argument("put", "item", arguments, count, names);
-    return item ? async__py_coroutine(&put_kind, self, item) : NULL;
+    static const struct async__py_parameter parameter = {"put", "item", true};
+    PyObject *item = NULL;
+    if (async__py_argument(&parameter, arguments, count, names, &item) < 0) return NULL;
+    return async__py_coroutine(&put_kind, self, item);
 }
 
 /* ---- get ---- */

@@ -357,8 +357,9 @@ static PyType_Spec timeout_spec = {
 static PyObject *timeout(PyObject *module, PyObject *const *arguments, Py_ssize_t count,
                          PyObject *names)
 {
-    PyObject *delay = async__py_argument("timeout", "delay", arguments, count, names);
-    if (!delay) return NULL;
+    static const struct async__py_parameter parameter = {"timeout", "delay", true};
+    PyObject *delay = NULL;
+    if (async__py_argument(&parameter, arguments, count, names, &delay) < 0) return NULL;
     PyObject *loop = PyObject_CallNoArgs(get_running_loop);
     if (!loop) return NULL;
     PyObject *when = NULL;
@@ -378,8 +379,10 @@ static PyObject *timeout(PyObject *module, PyObject *const *arguments, Py_ssize_
 static PyObject *timeout_at(PyObject *module, PyObject *const *arguments, Py_ssize_t count,
                             PyObject *names)
 {
-    PyObject *when = async__py_argument("timeout_at", "when", arguments, count, names);
-    return when ? make(timeout_type, when) : NULL;
+    static const struct async__py_parameter parameter = {"timeout_at", "when", true};
+    PyObject *when = NULL;
+    if (async__py_argument(&parameter, arguments, count, names, &when) < 0) return NULL;
+    return make(timeout_type, when);
 }
 
 static PyMethodDef functions[] = {

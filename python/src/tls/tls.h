@@ -5,6 +5,7 @@
 #define CASYNCIO_PYTHON_TLS_H
 
 #include "../base/face.h"
+#include "../streams/stream.h"
 
 /* Of the connection. asyncio's states of the same names, with FLUSHING only for the rare close()
  * that has to wait until the peer lets us write. */
@@ -191,5 +192,9 @@ PyObject *async__py_tls_transport_new(async__py_tls *self);
 void async__py_tls_transport_close(PyObject *transport); /* marks it: nothing happens */
 bool async__py_tls_transport_closed(PyObject *transport);
 int async__py_tls_add_transport(PyObject *module);
+
+bool async__py_is_tls(PyObject *protocol);
+int async__py_tls_feed(PyObject *protocol, const char *data, Py_ssize_t length);
+int async__py_add_tls(PyObject *module);
 
 #endif

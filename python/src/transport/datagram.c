@@ -8,6 +8,8 @@
  *
  * An error of the network is no end of it: it is told to the protocol's error_received. The rest
  * is what all transports share (endpoint.c). */
+#include "../loop/loop_type.h"
+#include "../loop/socket.h"
 #include "datagram.h"
 
 #include <errno.h>
@@ -18,27 +20,8 @@ enum { MOST_A_READINESS = 16 };
 static PyTypeObject *type;
 #define PART ASYNC__PY_DATAGRAM
 
-static PyObject *name_datagram_received, *name_error_received, *name_recvfrom;
+static PyObject *name_datagram_received, *name_recvfrom;
 static PyObject *buffer_size;
-
-/* The exception that is set: OSError goes to the protocol, others are the program's own, and the
- * end. */
-int async__py_datagram_error(async__py_datagram *part, const char *message)
-{
-    if (async__py_ends_the_loop()) return -1;
-    if (!PyErr_ExceptionMatches(PyExc_OSError)) {
-        async__py_endpoint_fatal(&part->base, message);
-        return 0;
-    }
-    PyObject *exception = async__py_error_take(), *protocol = Py_XNewRef(part->base.protocol);
-    PyObject *result = protocol
-                           ? PyObject_CallMethodOneArg(protocol, name_error_received, exception)
-                           : Py_NewRef(Py_None);
-    Py_XDECREF(protocol);
-    Py_DECREF(exception);
-    Py_XDECREF(result);
-    return result ? 0 : -1;
-}
 
 /* ---- reading ---- */
 
@@ -206,7 +189,6 @@ int async__py_add_datagram(PyObject *module)
 {
     static const struct async__py_name names[] = {
         {&name_datagram_received, "datagram_received"},
-        {&name_error_received, "error_received"},
         {&name_recvfrom, "recvfrom"},
         {0},
     };

@@ -33,4 +33,6 @@ PyObject *async__py_datagram_sendto(PyObject *self, PyObject *const *args, Py_ss
                                     PyObject *names);
 int async__py_add_datagram_send(void);
 
+int async__py_add_datagram(PyObject *module);
+
 #endif

@@ -4,6 +4,7 @@
  * told when that becomes much. An address that is made of numbers, as those of received
  * datagrams are, is given to the kernel directly. To any other the socket's own methods send,
  * which resolve names, and know all that can be wrong. */
+#include "../loop/socket.h"
 #include "datagram.h"
 
 #include <errno.h>
@@ -12,9 +13,26 @@ enum { HEADER = 8 };
 
 #define PART ASYNC__PY_DATAGRAM
 
-static PyObject *name_send, *name_sendto;
+static PyObject *name_error_received, *name_send, *name_sendto;
 
 static const char write_error[] = "Fatal write error on datagram transport";
+
+int async__py_datagram_error(async__py_datagram *part, const char *message)
+{
+    if (async__py_ends_the_loop()) return -1;
+    if (!PyErr_ExceptionMatches(PyExc_OSError)) {
+        async__py_endpoint_fatal(&part->base, message);
+        return 0;
+    }
+    PyObject *exception = async__py_error_take(), *protocol = Py_XNewRef(part->base.protocol);
+    PyObject *result = protocol
+                           ? PyObject_CallMethodOneArg(protocol, name_error_received, exception)
+                           : Py_NewRef(Py_None);
+    Py_XDECREF(protocol);
+    Py_DECREF(exception);
+    Py_XDECREF(result);
+    return result ? 0 : -1;
+}
 
 /* ---- the queue ---- */
 
@@ -195,6 +213,7 @@ void async__py_datagram_write_ready(async_callback *callback)
 int async__py_add_datagram_send(void)
 {
     static const struct async__py_name names[] = {
+        {&name_error_received, "error_received"},
         {&name_send, "send"},
         {&name_sendto, "sendto"},
         {0},

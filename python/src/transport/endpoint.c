@@ -9,6 +9,8 @@
  * The end comes in two steps, as in asyncio: nothing is read or written any more, and a turn later
  * connection_lost is called and the socket closed. Meanwhile its owner may have closed it, and the
  * number may be another transport's: so each looks first whether the number is still its own. */
+#include "../loop/descriptors.h"
+#include "../loop/handle.h"
 #include "endpoint.h"
 
 #include <errno.h>
@@ -18,6 +20,8 @@
 enum { LOG_THRESHOLD = 5, SMALL = 4096 };
 
 typedef async__py_endpoint endpoint;
+
+Py_ssize_t async__py_endpoint_offset;
 
 #define ENDPOINT ASYNC__PY_ENDPOINT
 #define SELF ASYNC__PY_ENDPOINT_SELF
@@ -281,8 +285,7 @@ PyObject *async__py_endpoint_new(PyTypeObject *type, const struct async__py_kind
     self->holder.object = object;
     self->reader.callback.run = kind->read_ready;
     self->writer.callback.run = kind->write_ready;
-    self->high = ASYNC__PY_HIGH_WATER;
-    self->low = ASYNC__PY_HIGH_WATER / 4;
+    self->limits = async__py_limits_of(ASYNC__PY_HIGH_WATER);
     self->fd = -1;
     return object;
 }

@@ -2,7 +2,7 @@
 #ifndef CASYNCIO_PYTHON_ENDPOINT_H
 #define CASYNCIO_PYTHON_ENDPOINT_H
 
-#include "../base/face.h"
+#include "../loop/loop.h"
 
 enum { ASYNC__PY_HIGH_WATER = 64 * 1024 };
 
@@ -45,7 +45,8 @@ struct async__py_endpoint {
     PyObject *server;   /* that learns of the end; may be NULL */
     async__py_client client;
     PyObject *dict, *weakrefs;
-    Py_ssize_t size, high, low; /* bytes that wait; and when the protocol is told */
+    Py_ssize_t size; /* bytes that wait */
+    struct async__py_limits limits;
     int fd;
     unsigned lost; /* 0: connection_lost has not been called for; more: writes since */
     char closing, paused, protocol_paused;
@@ -56,12 +57,6 @@ extern Py_ssize_t async__py_endpoint_offset;
     ((async__py_endpoint *)((char *)(self) + async__py_endpoint_offset))
 #define ASYNC__PY_ENDPOINT_SELF(endpoint)                                                          \
     ((PyObject *)((char *)(endpoint)-async__py_endpoint_offset))
-
-/* Py_NewRef, of None for NULL. */
-static inline PyObject *async__py_or_none(PyObject *object)
-{
-    return Py_NewRef(object ? object : Py_None);
-}
 
 /* A method of the protocol, with an argument or NULL. The protocol is held meanwhile, since the
  * method may end the connection; without one it is None that is asked, and the answer an
@@ -114,13 +109,13 @@ void async__py_tell_protocol(async__py_endpoint *endpoint, bool pause);
 
 static inline void async__py_maybe_pause(async__py_endpoint *endpoint)
 {
-    if (endpoint->size > endpoint->high && !endpoint->protocol_paused)
+    if (endpoint->size > endpoint->limits.high && !endpoint->protocol_paused)
         async__py_tell_protocol(endpoint, true);
 }
 
 static inline void async__py_maybe_resume(async__py_endpoint *endpoint)
 {
-    if (endpoint->protocol_paused && endpoint->size <= endpoint->low)
+    if (endpoint->protocol_paused && endpoint->size <= endpoint->limits.low)
         async__py_tell_protocol(endpoint, false);
 }
 
@@ -150,5 +145,8 @@ int async__py_add_endpoint_names(void);
 /* A type whose instances have `size` bytes behind the base's; `also` is one more base, or NULL. */
 PyTypeObject *async__py_add_endpoint_type(PyObject *module, const char *name, size_t size,
                                           PyType_Slot *slots, PyObject *also);
+
+int async__py_add_clients(PyObject *module);
+int async__py_add_endpoint(PyObject *module);
 
 #endif

@@ -3,6 +3,7 @@
  * It is a subclass of asyncio's _FlowControlMixin, which sendfile's fall-back asks for; but what
  * that class does is done in endpoint.c. Of its slots only `_extra` is used; the others are looked
  * after all the same, as somebody may put something there. */
+#include "../loop/handle.h"
 #include "endpoint.h"
 
 #include <stddef.h>
@@ -10,8 +11,6 @@
 
 typedef async__py_endpoint endpoint;
 
-Py_ssize_t async__py_endpoint_offset;
-static Py_ssize_t slots_size; /* of the base's, behind the head of an object */
 static PyTypeObject *base_type;
 
 #define ENDPOINT ASYNC__PY_ENDPOINT
@@ -112,37 +111,16 @@ static PyObject *endpoint_get_write_buffer_size(PyObject *object, PyObject *none
 static PyObject *endpoint_get_write_buffer_limits(PyObject *object, PyObject *none)
 {
     (void)none;
-    return Py_BuildValue("(nn)", ENDPOINT(object)->low, ENDPOINT(object)->high);
-}
-
-/* A limit that may be None: then it stays as it is. */
-static int parse_limit(PyObject *object, Py_ssize_t *limit)
-{
-    if (object == Py_None) return 0;
-    *limit = PyNumber_AsSsize_t(object, PyExc_OverflowError);
-    return *limit == -1 && PyErr_Occurred() ? -1 : 0;
+    return Py_BuildValue("(nn)", ENDPOINT(object)->limits.low, ENDPOINT(object)->limits.high);
 }
 
 static PyObject *endpoint_set_write_buffer_limits(PyObject *object, PyObject *args,
                                                   PyObject *keywords)
 {
-    static char *names[] = {"high", "low", NULL};
-    PyObject *high_object = Py_None, *low_object = Py_None;
     endpoint *self = ENDPOINT(object);
-    Py_ssize_t high = ASYNC__PY_HIGH_WATER, low = 0;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|OO:set_write_buffer_limits", names,
-                                     &high_object, &low_object) ||
-        parse_limit(low_object, &low) < 0)
+    if (async__py_parse_limits(args, keywords, ASYNC__PY_HIGH_WATER, &self->limits) < 0)
         return NULL;
-    if (low_object != Py_None) high = low > PY_SSIZE_T_MAX / 4 ? PY_SSIZE_T_MAX : 4 * low;
-    if (parse_limit(high_object, &high) < 0) return NULL;
-    if (low_object == Py_None) low = high / 4;
-    if (high < low || low < 0)
-        return PyErr_Format(PyExc_ValueError, "high (%zd) must be >= low (%zd) must be >= 0", high,
-                            low);
-    self->high = high;
-    self->low = low;
     async__py_maybe_pause(self);
     Py_RETURN_NONE;
 }
@@ -215,15 +193,12 @@ int async__py_endpoint_init(PyObject *object, PyObject *args, PyObject *keywords
 
 /* ---- unmaking ---- */
 
-#define SLOTS(object) ((PyObject **)((char *)(object) + sizeof(PyObject)))
-#define SLOT_COUNT (slots_size / (Py_ssize_t)sizeof(PyObject *))
-
 int async__py_endpoint_traverse(PyObject *object, visitproc visit, void *arg)
 {
     endpoint *self = ENDPOINT(object);
 
-    for (Py_ssize_t i = 0; i < SLOT_COUNT; i++)
-        Py_VISIT(SLOTS(object)[i]);
+    int code = async__py_transport_base_traverse(object, visit, arg);
+    if (code) return code;
     Py_VISIT(self->loop);
     Py_VISIT(self->sock);
     Py_VISIT(self->protocol);
@@ -239,8 +214,7 @@ int async__py_endpoint_clear(PyObject *object)
 {
     endpoint *self = ENDPOINT(object);
 
-    for (Py_ssize_t i = 0; i < SLOT_COUNT; i++)
-        Py_CLEAR(SLOTS(object)[i]);
+    async__py_transport_base_clear(object);
     Py_CLEAR(self->protocol);
     Py_CLEAR(self->server);
     Py_CLEAR(self->dict);
@@ -340,8 +314,8 @@ static PyGetSetDef getters[] = {
     {"_closing", get_flag, NULL, NULL, OFFSET(closing)},
     {"_paused", get_flag, NULL, NULL, OFFSET(paused)},
     {"_protocol_paused", get_flag, NULL, NULL, OFFSET(protocol_paused)},
-    {"_high_water", get_size, NULL, NULL, OFFSET(high)},
-    {"_low_water", get_size, NULL, NULL, OFFSET(low)},
+    {"_high_water", get_size, NULL, NULL, OFFSET(limits.high)},
+    {"_low_water", get_size, NULL, NULL, OFFSET(limits.low)},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {0},
 };
@@ -405,14 +379,9 @@ PyTypeObject *async__py_add_endpoint_type(PyObject *module, const char *name, si
     return type;
 }
 
-static int make_base(PyObject *module, PyTypeObject *flow_control)
+static int make_base(PyObject *module)
 {
-    if (flow_control->tp_dictoffset || flow_control->tp_weaklistoffset) {
-        PyErr_SetString(PyExc_ImportError, "casyncio: asyncio's transports have more than slots");
-        return -1;
-    }
-    slots_size = flow_control->tp_basicsize - (Py_ssize_t)sizeof(PyObject);
-    async__py_endpoint_offset = (flow_control->tp_basicsize + 15) & ~(Py_ssize_t)15;
+    async__py_endpoint_offset = (async__py_transport_base_size + 15) & ~(Py_ssize_t)15;
     members[0].offset = async__py_endpoint_offset + (Py_ssize_t)offsetof(endpoint, dict);
     members[1].offset = async__py_endpoint_offset + (Py_ssize_t)offsetof(endpoint, weakrefs);
     PyType_Spec spec = {
@@ -422,7 +391,7 @@ static int make_base(PyObject *module, PyTypeObject *flow_control)
                  Py_TPFLAGS_DISALLOW_INSTANTIATION,
         .slots = base_slots,
     };
-    base_type = async__py_add_type(module, &spec, (PyObject *)flow_control);
+    base_type = async__py_add_type(module, &spec, (PyObject *)async__py_transport_base);
     return base_type ? 0 : -1;
 }
 
@@ -433,11 +402,7 @@ int async__py_add_endpoint(PyObject *module)
         {&name_set_result, "set_result"},
         {0},
     };
-    PyObject *base = async__py_import("asyncio.transports", "_FlowControlMixin");
-    int code = -1;
 
-    if (base && async__py_intern(names) == 0 && async__py_add_endpoint_names() == 0)
-        code = make_base(module, (PyTypeObject *)base);
-    Py_XDECREF(base);
-    return code;
+    if (async__py_intern(names) < 0 || async__py_add_endpoint_names() < 0) return -1;
+    return make_base(module);
 }

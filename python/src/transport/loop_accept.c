@@ -1,9 +1,11 @@
-/* accept.c - what a server does when connections wait: loop._accept_connection.
+/* loop_accept.c - what a server does when connections wait: loop._accept_connection.
  *
  * asyncio makes a task for each connection that it accepts, to wait until connection_made has been
  * called. Here nothing waits for that: the protocol is made, in a context of its own, and the
  * transport goes its way. A connection costs one system call before its transport knows of it:
  * accept4. */
+#include "../loop/loop_type.h"
+#include "../loop/socket.h"
 #include "transport.h"
 
 #include <arpa/inet.h>
@@ -245,12 +247,12 @@ static PyObject *accept_connection(PyObject *loop, PyObject *const *args, Py_ssi
     return result;
 }
 
-PyMethodDef async__py_accept_methods[] = {
+static PyMethodDef methods[] = {
     {"_accept_connection", (PyCFunction)(void (*)(void))accept_connection, METH_FASTCALL, NULL},
     {0},
 };
 
-int async__py_add_accept(PyObject *module)
+int async__py_add_loop_accept(PyObject *module)
 {
     static const struct async__py_name names[] = {
         {&name_getpeername, "getpeername"},
@@ -265,5 +267,6 @@ int async__py_add_accept(PyObject *module)
     socket_type = async__py_import("socket", "socket");
     ssl_names = Py_BuildValue("(ssssss)", "server_side", "extra", "server", "ssl_handshake_timeout",
                               "ssl_shutdown_timeout", "context");
-    return socket_type && ssl_names ? async__py_intern(names) : -1;
+    if (!socket_type || !ssl_names || async__py_intern(names) < 0) return -1;
+    return async__py_add_loop_methods(methods);
 }

@@ -2,6 +2,7 @@
  *
  * What it shares with that of datagrams is in endpoint.c, its two directions in transport_read.c
  * and transport_write.c. */
+#include "../loop/descriptors.h"
 #include "transport.h"
 
 #include <netinet/in.h>

@@ -56,4 +56,7 @@ PyObject *async__py_transport_write_eof(PyObject *object, PyObject *none);
 PyObject *async__py_transport_make_empty_waiter(PyObject *object, PyObject *none);
 int async__py_add_transport_write(void);
 
+int async__py_add_transport(PyObject *module);
+int async__py_add_loop_accept(PyObject *module);
+
 #endif

@@ -7,6 +7,8 @@
  *
  * Large reads are not copied: when the last one was large, a bytes object of its length comes
  * first, and the loop's buffer takes what is more than that. */
+#include "../streams/stream.h"
+#include "../tls/tls.h"
 #include "transport.h"
 
 #include <errno.h>

@@ -315,7 +315,7 @@ static int write_later(transport *self, PyObject *data, const Py_buffer *view)
         async__py_maybe_pause(&self->base);
     } else {
         async__py_due_soon(self->base.loop, &self->flusher);
-        if (self->base.size > self->base.high) flush(self);
+        if (self->base.size > self->base.limits.high) flush(self);
     }
     return 0;
 }
