@@ -7,21 +7,19 @@
  * The type is a subclass of asyncio's _FlowControlMixin, as asyncio's own is, because
  * loop.sendfile() insists on that. The base's slots lie before our part; they are not used, but
  * somebody may put something there, so they are looked after. */
-#include "tls.h"
+#include "tls_transport.h"
 
 #include <structmember.h>
 
 struct part {
     PyObject *dict, *weakrefs;
     async__py_tls *tls; /* NULL only after the garbage collector */
-    bool closed;
 };
 
 static PyTypeObject *type;
-static Py_ssize_t part_offset; /* the base's size */
 static PyObject *no_bytes;
 
-#define PART(self) ((struct part *)((char *)(self) + part_offset))
+#define PART(self) ((struct part *)((char *)(self) + async__py_transport_base_size))
 
 PyObject *async__py_tls_transport_new(async__py_tls *tls)
 {
@@ -30,9 +28,6 @@ PyObject *async__py_tls_transport_new(async__py_tls *tls)
     if (self) PART(self)->tls = (async__py_tls *)Py_NewRef((PyObject *)tls);
     return self;
 }
-
-void async__py_tls_transport_close(PyObject *self) { PART(self)->closed = true; }
-bool async__py_tls_transport_closed(PyObject *self) { return PART(self)->closed; }
 
 static async__py_tls *tls_of(PyObject *self)
 {
@@ -44,15 +39,11 @@ static async__py_tls *tls_of(PyObject *self)
 
 /* ---- unmaking ---- */
 
-/* The base has slots only: an array of objects behind the head. */
-#define SLOTS(self) ((PyObject **)((char *)(self) + sizeof(PyObject)))
-#define SLOT_COUNT ((part_offset - (Py_ssize_t)sizeof(PyObject)) / (Py_ssize_t)sizeof(PyObject *))
-
 static int traverse(PyObject *self, visitproc visit, void *arg)
 {
+    int code = async__py_transport_base_traverse(self, visit, arg);
+    if (code) return code;
     Py_VISIT(Py_TYPE(self));
-    for (Py_ssize_t i = 0; i < SLOT_COUNT; i++)
-        Py_VISIT(SLOTS(self)[i]);
     Py_VISIT(PART(self)->dict);
     Py_VISIT(PART(self)->tls);
     return 0;
@@ -60,8 +51,7 @@ static int traverse(PyObject *self, visitproc visit, void *arg)
 
 static int clear(PyObject *self)
 {
-    for (Py_ssize_t i = 0; i < SLOT_COUNT; i++)
-        Py_CLEAR(SLOTS(self)[i]);
+    async__py_transport_base_clear(self);
     Py_CLEAR(PART(self)->dict);
     Py_CLEAR(PART(self)->tls);
     return 0;
@@ -69,9 +59,10 @@ static int clear(PyObject *self)
 
 static void finalize(PyObject *self)
 {
-    if (PART(self)->closed) return;
+    async__py_tls *tls = PART(self)->tls;
+    if (!tls || tls->app_closed) return;
     PyObject *error = PyErr_Occurred() ? async__py_error_take() : NULL;
-    PART(self)->closed = true;
+    tls->app_closed = true;
     if (PyErr_ResourceWarning(self, 1,
                               "unclosed transport <asyncio._SSLProtocolTransport object>") < 0)
         PyErr_WriteUnraisable(self);
@@ -149,12 +140,12 @@ static PyObject *py_close(PyObject *self, PyObject *unused)
     async__py_tls *tls = tls_of(self);
 
     if (!tls) return NULL;
-    if (PART(self)->closed) {
+    if (tls->app_closed) {
         tls->closed_again = true;
         async__py_tls_release(tls);
         Py_RETURN_NONE;
     }
-    PART(self)->closed = true;
+    tls->app_closed = true;
     Py_INCREF(tls);
     int result = async__py_tls_start_shutdown(tls);
     Py_DECREF(tls);
@@ -167,7 +158,7 @@ static PyObject *force_close(PyObject *self, PyObject *exception)
     async__py_tls *tls = tls_of(self);
 
     if (!tls) return NULL;
-    PART(self)->closed = true;
+    tls->app_closed = true;
     Py_INCREF(tls);
     int result = async__py_tls_abort(tls, exception == Py_None ? NULL : exception);
     Py_DECREF(tls);
@@ -184,7 +175,7 @@ static PyObject *is_closing(PyObject *self, PyObject *unused)
 {
     async__py_tls *tls = PART(self)->tls;
 
-    if (PART(self)->closed || !tls || !tls->transport) return PyBool_FromLong(PART(self)->closed);
+    if (!tls || tls->app_closed || !tls->transport) return PyBool_FromLong(!tls || tls->app_closed);
     PyObject *below = Py_NewRef(tls->transport);
     PyObject *closing = PyObject_CallMethodNoArgs(below, async__py_tls_names.is_closing);
     Py_DECREF(below);
@@ -222,22 +213,13 @@ static PyObject *resume_reading(PyObject *self, PyObject *unused)
 
 /* ---- limits ---- */
 
-static int parse_limits(PyObject *args, PyObject *names, Py_ssize_t kib,
-                        struct async__py_tls_limits *limits)
-{
-    static char *keywords[] = {"high", "low", NULL};
-    PyObject *high = Py_None, *low = Py_None;
-
-    if (!PyArg_ParseTupleAndKeywords(args, names, "|OO", keywords, &high, &low)) return -1;
-    return async__py_tls_limits(high, low, kib, limits);
-}
-
 static PyObject *set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *names)
 {
     async__py_tls *tls = tls_of(self);
 
     if (!tls ||
-        parse_limits(args, names, async__py_tls_classes.write_kib, &tls->outgoing_limits) < 0 ||
+        async__py_parse_limits(args, names, async__py_tls_classes.write_kib * 1024,
+                               &tls->outgoing_limits) < 0 ||
         async__py_tls_control_writing(tls) < 0)
         return NULL;
     Py_RETURN_NONE;
@@ -248,7 +230,8 @@ static PyObject *set_read_buffer_limits(PyObject *self, PyObject *args, PyObject
     async__py_tls *tls = tls_of(self);
 
     if (!tls ||
-        parse_limits(args, names, async__py_tls_classes.read_kib, &tls->incoming_limits) < 0 ||
+        async__py_parse_limits(args, names, async__py_tls_classes.read_kib * 1024,
+                               &tls->incoming_limits) < 0 ||
         async__py_tls_control_reading(tls) < 0)
         return NULL;
     Py_RETURN_NONE;
@@ -269,14 +252,14 @@ static PyObject *get_read_buffer_limits(PyObject *self, PyObject *unused)
 static PyObject *get_write_buffer_size(PyObject *self, PyObject *unused)
 {
     async__py_tls *tls = tls_of(self);
-    Py_ssize_t size = tls ? async__py_tls_pending(tls->outgoing) : -1;
+    Py_ssize_t size = tls ? async__py_records_pending(tls->records.outgoing) : -1;
     return size >= 0 ? PyLong_FromSsize_t(size + tls->backlog_size) : NULL;
 }
 
 static PyObject *get_read_buffer_size(PyObject *self, PyObject *unused)
 {
     async__py_tls *tls = tls_of(self);
-    Py_ssize_t size = tls ? async__py_tls_pending(tls->incoming) : -1;
+    Py_ssize_t size = tls ? async__py_records_pending(tls->records.incoming) : -1;
     return size >= 0 ? PyLong_FromSsize_t(size) : NULL;
 }
 
@@ -306,7 +289,7 @@ static PyObject *get_protocol(PyObject *self, PyObject *unused)
     async__py_tls *tls = tls_of(self);
 
     if (!tls) return NULL;
-    return Py_NewRef(tls->app_protocol ? tls->app_protocol : Py_None);
+    return async__py_or_none(tls->app_protocol);
 }
 
 static PyObject *get_loop(PyObject *self, void *unused)
@@ -328,7 +311,9 @@ static PyObject *get_protocol_paused(PyObject *self, void *unused)
 
 static PyObject *get_closed(PyObject *self, void *unused)
 {
-    return PyBool_FromLong(PART(self)->closed);
+    async__py_tls *tls = PART(self)->tls;
+
+    return PyBool_FromLong(!tls || tls->app_closed);
 }
 
 #define METHOD(name, function, flags)                                                              \
@@ -410,18 +395,13 @@ static int add_marks(void)
     return result;
 }
 
-int async__py_tls_add_transport(PyObject *module)
+int async__py_add_tls_transport(PyObject *module)
 {
-    PyObject *base = async__py_import("asyncio.transports", "_FlowControlMixin");
-    if (!base) return -1;
-    no_bytes = PyBytes_FromStringAndSize(NULL, 0);
-    if (((PyTypeObject *)base)->tp_dictoffset || ((PyTypeObject *)base)->tp_weaklistoffset)
-        PyErr_SetString(PyExc_ImportError, "asyncio's transports have more than slots");
-    part_offset = ((PyTypeObject *)base)->tp_basicsize;
-    spec.basicsize = (int)(part_offset + (Py_ssize_t)sizeof(struct part));
+    spec.basicsize = (int)(async__py_transport_base_size + (Py_ssize_t)sizeof(struct part));
     for (PyMemberDef *member = members; member->name; member++)
-        member->offset += part_offset;
-    if (no_bytes && !PyErr_Occurred()) type = async__py_add_type(module, &spec, base);
-    Py_DECREF(base);
+        member->offset += async__py_transport_base_size;
+    no_bytes = PyBytes_FromStringAndSize(NULL, 0);
+    if (!no_bytes) return -1;
+    type = async__py_add_type(module, &spec, (PyObject *)async__py_transport_base);
     return type ? add_marks() : -1;
 }
