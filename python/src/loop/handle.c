@@ -18,59 +18,18 @@
  * and cancelled() of another thread wait while the callback runs, so that afterwards it does not.
  * asyncio has a lock in each; here the handle says that it runs, and those that wait for the end
  * share one condition. */
-#include "handle.h"
+#include "handle_kind.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
-#include <structmember.h>
 
-enum { KEPT = 128 };
-
-/* The loop holds the handle, or is kept by its slot, but need not be: `loop` is valid while the
- * handle is queued, for the queue ends with the loop. */
-struct handle_part {
-    async_callback callback;
-    async__py_loop *loop;
-};
-
-struct timer_part {
-    async_timer timer;
-    async__py_loop *loop;
-};
-
-struct shared_part {
-    async_callback callback;
-    async__py_loop *loop;
-    atomic_ulong runner; /* the thread that runs the callback; 0: none does */
-};
-
-/* One of the three types, with where its parts lie. */
-static struct kind {
-    PyTypeObject *type;
-    Py_ssize_t callback, args, cancelled, loop, source_traceback, repr, context, scheduled, when;
-    Py_ssize_t lock;
-    Py_ssize_t weakrefs, part; /* part: our own, behind the base's */
-    PyObject *kept[KEPT];
-    int kept_count;
-} handles, timers, shared; /* shared.type is NULL before 3.14 */
-
-#define SLOT(self, kind, name) (*(PyObject **)((char *)(self) + (kind)->name))
-#define HANDLE(self) ((struct handle_part *)((char *)(self) + handles.part))
-#define TIMER(self) ((struct timer_part *)((char *)(self) + timers.part))
-#define SHARED(self) ((struct shared_part *)((char *)(self) + shared.part))
+struct async__py_handle_kind async__py_handles, async__py_timers, async__py_shared;
 
 static PyObject *extract_stack; /* asyncio.format_helpers.extract_stack */
 static PyObject *no_args;
 
-static struct kind *kind_of(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    return type == handles.type ? &handles : type == timers.type ? &timers : &shared;
-}
-
 /* ---- making and freeing ---- */
 
-static PyObject *take(struct kind *kind)
+static PyObject *take(struct async__py_handle_kind *kind)
 {
     if (!ASYNC__PY_GIL || kind->kept_count == 0)
         return (PyObject *)PyObject_GC_New(PyObject, kind->type);
@@ -85,7 +44,7 @@ static PyObject *source_traceback(void)
     return PyObject_CallOneArg(extract_stack, (PyObject *)frame);
 }
 
-static PyObject *make(struct kind *kind, async__py_loop *loop, PyObject *callback,
+static PyObject *make(struct async__py_handle_kind *kind, async__py_loop *loop, PyObject *callback,
                       PyObject *const *args, Py_ssize_t count, PyObject *context)
 {
     PyObject *tuple = no_args, *source = Py_None;
@@ -113,14 +72,14 @@ static PyObject *make(struct kind *kind, async__py_loop *loop, PyObject *callbac
         Py_XDECREF(source);
         return NULL;
     }
-    SLOT(self, kind, callback) = Py_NewRef(callback);
-    SLOT(self, kind, args) = tuple;
-    SLOT(self, kind, context) = context;
-    SLOT(self, kind, loop) = Py_NewRef((PyObject *)loop);
-    SLOT(self, kind, cancelled) = Py_NewRef(Py_False);
-    SLOT(self, kind, source_traceback) = source;
-    SLOT(self, kind, repr) = Py_NewRef(Py_None);
-    SLOT(self, kind, weakrefs) = NULL;
+    ASYNC__PY_SLOT(self, kind, callback) = Py_NewRef(callback);
+    ASYNC__PY_SLOT(self, kind, args) = tuple;
+    ASYNC__PY_SLOT(self, kind, context) = context;
+    ASYNC__PY_SLOT(self, kind, loop) = Py_NewRef((PyObject *)loop);
+    ASYNC__PY_SLOT(self, kind, cancelled) = Py_NewRef(Py_False);
+    ASYNC__PY_SLOT(self, kind, source_traceback) = source;
+    ASYNC__PY_SLOT(self, kind, repr) = Py_NewRef(Py_None);
+    ASYNC__PY_SLOT(self, kind, weakrefs) = NULL;
     return self;
 }
 
@@ -131,10 +90,11 @@ static void shared_run(async_callback *callback);
 PyObject *async__py_handle_new(async__py_loop *loop, PyObject *callback, PyObject *const *args,
                                Py_ssize_t count, PyObject *context)
 {
-    PyObject *self = make(&handles, loop, callback, args, count, context);
+    PyObject *self = make(&async__py_handles, loop, callback, args, count, context);
 
     if (!self) return NULL;
-    *HANDLE(self) = (struct handle_part){.callback.run = handle_run, .loop = loop};
+    *ASYNC__PY_HANDLE_PART(self) =
+        (struct async__py_handle_part){.callback.run = handle_run, .loop = loop};
     PyObject_GC_Track(self);
     return self;
 }
@@ -142,14 +102,14 @@ PyObject *async__py_handle_new(async__py_loop *loop, PyObject *callback, PyObjec
 PyObject *async__py_shared_handle_new(async__py_loop *loop, PyObject *callback,
                                       PyObject *const *args, Py_ssize_t count, PyObject *context)
 {
-    if (!shared.type) return async__py_handle_new(loop, callback, args, count, context);
-    PyObject *self = make(&shared, loop, callback, args, count, context);
+    if (!async__py_shared.type) return async__py_handle_new(loop, callback, args, count, context);
+    PyObject *self = make(&async__py_shared, loop, callback, args, count, context);
 
     if (!self) return NULL;
-    SLOT(self, &shared, lock) = NULL;
-    SHARED(self)->callback = (async_callback){.run = shared_run};
-    SHARED(self)->loop = loop;
-    atomic_init(&SHARED(self)->runner, 0);
+    ASYNC__PY_SLOT(self, &async__py_shared, lock) = NULL;
+    ASYNC__PY_SHARED_PART(self)->callback = (async_callback){.run = shared_run};
+    ASYNC__PY_SHARED_PART(self)->loop = loop;
+    atomic_init(&ASYNC__PY_SHARED_PART(self)->runner, 0);
     PyObject_GC_Track(self);
     return self;
 }
@@ -157,64 +117,66 @@ PyObject *async__py_shared_handle_new(async__py_loop *loop, PyObject *callback,
 PyObject *async__py_timer_handle_new(async__py_loop *loop, PyObject *when, PyObject *callback,
                                      PyObject *const *args, Py_ssize_t count, PyObject *context)
 {
-    PyObject *self = make(&timers, loop, callback, args, count, context);
+    PyObject *self = make(&async__py_timers, loop, callback, args, count, context);
 
     if (!self) return NULL;
-    *TIMER(self) = (struct timer_part){.timer.callback.run = timer_run, .loop = loop};
-    SLOT(self, &timers, when) = Py_NewRef(when);
-    SLOT(self, &timers, scheduled) = Py_NewRef(Py_False);
+    *ASYNC__PY_TIMER_PART(self) =
+        (struct async__py_timer_part){.timer.callback.run = timer_run, .loop = loop};
+    ASYNC__PY_SLOT(self, &async__py_timers, when) = Py_NewRef(when);
+    ASYNC__PY_SLOT(self, &async__py_timers, scheduled) = Py_NewRef(Py_False);
     PyObject_GC_Track(self);
     return self;
 }
 
-static int handle_traverse(PyObject *self, visitproc visit, void *arg)
+int async__py_handle_traverse(PyObject *self, visitproc visit, void *arg)
 {
-    struct kind *kind = kind_of(self);
+    struct async__py_handle_kind *kind = async__py_kind_of(self);
 
-    Py_VISIT(SLOT(self, kind, callback));
-    Py_VISIT(SLOT(self, kind, args));
-    Py_VISIT(SLOT(self, kind, context));
-    Py_VISIT(SLOT(self, kind, loop));
-    Py_VISIT(SLOT(self, kind, source_traceback));
-    Py_VISIT(SLOT(self, kind, repr));
-    Py_VISIT(SLOT(self, kind, cancelled)); /* from outside anything may be put here, and there */
-    if (kind == &timers) {
-        Py_VISIT(SLOT(self, kind, when));
-        Py_VISIT(SLOT(self, kind, scheduled));
+    Py_VISIT(ASYNC__PY_SLOT(self, kind, callback));
+    Py_VISIT(ASYNC__PY_SLOT(self, kind, args));
+    Py_VISIT(ASYNC__PY_SLOT(self, kind, context));
+    Py_VISIT(ASYNC__PY_SLOT(self, kind, loop));
+    Py_VISIT(ASYNC__PY_SLOT(self, kind, source_traceback));
+    Py_VISIT(ASYNC__PY_SLOT(self, kind, repr));
+    Py_VISIT(ASYNC__PY_SLOT(self, kind,
+                            cancelled)); /* from outside anything may be put here, and there */
+    if (kind == &async__py_timers) {
+        Py_VISIT(ASYNC__PY_SLOT(self, kind, when));
+        Py_VISIT(ASYNC__PY_SLOT(self, kind, scheduled));
     }
-    if (kind == &shared) Py_VISIT(SLOT(self, kind, lock));
+    if (kind == &async__py_shared) Py_VISIT(ASYNC__PY_SLOT(self, kind, lock));
     Py_VISIT(Py_TYPE(self));
     return 0;
 }
 
-static int handle_clear(PyObject *self)
+int async__py_handle_clear(PyObject *self)
 {
-    struct kind *kind = kind_of(self);
+    struct async__py_handle_kind *kind = async__py_kind_of(self);
 
-    Py_CLEAR(SLOT(self, kind, callback));
-    Py_CLEAR(SLOT(self, kind, args));
-    Py_CLEAR(SLOT(self, kind, context));
-    Py_CLEAR(SLOT(self, kind, loop));
-    Py_CLEAR(SLOT(self, kind, source_traceback));
-    Py_CLEAR(SLOT(self, kind, repr));
-    Py_CLEAR(SLOT(self, kind, cancelled));
-    if (kind == &timers) {
-        Py_CLEAR(SLOT(self, kind, when));
-        Py_CLEAR(SLOT(self, kind, scheduled));
+    Py_CLEAR(ASYNC__PY_SLOT(self, kind, callback));
+    Py_CLEAR(ASYNC__PY_SLOT(self, kind, args));
+    Py_CLEAR(ASYNC__PY_SLOT(self, kind, context));
+    Py_CLEAR(ASYNC__PY_SLOT(self, kind, loop));
+    Py_CLEAR(ASYNC__PY_SLOT(self, kind, source_traceback));
+    Py_CLEAR(ASYNC__PY_SLOT(self, kind, repr));
+    Py_CLEAR(ASYNC__PY_SLOT(self, kind, cancelled));
+    if (kind == &async__py_timers) {
+        Py_CLEAR(ASYNC__PY_SLOT(self, kind, when));
+        Py_CLEAR(ASYNC__PY_SLOT(self, kind, scheduled));
     }
-    if (kind == &shared) Py_CLEAR(SLOT(self, kind, lock));
+    if (kind == &async__py_shared) Py_CLEAR(ASYNC__PY_SLOT(self, kind, lock));
     return 0;
 }
 
-static void handle_dealloc(PyObject *self)
+void async__py_handle_dealloc(PyObject *self)
 {
-    struct kind *kind = kind_of(self);
+    struct async__py_handle_kind *kind = async__py_kind_of(self);
     PyTypeObject *type = Py_TYPE(self);
 
     PyObject_GC_UnTrack(self);
-    if (SLOT(self, kind, weakrefs)) PyObject_ClearWeakRefs(self);
-    handle_clear(self);
-    if (ASYNC__PY_GIL && kind->kept_count < KEPT)
+    if (ASYNC__PY_SLOT(self, kind, weakrefs)) PyObject_ClearWeakRefs(self);
+    async__py_handle_clear(self);
+    if (ASYNC__PY_GIL && kind->kept_count < ASYNC__PY_KEPT_HANDLES)
         kind->kept[kind->kept_count++] = self;
     else
         PyObject_GC_Del(self);
@@ -235,14 +197,14 @@ static int leave(PyObject *context)
 }
 
 /* The callback may cancel its own handle, which drops what the handle has. */
-static void call(async__py_loop *loop, struct kind *kind, PyObject *self)
+static void call(async__py_loop *loop, struct async__py_handle_kind *kind, PyObject *self)
 {
     PyObject *callback, *args, *context;
 
     Py_BEGIN_CRITICAL_SECTION(self);
-    callback = Py_XNewRef(SLOT(self, kind, callback));
-    args = Py_XNewRef(SLOT(self, kind, args));
-    context = Py_XNewRef(SLOT(self, kind, context));
+    callback = Py_XNewRef(ASYNC__PY_SLOT(self, kind, callback));
+    args = Py_XNewRef(ASYNC__PY_SLOT(self, kind, args));
+    context = Py_XNewRef(ASYNC__PY_SLOT(self, kind, context));
     Py_END_CRITICAL_SECTION();
     if (!callback || !context || !args || !PyTuple_Check(args)) {
         /* cleared, or tampered with */
@@ -265,16 +227,21 @@ static void call(async__py_loop *loop, struct kind *kind, PyObject *self)
     Py_XDECREF(callback);
 }
 
+void async__py_handle_call(async__py_loop *loop, PyObject *self)
+{
+    call(loop, async__py_kind_of(self), self);
+}
+
 bool async__py_handle_cancelled(PyObject *self)
 {
-    return SLOT(self, kind_of(self), cancelled) != Py_False;
+    return ASYNC__PY_SLOT(self, async__py_kind_of(self), cancelled) != Py_False;
 }
 
 void async__py_handle_run(async__py_loop *loop, PyObject *self)
 {
-    struct kind *kind = kind_of(self);
+    struct async__py_handle_kind *kind = async__py_kind_of(self);
 
-    if (SLOT(self, kind, cancelled) != Py_False) return;
+    if (ASYNC__PY_SLOT(self, kind, cancelled) != Py_False) return;
     if (!loop->debug) {
         call(loop, kind, self);
         return;
@@ -287,8 +254,9 @@ void async__py_handle_run(async__py_loop *loop, PyObject *self)
 /* The queue's reference is ours now. */
 static void handle_run(async_callback *callback)
 {
-    struct handle_part *part = async__container(callback, struct handle_part, callback);
-    PyObject *self = (PyObject *)((char *)part - handles.part);
+    struct async__py_handle_part *part =
+        async__container(callback, struct async__py_handle_part, callback);
+    PyObject *self = (PyObject *)((char *)part - async__py_handles.part);
 
     async__py_handle_run(part->loop, self);
     Py_DECREF(self);
@@ -296,10 +264,11 @@ static void handle_run(async_callback *callback)
 
 static void timer_run(async_callback *callback)
 {
-    struct timer_part *part = async__container(callback, struct timer_part, timer.callback);
-    PyObject *self = (PyObject *)((char *)part - timers.part);
+    struct async__py_timer_part *part =
+        async__container(callback, struct async__py_timer_part, timer.callback);
+    PyObject *self = (PyObject *)((char *)part - async__py_timers.part);
 
-    Py_XSETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_False));
+    Py_XSETREF(ASYNC__PY_SLOT(self, &async__py_timers, scheduled), Py_NewRef(Py_False));
     async__py_handle_run(part->loop, self);
     Py_DECREF(self);
 }
@@ -311,7 +280,7 @@ static pthread_cond_t over = PTHREAD_COND_INITIALIZER;
 static atomic_int waiting; /* threads that wait for `over` */
 
 /* Either this sees the one that waits, or that one sees that the callback does not run. */
-static void tell_the_end(struct shared_part *part)
+static void tell_the_end(struct async__py_shared_part *part)
 {
     atomic_store(&part->runner, 0);
     if (atomic_load(&waiting) == 0) return;
@@ -320,10 +289,9 @@ static void tell_the_end(struct shared_part *part)
     pthread_mutex_unlock(&over_lock);
 }
 
-/* For another thread than the loop's: until the callback, if it runs, has ended. */
-static void wait_for_the_end(PyObject *self)
+void async__py_handle_wait(PyObject *self)
 {
-    struct shared_part *part = SHARED(self);
+    struct async__py_shared_part *part = ASYNC__PY_SHARED_PART(self);
     unsigned long runner = atomic_load(&part->runner);
 
     if (!runner || runner == PyThread_get_thread_ident()) return;
@@ -339,8 +307,9 @@ static void wait_for_the_end(PyObject *self)
 
 static void shared_run(async_callback *callback)
 {
-    struct shared_part *part = async__container(callback, struct shared_part, callback);
-    PyObject *self = (PyObject *)((char *)part - shared.part);
+    struct async__py_shared_part *part =
+        async__container(callback, struct async__py_shared_part, callback);
+    PyObject *self = (PyObject *)((char *)part - async__py_shared.part);
 
     atomic_store(&part->runner, PyThread_get_thread_ident());
     async__py_handle_run(part->loop, self);
@@ -351,25 +320,32 @@ static void shared_run(async_callback *callback)
 PyObject *async__py_handle_of(async_callback *callback)
 {
     if (callback->run == shared_run)
-        return (PyObject *)((char *)async__container(callback, struct shared_part, callback) -
-                            shared.part);
+        return (
+            PyObject *)((char *)async__container(callback, struct async__py_shared_part, callback) -
+                        async__py_shared.part);
     if (callback->run == handle_run)
-        return (PyObject *)((char *)async__container(callback, struct handle_part, callback) -
-                            handles.part);
+        return (
+            PyObject *)((char *)async__container(callback, struct async__py_handle_part, callback) -
+                        async__py_handles.part);
     if (callback->run == timer_run)
-        return (PyObject *)((char *)async__container(callback, struct timer_part, timer.callback) -
-                            timers.part);
+        return (PyObject *)((char *)async__container(callback, struct async__py_timer_part,
+                                                     timer.callback) -
+                            async__py_timers.part);
     return NULL;
 }
 
-bool async__py_is_timer_handle(PyObject *handle) { return kind_of(handle) == &timers; }
+bool async__py_is_timer_handle(PyObject *handle)
+{
+    return async__py_kind_of(handle) == &async__py_timers;
+}
 
 /* ---- queueing and cancelling ---- */
 
 /* That of a handle that is no timer's. */
 static async_callback *callback_of(PyObject *self)
 {
-    return Py_TYPE(self) == handles.type ? &HANDLE(self)->callback : &SHARED(self)->callback;
+    return Py_TYPE(self) == async__py_handles.type ? &ASYNC__PY_HANDLE_PART(self)->callback
+                                                   : &ASYNC__PY_SHARED_PART(self)->callback;
 }
 
 /* Making the handle may have collected garbage, whose finalizers may have closed the loop: then the
@@ -394,41 +370,37 @@ int async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *self)
 int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *self, int64_t when)
 {
     if (!loop->engine) return 0;
-    if (async_call_at_ns(loop->engine, &TIMER(self)->timer, when) < 0) {
+    if (async_call_at_ns(loop->engine, &ASYNC__PY_TIMER_PART(self)->timer, when) < 0) {
         PyErr_NoMemory();
         return -1;
     }
     Py_INCREF(self);
-    Py_XSETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_True));
+    Py_XSETREF(ASYNC__PY_SLOT(self, &async__py_timers, scheduled), Py_NewRef(Py_True));
     return 0;
 }
 
-static bool unschedule(PyObject *self, struct kind *kind, const async__py_loop *loop)
+static bool unschedule(PyObject *self, struct async__py_handle_kind *kind,
+                       const async__py_loop *loop)
 {
     /* Its queues are the loop's own: there it is passed over when its turn comes. */
     if (!ASYNC__PY_GIL && loop && loop->owner != PyThread_get_thread_ident()) return false;
-    if (kind != &timers) return async_callback_cancel(callback_of(self));
-    async_timer *timer = &TIMER(self)->timer;
+    if (kind != &async__py_timers) return async_callback_cancel(callback_of(self));
+    async_timer *timer = &ASYNC__PY_TIMER_PART(self)->timer;
     if (!timer->slot) return async_callback_cancel(&timer->callback);
-    async_loop *engine = TIMER(self)->loop->engine; /* NULL: the loop closes, and takes it out */
+    async_loop *engine =
+        ASYNC__PY_TIMER_PART(self)->loop->engine; /* NULL: the loop closes, and takes it out */
     return engine && async_timer_cancel(engine, timer);
-}
-
-static async__py_loop *loop_slot(PyObject *self, struct kind *kind)
-{
-    PyObject *loop = SLOT(self, kind, loop);
-    return loop ? async__py_as_loop(loop) : NULL;
 }
 
 void async__py_handle_cancel(PyObject *self)
 {
-    struct kind *kind = kind_of(self);
-    async__py_loop *loop = loop_slot(self, kind);
+    struct async__py_handle_kind *kind = async__py_kind_of(self);
+    async__py_loop *loop = async__py_handle_loop(self, kind);
     PyObject *before, *callback, *args;
 
     Py_BEGIN_CRITICAL_SECTION(self);
-    before = SLOT(self, kind, cancelled);
-    if (before == Py_False) SLOT(self, kind, cancelled) = Py_NewRef(Py_True);
+    before = ASYNC__PY_SLOT(self, kind, cancelled);
+    if (before == Py_False) ASYNC__PY_SLOT(self, kind, cancelled) = Py_NewRef(Py_True);
     Py_END_CRITICAL_SECTION();
     if (before != Py_False) return;
     Py_DECREF(before);
@@ -436,17 +408,18 @@ void async__py_handle_cancel(PyObject *self)
         /* What a warning of a slow callback will want to print. */
         PyObject *text = PyObject_Repr(self);
         if (text)
-            Py_XSETREF(SLOT(self, kind, repr), text);
+            Py_XSETREF(ASYNC__PY_SLOT(self, kind, repr), text);
         else
             async__py_loop_ignore(loop, NULL);
     }
     bool queued = unschedule(self, kind, loop);
-    if (kind == &timers) Py_XSETREF(SLOT(self, kind, scheduled), Py_NewRef(Py_False));
+    if (kind == &async__py_timers)
+        Py_XSETREF(ASYNC__PY_SLOT(self, kind, scheduled), Py_NewRef(Py_False));
     Py_BEGIN_CRITICAL_SECTION(self);
-    callback = SLOT(self, kind, callback);
-    args = SLOT(self, kind, args);
-    SLOT(self, kind, callback) = Py_NewRef(Py_None);
-    SLOT(self, kind, args) = Py_NewRef(Py_None);
+    callback = ASYNC__PY_SLOT(self, kind, callback);
+    args = ASYNC__PY_SLOT(self, kind, args);
+    ASYNC__PY_SLOT(self, kind, callback) = Py_NewRef(Py_None);
+    ASYNC__PY_SLOT(self, kind, args) = Py_NewRef(Py_None);
     Py_END_CRITICAL_SECTION();
     Py_XDECREF(callback);
     Py_XDECREF(args);
@@ -464,142 +437,9 @@ int async__py_call_soon(async__py_loop *loop, PyObject *function, PyObject *argu
     return 0;
 }
 
-/* ---- the types ---- */
-
-static PyObject *handle_cancel(PyObject *self, PyObject *none)
-{
-    (void)none;
-    if (kind_of(self) == &shared) wait_for_the_end(self);
-    async__py_handle_cancel(self);
-    Py_RETURN_NONE;
-}
-
-static PyObject *handle_cancelled(PyObject *self, PyObject *none)
-{
-    (void)none;
-    if (kind_of(self) == &shared) wait_for_the_end(self);
-    return PyBool_FromLong(async__py_handle_cancelled(self));
-}
-
-static PyObject *handle_run_method(PyObject *self, PyObject *none)
-{
-    async__py_loop *loop = loop_slot(self, kind_of(self));
-
-    (void)none;
-    /* Not its repr, which asks the loop. */
-    if (!loop)
-        return PyErr_Format(PyExc_TypeError, "this %s has no loop of casyncio's",
-                            Py_TYPE(self)->tp_name);
-    Py_INCREF((PyObject *)loop);
-    call(loop, kind_of(self), self);
-    Py_DECREF((PyObject *)loop);
-    Py_RETURN_NONE;
-}
-
-/* Before 3.12 asyncio's have it not. */
-static PyObject *handle_get_context(PyObject *self, PyObject *none)
-{
-    (void)none;
-    PyObject *context = SLOT(self, kind_of(self), context);
-    return Py_NewRef(context ? context : Py_None);
-}
-
-static PyMethodDef methods[] = {
-    {"get_context", handle_get_context, METH_NOARGS, "The context that the callback runs in."},
-    {"cancel", handle_cancel, METH_NOARGS, "Does not run, if it has not begun to."},
-    {"cancelled", handle_cancelled, METH_NOARGS, "Whether it was cancelled."},
-    {"_run", handle_run_method, METH_NOARGS, NULL},
-    {0},
-};
-
-static PyType_Slot type_slots[] = {
-    {Py_tp_dealloc, handle_dealloc},
-    {Py_tp_traverse, handle_traverse},
-    {Py_tp_clear, handle_clear},
-    {Py_tp_methods, methods},
-    {0},
-};
-
-/* Where the base class, or one of its bases, keeps what it calls `name`; 0 and an exception if
- * nowhere. */
-static Py_ssize_t offset_of(PyTypeObject *base, const char *name)
-{
-    PyObject *descriptor = PyObject_GetAttrString((PyObject *)base, name);
-    Py_ssize_t offset = 0;
-
-    if (!descriptor) return 0;
-    if (Py_IS_TYPE(descriptor, &PyMemberDescr_Type))
-        offset = ((PyMemberDescrObject *)descriptor)->d_member->offset;
-    else
-        PyErr_Format(PyExc_ImportError, "casyncio: asyncio's %s has no slot %s in this Python",
-                     base->tp_name, name);
-    Py_DECREF(descriptor);
-    return offset;
-}
-
-static int find_slots(struct kind *kind, PyTypeObject *base)
-{
-    const struct {
-        Py_ssize_t *where;
-        const char *name;
-    } slots[] = {
-        {&kind->callback, "_callback"},
-        {&kind->args, "_args"},
-        {&kind->context, "_context"},
-        {&kind->loop, "_loop"},
-        {&kind->cancelled, "_cancelled"},
-        {&kind->repr, "_repr"},
-        {&kind->source_traceback, "_source_traceback"},
-        {kind == &timers ? &kind->when : NULL, "_when"},
-        {kind == &timers ? &kind->scheduled : NULL, "_scheduled"},
-        {kind == &shared ? &kind->lock : NULL, "_lock"},
-    };
-
-    for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) {
-        if (!slots[i].where) continue;
-        *slots[i].where = offset_of(base, slots[i].name);
-        if (!*slots[i].where) return -1;
-    }
-    kind->weakrefs = base->tp_weaklistoffset;
-    kind->part = (base->tp_basicsize + 7) & ~(Py_ssize_t)7;
-    return 0;
-}
-
-static int add_kind(PyObject *module, struct kind *kind, const char *name, const char *base_name,
-                    size_t part_size)
-{
-    PyTypeObject *base = (PyTypeObject *)async__py_import("asyncio.events", base_name);
-    if (!base) return -1;
-    if (find_slots(kind, base) == 0) {
-        PyType_Spec spec = {
-            .name = name,
-            .basicsize = (int)(kind->part + (Py_ssize_t)part_size),
-            .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-            .slots = type_slots,
-        };
-        kind->type = async__py_add_type(module, &spec, (PyObject *)base);
-    }
-    Py_DECREF(base);
-    return kind->type ? 0 : -1;
-}
-
-int async__py_add_handle(PyObject *module)
+int async__py_prepare_handles(void)
 {
     extract_stack = async__py_import("asyncio.format_helpers", "extract_stack");
     no_args = PyTuple_New(0);
-    if (!extract_stack || !no_args) return -1;
-    if (add_kind(module, &handles, "casyncio._casyncio.Handle", "Handle",
-                 sizeof(struct handle_part)) < 0)
-        return -1;
-    if (add_kind(module, &timers, "casyncio._casyncio.TimerHandle", "TimerHandle",
-                 sizeof(struct timer_part)) < 0)
-        return -1;
-    PyObject *base = async__py_import("asyncio.events", "_ThreadSafeHandle");
-    Py_XDECREF(base);
-    if (!base) {
-        PyErr_Clear();
-        return 0;
-    }
-    return add_kind(module, &shared, "casyncio._casyncio.ThreadSafeHandle", "_ThreadSafeHandle",
-                    sizeof(struct shared_part));
+    return extract_stack && no_args ? 0 : -1;
 }
