@@ -14,13 +14,13 @@ typedef async__py_loop loop_object;
 
 enum direction { READ, WRITE };
 
-/* Of a handle, or of somebody who waits for one event: then `ready` is what tells him. */
+/* Of a handle, or of an owner that waits for one event: then `ready` tells it. */
 struct watch {
     async_watch watch;
     loop_object *loop;
     PyObject *handle;
     PyObject *object; /* that was given for the descriptor, to find it when it is closed; or NULL */
-    void (*ready)(PyObject *owner);
+    bool (*ready)(PyObject *owner);
 };
 
 struct async__py_descriptor {
@@ -119,12 +119,12 @@ static bool remove_watch(loop_object *self, struct watch *watch)
     return handle;
 }
 
-static void owner_ready(struct watch *watch)
+/* What `ready` runs may end the wait, or put another in its place. */
+static void owner_ready(loop_object *self, struct watch *watch)
 {
-    PyObject *owner = watch->handle;
+    PyObject *owner = Py_NewRef(watch->handle);
 
-    watch->handle = NULL;
-    watch->ready(owner);
+    if (!watch->ready(owner) && watch->handle == owner) remove_watch(self, watch);
     Py_DECREF(owner);
 }
 
@@ -136,7 +136,7 @@ static void watch_ready(async_callback *callback)
 
     if (!handle) return;
     if (watch->ready) {
-        owner_ready(watch);
+        owner_ready(self, watch);
         return;
     }
     if (async__py_handle_cancelled(handle)) {
@@ -152,7 +152,7 @@ static void watch_ready(async_callback *callback)
  * belongs to another descriptor, perhaps, that had the number: it is replaced. Takes a reference to
  * the object. */
 static int set_watch(loop_object *self, int fd, enum direction direction, PyObject *given,
-                     PyObject *object, void (*ready)(PyObject *owner))
+                     PyObject *object, const struct async__py_wait *wait)
 {
     struct async__py_descriptor *descriptor = make_descriptor(self, fd);
     if (!descriptor) return -1;
@@ -162,13 +162,13 @@ static int set_watch(loop_object *self, int fd, enum direction direction, PyObje
 
     watch->object = NULL;
     watch->loop = self;
-    watch->ready = ready;
+    watch->ready = wait ? wait->ready : NULL;
     watch->watch.callback.run = watch_ready;
     watch->watch.foreign = true;
-    watch->watch.once = ready != NULL;
+    watch->watch.once = wait && !wait->again;
     int code = direction == READ ? async_add_reader(self->engine, fd, &watch->watch)
                                  : async_add_writer(self->engine, fd, &watch->watch);
-    if (code == 0 && ready && !watch->watch.armed) {
+    if (code == 0 && watch->watch.once && !watch->watch.armed) {
         async_remove_watch(self->engine, &watch->watch);
         code = -EPERM; /* it is a file, always ready: epoll's word for that */
     }
@@ -207,12 +207,12 @@ PyObject *async__py_watched_object(async__py_loop *self, int fd, bool writing)
     return watch ? watch->object : NULL;
 }
 
-int async__py_wait_fd(async__py_loop *self, int fd, bool writing, PyObject *owner,
-                      void (*ready)(PyObject *owner))
+int async__py_wait_fd(async__py_loop *self, PyObject *owner, const struct async__py_wait *wait)
 {
-    return async__py_check_open(self) < 0
-               ? -1
-               : set_watch(self, fd, writing ? WRITE : READ, NULL, owner, ready);
+    if (async__py_check_open(self) < 0) return -1;
+    struct watch *watch = find_watch(self, wait->fd, wait->writing);
+    if (wait->again && watch && watch->handle == owner && watch->watch.armed) return 0;
+    return set_watch(self, wait->fd, wait->writing ? WRITE : READ, NULL, owner, wait);
 }
 
 void async__py_wait_end(async__py_loop *self, int fd, bool writing, PyObject *owner)

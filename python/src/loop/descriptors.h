@@ -15,11 +15,20 @@ bool async__py_end_transport(async__py_loop *loop, int fd, PyObject *transport);
 /* 0, or -1 and RuntimeError: another transport that is not closing has the descriptor. */
 int async__py_check_no_transport(async__py_loop *loop, int fd, PyObject *sock);
 
-/* Has `ready` called with the owner, once, when the user's descriptor can be read from, or written
- * to. The loop holds the owner until then. It takes the place of what waited there before, as in
+/* What an owner waits for: that the user's descriptor can be read from, or written to. */
+struct async__py_wait {
+    int fd;
+    bool writing;
+    /* It was ready, but the system call has found nothing. So the next wait keeps its interest in the
+     * descriptor until it ends: a lasting condition, such as an error queue that is not empty, would
+     * have one-shot interest reported as soon as it is asked for, without end (src/loop/fd.c). */
+    bool again;
+    bool (*ready)(PyObject *owner); /* called then; whether the owner has begun to wait again */
+};
+
+/* The loop holds the owner until the wait ends. It takes the place of what waited there before, as in
  * add_reader; -1: an exception is set. The second ends the wait, if it is still this owner's. */
-int async__py_wait_fd(async__py_loop *loop, int fd, bool writing, PyObject *owner,
-                      void (*ready)(PyObject *owner));
+int async__py_wait_fd(async__py_loop *loop, PyObject *owner, const struct async__py_wait *wait);
 void async__py_wait_end(async__py_loop *loop, int fd, bool writing, PyObject *owner);
 
 /* A descriptor as add_reader and the like take it: a number, or an object with fileno(). -1 and

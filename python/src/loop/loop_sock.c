@@ -266,12 +266,14 @@ static outcome attempt(coroutine *c, PyObject **result)
 
 /* ---- waiting ---- */
 
-static void ready(PyObject *object);
+static bool ready(PyObject *object);
 
-static int watch(coroutine *c)
+static int watch(coroutine *c, bool again)
 {
-    return async__py_wait_fd((async__py_loop *)c->owner, (int)c->number, call_of(c)->writing,
-                             (PyObject *)c, ready);
+    const struct async__py_wait wait = {
+        .fd = (int)c->number, .writing = call_of(c)->writing, .again = again, .ready = ready};
+
+    return async__py_wait_fd((async__py_loop *)c->owner, (PyObject *)c, &wait);
 }
 
 /* Begun the first time; then the descriptor is writable, and knows what came of it. */
@@ -296,43 +298,44 @@ static outcome connect_attempt(coroutine *c, PyObject *const *args, PyObject **r
     return ASYNC__PY_DONE;
 }
 
-/* The future gets the exception that is set; those that end the loop go there, and it waits on. */
-static void fail(coroutine *c)
+/* The future gets the exception that is set; those that end the loop go there, and it waits on: true. */
+static bool fail(coroutine *c)
 {
     async__py_loop *loop = (async__py_loop *)c->owner;
 
     if (async__py_ends_the_loop()) {
         async__py_loop_fail(loop, "A socket's method has ended the loop", NULL);
-        if (watch(c) == 0) return;
+        if (watch(c, true) == 0) return true;
     }
     PyObject *exception = async__py_error_take();
     PyObject *set = PyObject_CallMethodOneArg(c->waiter, name_set_exception, exception);
     if (!set) async__py_loop_fail(loop, "A future refuses an exception", "future", c->waiter, NULL);
     Py_XDECREF(set);
     Py_DECREF(exception);
+    return false;
 }
 
 /* The descriptor is ready. The future may have been cancelled: then nothing is taken from the
  * socket. */
-static void ready(PyObject *object)
+static bool ready(PyObject *object)
 {
     coroutine *c = (coroutine *)object;
     PyObject *result;
 
-    if (!c->waiter) return;
+    if (!c->waiter) return false;
     PyObject *done = PyObject_CallMethodNoArgs(c->waiter, name_done);
     int is_done = done ? PyObject_IsTrue(done) : -1;
     Py_XDECREF(done);
-    if (is_done > 0) return;
+    if (is_done > 0) return false;
     outcome ended = is_done == 0 ? attempt(c, &result) : ASYNC__PY_FAILED;
-    if (ended == ASYNC__PY_WAITS && watch(c) == 0) return;
+    if (ended == ASYNC__PY_WAITS && watch(c, true) == 0) return true;
     if (ended == ASYNC__PY_DONE) {
         done = PyObject_CallMethodOneArg(c->waiter, name_set_result, result);
         Py_DECREF(result);
         Py_XDECREF(done);
-        if (done) return;
+        if (done) return false;
     }
-    fail(c);
+    return fail(c);
 }
 
 static outcome wait(coroutine *c)
@@ -346,7 +349,7 @@ static outcome wait(coroutine *c)
     c->number = fd;
     if (code < 0) return ASYNC__PY_FAILED;
     c->waiter = PyObject_CallMethodNoArgs((PyObject *)loop, name_create_future);
-    if (!c->waiter || watch(c) < 0) return ASYNC__PY_FAILED;
+    if (!c->waiter || watch(c, false) < 0) return ASYNC__PY_FAILED;
     return async__py_await(c, Py_NewRef(c->waiter));
 }
 
