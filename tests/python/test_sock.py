@@ -15,19 +15,10 @@ import support
 from support import asynchronous
 
 
-def pair():
-    one, other = socket.socketpair()
-    one.setblocking(False)
-    other.setblocking(False)
-    return one, other
-
-
 class SockCase(support.LoopCase):
     def setUp(self):
         super().setUp()
-        self.one, self.other = pair()
-        self.addCleanup(self.one.close)
-        self.addCleanup(self.other.close)
+        self.one, self.other = self.pair()
 
     async def start(self, call):
         """A task of the call, which waits for its socket."""
@@ -333,7 +324,7 @@ class Waiting(SockCase):
         self.one.close()
         self.other.close()
         await asyncio.sleep(0.01)
-        one, other = pair()  # of which one has the number again
+        one, other = support.socket_pair()  # of which one has the number again
         with one, other:
             self.assertIn(number, (one.fileno(), other.fileno()))
             for _ in range(3):
@@ -355,7 +346,7 @@ class Waiting(SockCase):
         number = self.one.fileno()
         self.one.close()
         self.other.close()
-        ours, theirs = pair()
+        ours, theirs = support.socket_pair()
         if theirs.fileno() == number:
             ours, theirs = theirs, ours
         with theirs:
@@ -374,7 +365,7 @@ class Waiting(SockCase):
         with self.one.dup() as duplicate:
             receiving = await self.start(self.loop.sock_recv(self.one, 10))
             self.one.close()
-            one, other = pair()
+            one, other = support.socket_pair()
             with one, other:
                 waiting = await self.start(self.loop.sock_recv(one, 10))
                 self.other.send(b"for the duplicate")

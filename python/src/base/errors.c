@@ -1,4 +1,4 @@
-/* errors.c - exceptions: the one that is set, taken away and given back, and what it is. */
+/* errors.c - exceptions: the one that is set, taken away and given back, and those that end a run. */
 #include "face.h"
 
 #include <errno.h>

@@ -117,7 +117,7 @@ int async__py_argument(const struct async__py_parameter *parameter, PyObject *co
 /* ---- what all transports are derived from (transport_base.c) ---- */
 
 /* asyncio's _FlowControlMixin, which loop.sendfile() asks for. Its slots lie before what a transport
- * of ours has, from async__py_transport_base_size on. They are not used, but somebody may put
+ * of ours has, from async__py_transport_base_size on. They are not used, but a program may put
  * something there, so the collector sees and clears them. */
 extern PyTypeObject *async__py_transport_base;
 extern Py_ssize_t async__py_transport_base_size;

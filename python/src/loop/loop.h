@@ -56,11 +56,11 @@ void async__py_loop_raise(async__py_loop *loop, PyObject *exception);
  * object, ended by NULL. Objects that are NULL are left out. */
 void async__py_loop_fail(async__py_loop *loop, const char *message, ...);
 
-/* Takes the exception that is set, which no caller learns of: it is written to stderr as that of `object`,
- * or forgotten if that is NULL. But SystemExit and KeyboardInterrupt end run_forever. */
+/* Takes the exception that is set, which no caller learns of: it is written to stderr as that of
+ * `object`, or forgotten if that is NULL. But SystemExit and KeyboardInterrupt end run_forever. */
 void async__py_loop_ignore(async__py_loop *loop, PyObject *object);
 
-/* The same for an exception that has ended a callback: it is told which. */
+/* Like async__py_loop_fail, for an exception that has ended the callback of a handle. */
 void async__py_handle_failed(async__py_loop *loop, PyObject *handle);
 
 int async__py_add_report(PyObject *module);
@@ -88,8 +88,7 @@ char *async__py_loop_buffer(async__py_loop *loop);
 /* The loop's clock, also when it is closed. */
 int64_t async__py_loop_ns(async__py_loop *loop);
 
-/* For a callback that is not a handle: in debug mode says how long it took, if that was too long.
- * */
+/* For a callback that is not a handle: in debug mode says how long it took, if that was too long. */
 int64_t async__py_slow_begin(async__py_loop *loop);
 void async__py_slow_end(async__py_loop *loop, int64_t begin, PyObject *object);
 
