@@ -509,7 +509,7 @@ class Many(unittest.TestCase):
             sock = client.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.transport.abort()
-        await server.wait_closed() if sys.version_info >= (3, 12, 1) else asyncio.sleep(0.5)
+        await (server.wait_closed() if sys.version_info >= (3, 12, 1) else asyncio.sleep(0.5))
 
 
 if __name__ == "__main__":
