@@ -127,6 +127,7 @@ run 10 10_chat
 run 11 11_files
 run 11-path 11_files "$work/lines"
 has 12_stream_api && run 12 12_stream_api
+run 13 13_memory_pair
 wait
 
 expect 01 0 <<'END'
@@ -210,6 +211,12 @@ has 12_stream_api >/dev/null && expect 12 0 <<'END'
 - chunk 3 of 5
 - chunk 4 of 5
 - chunk 5 of 5
+END
+
+expect 13 0 <<'END'
+0 it takes its reply in single bytes, and waits for one that takes minutes
+0 it sees that a reply of fewer than 7 bytes is cut off
+0 it tells when the connection is lost, at any of 3 calls
 END
 
 # ---- bad input ----
