@@ -15,7 +15,6 @@ struct async_datagram_endpoint {
     bool receiving; /* a call that receives is under way */
     bool sending;   /* a call has the turn to send: others queue up */
     bool report_errors;
-    bool errors_taken; /* a send has got the socket's error: the queue has it, recv will not tell */
     bool gro;
     bool no_gso; /* the kernel cannot cut for this socket */
     bool gso_asked;

@@ -4,12 +4,11 @@
  * that the datagram was sent to, and it sets the socket's pending error, which the next call on the
  * socket takes, whichever that is. On a socket with many peers that call may well be a send to
  * another one, which has failed for nothing. So a send that fails is repeated (datagram_send.c), and
- * only receivers look into the queue: when a receive fails, or, since there is no pending error any
- * more, when a send has taken one.
+ * only receivers look into the queue: whenever a receive gives an error or nothing, since the pending
+ * error may have been taken by a send.
  *
- * As an entry is taken the kernel makes the next one's error the pending one, so that one entry a
- * call is enough. While entries are left epoll reports EPOLLERR; loop/fd.c has what keeps that from
- * waking the loop for ever. */
+ * While entries are left epoll reports EPOLLERR; loop/fd.c has what keeps that from waking the loop
+ * for ever. A receiver takes one entry a call, and waits only when there is none. */
 #include "datagram.h"
 
 #include <linux/errqueue.h>
@@ -67,14 +66,10 @@ int async__datagram_next_error(async_datagram_endpoint *endpoint, int code, asyn
     int queued;
 
     if (!endpoint->report_errors || code == -EINTR) return code;
-    if (code == -EAGAIN && !endpoint->errors_taken) return code;
     do
         queued = take_entry(endpoint->fd, address);
     while (queued == 0);
-    if (queued == -EAGAIN) {
-        endpoint->errors_taken = false;
-        return code;
-    }
+    if (queued == -EAGAIN) return code;
     *reported = true;
     return queued;
 }

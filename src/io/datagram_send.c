@@ -166,11 +166,10 @@ static bool is_own_failure(const async__op *op, ssize_t code)
 
 /* With report_errors a failure may be that of an earlier datagram, of which receivers are told: after
  * `tries` of them it is this one's own. */
-static bool is_of_another(async_datagram_endpoint *endpoint, int code, int tries)
+static bool is_of_another(const async_datagram_endpoint *endpoint, int code, int tries)
 {
-    if (async__likely(!endpoint->report_errors) || code == -EAGAIN || code == -EINTR) return false;
-    endpoint->errors_taken = true;
-    return tries < TRIES;
+    return async__unlikely(endpoint->report_errors) && code != -EAGAIN && code != -EINTR &&
+           tries < TRIES;
 }
 
 /* ---- one ---- */
@@ -330,8 +329,6 @@ static ssize_t try_many(async__op *op)
         n = (int)ASYNC__CALL(
             sendmmsg(op->watch.fd, batch.messages, count, MSG_DONTWAIT | MSG_NOSIGNAL));
         if (async__likely(n >= 0)) {
-            /* What stopped it is not told, but may have been the error of an earlier one. */
-            if ((unsigned)n < count) self->send.endpoint->errors_taken = true;
             advance(self, &batch, (unsigned)n);
             return n;
         }

@@ -182,8 +182,7 @@ static int in_a_batch(void *unused)
     static async_datagram datagrams[MANY];
     char buffer[16];
     for (int i = 0; i < MANY; i++)
-        datagrams[i] =
-            (async_datagram){.data = "x", .size = 1, .peer = i % 10 == 5 ? dead : alive};
+        datagrams[i] = (async_datagram){.data = "x", .size = 1, .peer = i % 10 == 5 ? dead : alive};
     assert_int_equal(async_datagram_send_many(endpoint, datagrams, MANY), MANY);
     assert_int_equal(async_error_code(), 0);
     for (int i = 0; i < MANY * 9 / 10; i++)
@@ -244,9 +243,9 @@ static void test_ipv6(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused),      cmocka_unit_test(test_not_told),
-        cmocka_unit_test(test_reported),     cmocka_unit_test(test_among_others),
-        cmocka_unit_test(test_in_a_batch),   cmocka_unit_test(test_own_failure),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_not_told),
+        cmocka_unit_test(test_reported),   cmocka_unit_test(test_among_others),
+        cmocka_unit_test(test_in_a_batch), cmocka_unit_test(test_own_failure),
         cmocka_unit_test(test_ipv6),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

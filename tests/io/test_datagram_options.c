@@ -14,8 +14,8 @@ static int broadcast(void *unused)
     async_datagram_endpoint *receiver = async_create_datagram_endpoint(
         &(async_datagram_options){.local_addr = {"", 0}, .family = AF_INET});
     async_datagram_endpoint *shy = bound();
-    async_datagram_endpoint *loud = async_create_datagram_endpoint(&(async_datagram_options){
-        .local_addr = {"127.0.0.1", 0}, .allow_broadcast = true});
+    async_datagram_endpoint *loud = async_create_datagram_endpoint(
+        &(async_datagram_options){.local_addr = {"127.0.0.1", 0}, .allow_broadcast = true});
     async_address all, from, own = address_of(loud);
     assert_int_equal(
         async_datagram_lookup(loud, "127.255.255.255", async_datagram_port(receiver), &all), 0);
@@ -36,8 +36,8 @@ TEST(broadcast)
 
 static async_datagram_endpoint *member(int family, int port)
 {
-    async_datagram_endpoint *endpoint = async_create_datagram_endpoint(&(async_datagram_options){
-        .local_addr = {"", port}, .family = family, .reuse_port = true});
+    async_datagram_endpoint *endpoint = async_create_datagram_endpoint(
+        &(async_datagram_options){.local_addr = {"", port}, .family = family, .reuse_port = true});
     assert_non_null(endpoint);
     return endpoint;
 }
@@ -61,7 +61,8 @@ static void by_multicast(int family, const char *group, const char *interface, i
                          int hops_option, int loop_option)
 {
     bool loopback = strcmp(interface, "lo") == 0;
-    async_datagram_endpoint *one = member(family, 0), *two = member(family, async_datagram_port(one));
+    async_datagram_endpoint *one = member(family, 0),
+                            *two = member(family, async_datagram_port(one));
     async_datagram_endpoint *sender = async_create_datagram_endpoint(&(async_datagram_options){
         .local_addr = {loopback ? "127.0.0.1" : "", 0}, .family = family});
     async_address to;
@@ -221,6 +222,15 @@ TEST(reuse_port)
 
 /* ---- what cannot be made ---- */
 
+enum { NAME = 1 };
+
+/* What a name without an address gives depends on the C library and on the network. */
+static bool is_of_names(int code)
+{
+    return code == ASYNC_ENONAME || code == ASYNC_ETRYNAME || code == ASYNC_ENAME ||
+           code == -EAFNOSUPPORT;
+}
+
 static int refused_options(void *unused)
 {
     (void)unused;
@@ -240,13 +250,13 @@ static int refused_options(void *unused)
         {{.remote_addr = {"127.0.0.1", 70000}}, -EINVAL, "remote port 70000"},
         {{.remote_addr = {NULL, 53}}, -EINVAL, "has a port and no host"},
         {{.remote_addr = {"", 53}}, ASYNC_ENONAME, "the host name is empty"},
-        {{.remote_addr = {"no such.name", 53}}, ASYNC_ENONAME, "no such.name"},
+        {{.remote_addr = {"no such.name", 53}}, NAME, "no such.name"},
         {{.remote_addr = {long_name, 53}}, -ENAMETOOLONG, "characters long"},
         {{.local_addr = {"127.0.0.1", 0}, .remote_addr = {"::1", 53}},
          -EAFNOSUPPORT,
          "no family is common"},
         {{.local_addr = {"192.0.2.1", 0}}, -EADDRNOTAVAIL, "192.0.2.1:0"},
-        {{.local_addr = {"127.0.0.1", 0}, .family = AF_INET6}, -EAFNOSUPPORT, "127.0.0.1"},
+        {{.local_addr = {"127.0.0.1", 0}, .family = AF_INET6}, NAME, "127.0.0.1"},
         {{.remote_addr = {"255.255.255.255", 9}}, -EACCES, "255.255.255.255:9"},
         {{.family = AF_UNIX, .local_addr = {"", 0}}, -EINVAL, "path is empty"},
         {{.family = AF_UNIX, .local_addr = {"/tmp/x", 1}}, -EINVAL, "has no port"},
@@ -257,7 +267,10 @@ static int refused_options(void *unused)
     int before = open_fds();
     for (size_t i = 0; i < COUNT(rows); i++) {
         assert_null(async_create_datagram_endpoint(&rows[i].options));
-        if (i != 12) assert_int_equal(async_error_code(), rows[i].code);
+        if (rows[i].code == NAME)
+            assert_true(is_of_names(async_error_code()));
+        else
+            assert_int_equal(async_error_code(), rows[i].code);
         assert_message(rows[i].message);
     }
     assert_null(async_create_datagram_endpoint(NULL));
@@ -266,7 +279,8 @@ static int refused_options(void *unused)
         async_datagram_options options;
         int later;
     } newer = {.options = {.local_addr = {"127.0.0.1", 0}}};
-    async_datagram_endpoint *endpoint = async__create_datagram_endpoint(&newer.options, sizeof newer);
+    async_datagram_endpoint *endpoint =
+        async__create_datagram_endpoint(&newer.options, sizeof newer);
     assert_non_null(endpoint);
     async_datagram_close(endpoint);
     newer.later = 1;
@@ -298,8 +312,7 @@ static int from_fd(void *unused)
 
     /* A blocking socket works too, and stays one. */
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
     async_datagram_endpoint *endpoint = async_datagram_from_fd(fd);
     async_address peer;
@@ -352,7 +365,7 @@ static int wrong_addresses(void *unused)
     assert_int_equal(async_datagram_lookup(endpoint, "127.0.0.1", 65536, &to), -EINVAL);
     assert_int_equal(async_datagram_lookup(endpoint, NULL, 1, &to), -EINVAL);
     assert_int_equal(async_datagram_lookup(endpoint, "", 1, &to), ASYNC_ENONAME);
-    assert_int_equal(async_datagram_lookup(endpoint, "no such.name", 1, &to), ASYNC_ENONAME);
+    assert_true(is_of_names(async_datagram_lookup(endpoint, "no such.name", 1, &to)));
     assert_int_equal(async_datagram_lookup(pair[0], "/tmp/x", 1, &to), -EINVAL);
     assert_int_equal(async_datagram_lookup(pair[0], "", 0, &to), -EINVAL);
     assert_int_equal(to.length, 0);
@@ -434,8 +447,8 @@ static void test_outside(void **state)
     (void)state;
     char byte;
     refuse_null();
-    assert_null(async_create_datagram_endpoint(
-        &(async_datagram_options){.local_addr = {"127.0.0.1", 0}}));
+    assert_null(
+        async_create_datagram_endpoint(&(async_datagram_options){.local_addr = {"127.0.0.1", 0}}));
     assert_int_equal(async_error_code(), -EPERM);
     async_datagram_endpoint *endpoint =
         async_create_datagram_endpoint(&(async_datagram_options){.family = AF_UNIX});
@@ -448,11 +461,11 @@ static void test_outside(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_broadcast),       cmocka_unit_test(test_multicast),
-        cmocka_unit_test(test_multicast_ipv6),  cmocka_unit_test(test_no_multicast),
-        cmocka_unit_test(test_reuse_port),      cmocka_unit_test(test_refused_options),
-        cmocka_unit_test(test_from_fd),         cmocka_unit_test(test_wrong_addresses),
-        cmocka_unit_test(test_comparing),       cmocka_unit_test(test_null_endpoint),
+        cmocka_unit_test(test_broadcast),      cmocka_unit_test(test_multicast),
+        cmocka_unit_test(test_multicast_ipv6), cmocka_unit_test(test_no_multicast),
+        cmocka_unit_test(test_reuse_port),     cmocka_unit_test(test_refused_options),
+        cmocka_unit_test(test_from_fd),        cmocka_unit_test(test_wrong_addresses),
+        cmocka_unit_test(test_comparing),      cmocka_unit_test(test_null_endpoint),
         cmocka_unit_test(test_outside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,15 +83,15 @@ static int ipv6(void *unused)
     assert_string_equal(received(both, &from), "back");
     assert_true(async_address_equal(&from, &to));
 
-    async_datagram_endpoint *only = async_create_datagram_endpoint(&(async_datagram_options){
-        .local_addr = {"", 0}, .family = AF_INET6, .ipv6_only = true});
+    async_datagram_endpoint *only = async_create_datagram_endpoint(
+        &(async_datagram_options){.local_addr = {"", 0}, .family = AF_INET6, .ipv6_only = true});
     assert_non_null(only);
     int code = async_datagram_lookup(only, "127.0.0.1", 9, &to);
     assert_true(code == -EAFNOSUPPORT || code == ASYNC_ENONAME); /* glibc's answer, musl's */
     assert_int_equal(to.length, 0);
     /* One port for both families, since the IPv6 socket leaves IPv4's alone. */
-    async_datagram_endpoint *beside = async_create_datagram_endpoint(&(async_datagram_options){
-        .local_addr = {"0.0.0.0", async_datagram_port(only)}});
+    async_datagram_endpoint *beside = async_create_datagram_endpoint(
+        &(async_datagram_options){.local_addr = {"0.0.0.0", async_datagram_port(only)}});
     assert_non_null(beside);
     async_datagram_close(beside);
     async_datagram_close(only);
