@@ -121,9 +121,9 @@ typedef struct async_datagram {
     void *reserved[2];
 } async_datagram;
 
-/* Waits until there is a datagram and takes as many as there are, at most `count`: their number.
- * `data` and `capacity` of each are set by the caller, the rest is filled in. One that is cut off is
- * not an error here. -EINVAL for a count of 0. recvmmsg(2) */
+/* Waits until there is a datagram and takes those that there are, at most `count` and at most 64:
+ * their number. `data` and `capacity` of each are set by the caller, the rest is filled in. One that
+ * is cut off is not an error here. -EINVAL for a count of 0. recvmmsg(2) */
 ASYNC_API ssize_t async_datagram_recv_many(async_datagram_endpoint *endpoint,
                                            async_datagram *datagrams, size_t count);
 
