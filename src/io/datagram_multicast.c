@@ -71,7 +71,7 @@ static int change_membership(async_datagram_endpoint *endpoint, const char *text
                              const char *interface, const char *what, int ipv4, int ipv6)
 {
     struct group group;
-    int index, code = check_family(endpoint);
+    int index = 0, code = check_family(endpoint);
 
     if (code == 0) code = check_group(endpoint, text, &group);
     if (code == 0) code = find_interface(interface, &index);
@@ -104,7 +104,7 @@ int async_datagram_leave(async_datagram_endpoint *endpoint, const char *group,
 
 int async_datagram_set_multicast_interface(async_datagram_endpoint *endpoint, const char *interface)
 {
-    int index, code = check_family(endpoint);
+    int index = 0, code = check_family(endpoint);
 
     if (code == 0) code = find_interface(interface, &index);
     if (code < 0) return code;
