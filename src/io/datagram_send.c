@@ -278,7 +278,8 @@ static unsigned fill(struct send_many *self, struct batch *batch)
         const async_datagram *datagram = &self->datagrams[index];
         size_t left = datagram->size - offset;
         size_t size = piece_of(self, datagram, left, self->plain && index == self->index);
-        batch->pieces[n] = (struct iovec){(char *)datagram->data + offset, size};
+        batch->pieces[n] = (struct iovec){datagram->data, size};
+        if (offset > 0) batch->pieces[n].iov_base = (char *)datagram->data + offset;
         batch->messages[n] = (struct mmsghdr){
             .msg_hdr = {.msg_iov = &batch->pieces[n], .msg_iovlen = 1},
         };
