@@ -13,6 +13,7 @@
 #include <casyncio/queues.h>
 #include <casyncio/sockets.h>
 #include <casyncio/streams.h>
+#include <casyncio/datagrams.h>
 #include <casyncio/files.h>
 #include <casyncio/threads.h>
 #include <casyncio/loop.h>

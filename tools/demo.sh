@@ -180,6 +180,10 @@ show 12_stream_api 0 <<'EOF'
 - .+
 ...
 EOF
+show 14_name_lookup 0 <<'EOF'
+1 no answer: asking again
+0 www\.example\.org has the address 192\.0\.2\.7
+EOF
 
 show 13_memory_pair 0 <<'EOF'
 - it takes its reply in single bytes, and waits for one that takes minutes
