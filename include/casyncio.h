@@ -14,6 +14,7 @@
 #include <casyncio/sockets.h>
 #include <casyncio/streams.h>
 #include <casyncio/files.h>
+#include <casyncio/subprocess.h>
 #include <casyncio/threads.h>
 #include <casyncio/loop.h>
 #include <casyncio/renamed.h>
