@@ -109,8 +109,7 @@ static int communicate(async_process *process, struct feed *input, struct collec
         return async__failf(-EINVAL, "there is input for %s, but its standard input is no pipe",
                             process->name);
     int code = exchange(input, outputs);
-    if (code == -EBADF && process->closed)
-        return async__failf(code, "the process %s has been closed", process->name);
+    if ((code == 0 || code == -EBADF) && process->closed) return async__process_closed(process);
     return code < 0 ? code : async__process_await(process);
 }
 

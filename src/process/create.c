@@ -66,7 +66,9 @@ static struct async__child *describe(const char *const *arguments, const char *p
         options->environment ? options->environment : (const char *const *)environ;
     static const char *const empty[] = {NULL};
     if (!environment) environment = empty; /* after clearenv(3) */
-    const char *search = strchr(program, '/') || !*program ? NULL : path_of(environment);
+    /* A name that no file can have is left to execve, for its error. */
+    bool plain = *program && !strchr(program, '/') && strlen(program) <= NAME_MAX;
+    const char *search = plain ? path_of(environment) : NULL;
     size_t room = search ? strlen(search) + strlen(program) + 2 : 0;
 
     struct async__child *child = async__alloc(sizeof *child + room);

@@ -134,10 +134,14 @@ static int start_waiting(async_process *process)
     return code;
 }
 
+int async__process_closed(const async_process *process)
+{
+    return async__failf(-EBADF, "the process %s has been closed", process->name);
+}
+
 static int await_failed(const async_process *process, int code)
 {
-    if (code == -EBADF && process->closed)
-        return async__failf(code, "the process %s has been closed", process->name);
+    if (code == -EBADF && process->closed) return async__process_closed(process);
     return async__failf(code, "wait for %s (%d): %s", process->name, (int)process->pid,
                         async_strerror(code));
 }
@@ -174,7 +178,7 @@ int async__process_enter(async_process *process)
     if (!process) return no_process();
     process->references++;
     int code = async__checkpoint();
-    if (code == 0 && process->closed) code = await_failed(process, -EBADF);
+    if (code == 0 && process->closed) code = async__process_closed(process);
     return code == 0 ? check_owner(process) : code;
 }
 
@@ -204,7 +208,7 @@ int async_process_wait(async_process *process, int *returncode)
 int async_process_poll(async_process *process, int *returncode)
 {
     if (!process) return no_process();
-    if (process->closed) return await_failed(process, -EBADF);
+    if (process->closed) return async__process_closed(process);
     int code = check_owner(process);
     if (code == 0) code = async__process_reap(process);
     if (code == 0) return 0;
@@ -252,7 +256,7 @@ int async__process_signal(const async_process *process, int signal)
 int async_process_send_signal(async_process *process, int signal)
 {
     if (!process) return no_process();
-    if (process->closed) return await_failed(process, -EBADF);
+    if (process->closed) return async__process_closed(process);
     int code = check_owner(process);
     if (code < 0) return code;
     code = process->ended ? -ESRCH : async__process_signal(process, signal);

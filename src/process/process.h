@@ -110,6 +110,7 @@ void async__process_free(async_process *process);
 /* Every call that may wait is between these two, as with streams. */
 int async__process_enter(async_process *process);
 int async__process_leave(async_process *process, int result);
+int async__process_closed(const async_process *process); /* fails with -EBADF and a message */
 
 /* Takes the exit status if there is one: 1; 0: it runs; or a code, without a message. */
 int async__process_reap(async_process *process);
