@@ -9,17 +9,13 @@ static async_process *stubborn(double grace)
     char line[16];
     async_process *process = async_create_subprocess_shell(
         "trap '' TERM; echo ready; while :; do sleep 1000; done",
-        &(async_subprocess_options){
-            .out = ASYNC_PIPE, .grace = grace, .new_process_group = true});
+        &(async_subprocess_options){.out = ASYNC_PIPE, .grace = grace, .new_process_group = true});
     assert_int_equal(async_stream_readline(async_process_stdout(process), line, sizeof line), 6);
     return process;
 }
 
 /* Its sleep, which nothing else ends. */
-static void end_group(pid_t pid)
-{
-    kill(-pid, SIGKILL);
-}
+static void end_group(pid_t pid) { kill(-pid, SIGKILL); }
 
 /* ---- waiting ---- */
 
@@ -44,8 +40,8 @@ PROCESS_TEST(exit_codes)
 static int polling(void *unused)
 {
     int returncode = 77;
-    async_process *process =
-        async_create_subprocess_shell("read x; exit 5", &(async_subprocess_options){.in = ASYNC_PIPE});
+    async_process *process = async_create_subprocess_shell(
+        "read x; exit 5", &(async_subprocess_options){.in = ASYNC_PIPE});
     assert_int_equal(async_process_poll(process, &returncode), 0);
     assert_int_equal(returncode, 77);
     async_stream_write_eof(async_process_stdin(process));
@@ -170,8 +166,8 @@ static int status_taken(void *unused)
     async_process_close(process);
 
     signal(SIGCHLD, SIG_IGN);
-    process = async_create_subprocess_exec(
-        ASYNC_ARGUMENTS("cat"), &(async_subprocess_options){.in = ASYNC_PIPE});
+    process = async_create_subprocess_exec(ASYNC_ARGUMENTS("cat"),
+                                           &(async_subprocess_options){.in = ASYNC_PIPE});
     async_task *task = async_create_task(wait_task, process);
     async_sleep(0);
     async_stream_write_eof(async_process_stdin(process));
@@ -191,11 +187,11 @@ PROCESS_TEST(status_taken)
 static int block(void *unused)
 {
     pid_t pid = 0;
-    async_with_process (process, async_create_subprocess_exec(SLEEPER, NULL))
-        pid = async_process_pid(process);
+    async_with_process(process, async_create_subprocess_exec(SLEEPER, NULL)) pid =
+        async_process_pid(process);
     assert_int_equal(kill(pid, 0), -1);
     assert_int_equal(async_block_error(), 0);
-    async_with_process (process, async_create_subprocess_exec(ASYNC_ARGUMENTS("/nowhere"), NULL))
+    async_with_process(process, async_create_subprocess_exec(ASYNC_ARGUMENTS("/nowhere"), NULL))
         fail();
     assert_int_equal(async_block_error(), -ENOENT);
     return 0;
@@ -239,8 +235,7 @@ PROCESS_TEST(killed_after_the_grace)
 static int in_block(void *argument)
 {
     async_process **place = argument;
-    async_with_process (process, *place = stubborn(1000))
-        async_process_wait(process, NULL);
+    async_with_process(process, *place = stubborn(1000)) async_process_wait(process, NULL);
     return async_block_error();
 }
 
@@ -262,7 +257,8 @@ static int cancelled(void *unused)
 static void test_cancelled(void **state)
 {
     (void)state;
-    assert_int_equal(async_run_with(cancelled, NULL, &(async_run_options){.exit_timeout = 0.05}), 0);
+    assert_int_equal(async_run_with(cancelled, NULL, &(async_run_options){.exit_timeout = 0.05}),
+                     0);
     assert_no_child();
 }
 
@@ -380,20 +376,13 @@ PROCESS_TEST(forked)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exit_codes),
-        cmocka_unit_test(test_polling),
-        cmocka_unit_test(test_many_waiters),
-        cmocka_unit_test(test_deadlock),
-        cmocka_unit_test(test_grandchild),
-        cmocka_unit_test(test_signals_to_it),
-        cmocka_unit_test(test_status_taken),
-        cmocka_unit_test(test_block),
-        cmocka_unit_test(test_graceful),
-        cmocka_unit_test(test_killed_after_the_grace),
-        cmocka_unit_test(test_cancelled),
-        cmocka_unit_test(test_closed_under_calls),
-        cmocka_unit_test(test_closed_stream),
-        cmocka_unit_test(test_outside_of_a_task),
+        cmocka_unit_test(test_exit_codes),    cmocka_unit_test(test_polling),
+        cmocka_unit_test(test_many_waiters),  cmocka_unit_test(test_deadlock),
+        cmocka_unit_test(test_grandchild),    cmocka_unit_test(test_signals_to_it),
+        cmocka_unit_test(test_status_taken),  cmocka_unit_test(test_block),
+        cmocka_unit_test(test_graceful),      cmocka_unit_test(test_killed_after_the_grace),
+        cmocka_unit_test(test_cancelled),     cmocka_unit_test(test_closed_under_calls),
+        cmocka_unit_test(test_closed_stream), cmocka_unit_test(test_outside_of_a_task),
         cmocka_unit_test(test_forked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -100,10 +100,8 @@ static int crossed_descriptors(void *unused)
     dup2(out[1], 1);
     dup2(err[1], 2);
     async_process *process = async_create_subprocess_shell(
-        "echo out; echo err >&2", &(async_subprocess_options){.out = ASYNC_FD,
-                                                              .out_fd = 2,
-                                                              .err = ASYNC_FD,
-                                                              .err_fd = 1});
+        "echo out; echo err >&2",
+        &(async_subprocess_options){.out = ASYNC_FD, .out_fd = 2, .err = ASYNC_FD, .err_fd = 1});
     dup2(saved[0], 1);
     dup2(saved[1], 2);
     close(saved[0]);
@@ -135,8 +133,8 @@ static int pipes_without_standard_streams(void)
         "read x; echo out $x; echo err $x >&2",
         &(async_subprocess_options){.in = ASYNC_PIPE, .out = ASYNC_PIPE, .err = ASYNC_PIPE});
     int code = async_process_communicate(process, "1\n", 2, &output);
-    bool good = code == 0 && strcmp(output.out, "out 1\n") == 0 &&
-                strcmp(output.err, "err 1\n") == 0;
+    bool good =
+        code == 0 && strcmp(output.out, "out 1\n") == 0 && strcmp(output.err, "err 1\n") == 0;
     async_process_output_free(&output);
     async_process_close(process);
     return good ? 0 : async_raise(-EIO, "pipes");
