@@ -26,17 +26,17 @@ struct collect {
 
 /* ---- input ---- */
 
-/* The child need not read it. */
-static int unless_unread(int code) { return code == -EPIPE || code == -ECONNRESET ? 0 : code; }
-
+/* The child need not read it. Its end comes in any case, by the close if it cannot be sent. */
 static int feed(void *argument)
 {
     struct feed *self = argument;
-    int code =
-        self->size ? unless_unread(async_stream_write(self->stream, self->data, self->size)) : 0;
+    int code = 0;
 
-    if (code == 0) code = unless_unread(async_stream_write_eof(self->stream));
-    return code;
+    if (self->size > 0) code = async_stream_write(self->stream, self->data, self->size);
+    if (code == 0) code = async_stream_write_eof(self->stream);
+    if (code != -EPIPE && code != -ECONNRESET) return code;
+    async__process_stream_abort(self->stream);
+    return 0;
 }
 
 /* ---- output ---- */
