@@ -8,13 +8,21 @@
 
 #define FIRST_ROOM 4096
 
+struct part {
+    async_group *group;
+    int (*run)(void *self);
+    int code;
+};
+
 struct feed {
+    struct part part;
     async_stream *stream;
     const void *data;
     size_t size;
 };
 
 struct collect {
+    struct part part;
     async_process *process;
     async_stream *stream;
     const char *what;
@@ -77,14 +85,36 @@ static int collect(void *argument)
 
 /* ---- both ---- */
 
+/* If only this task is cancelled, by a program that cancels whatever async_all_tasks gives, a group
+ * would go on without it, and the child without its end of input. */
+static int run_part(void *argument)
+{
+    struct part *self = argument;
+
+    self->code = self->run(self);
+    if (self->code == -ECANCELED) async_group_cancel(self->group);
+    return self->code;
+}
+
+static void start_part(struct part *part, async_group *group, int (*run)(void *))
+{
+    part->group = group;
+    part->run = run;
+    async_group_create_task(group, run_part, part);
+}
+
 static int run_all(struct feed *input, struct collect outputs[2])
 {
     async_group *group = async_group_enter();
     if (!group) return async_error_code();
-    if (input->stream) async_group_create_task(group, feed, input);
+    if (input->stream) start_part(&input->part, group, feed);
     for (int i = 0; i < 2; i++)
-        if (outputs[i].stream) async_group_create_task(group, collect, &outputs[i]);
-    return async_group_leave(group);
+        if (outputs[i].stream) start_part(&outputs[i].part, group, collect);
+    int code = async_group_leave(group);
+    if (code < 0) return code;
+    if (input->part.code < 0 || outputs[0].part.code < 0 || outputs[1].part.code < 0)
+        return async__failf(-ECANCELED, "a task of communicate was cancelled");
+    return 0;
 }
 
 static int exchange(struct feed *input, struct collect outputs[2])
@@ -130,7 +160,7 @@ int async_process_communicate(async_process *process, const void *input, size_t 
     int code = async__process_enter(process);
     if (code < 0) return async__process_leave(process, code);
 
-    struct feed from = {open_stream(process, 0), input, input_size};
+    struct feed from = {.stream = open_stream(process, 0), .data = input, .size = input_size};
     struct collect outputs[2] = {{.what = "output"}, {.what = "error"}};
     for (int i = 0; i < 2; i++) {
         outputs[i].process = process;
