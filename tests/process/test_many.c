@@ -5,6 +5,12 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#if defined(__SANITIZE_THREAD__)
+#define FORKS 1 /* and copies the page tables of the sanitizer's memory */
+#else
+#define FORKS 0
+#endif
+
 enum { MANY = 1000 };
 
 static int one(void *place)
@@ -37,7 +43,7 @@ static int many(void *unused)
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_max < 4 * MANY) count = (int)limit.rlim_max / 4;
-    if (RUNNING_ON_VALGRIND || getenv("CASYNCIO_EMULATED")) count = 20;
+    if (FORKS || RUNNING_ON_VALGRIND || getenv("CASYNCIO_EMULATED")) count = 20;
     async_with_group (group)
         for (intptr_t i = 0; i < count; i++)
             async_group_create_task(group, one, (void *)i);
@@ -78,10 +84,7 @@ static void test_large_process(void **state)
 {
     (void)state;
     size_t size = (size_t)512 << 20;
-#if defined(__SANITIZE_THREAD__)
-    skip();
-#endif
-    if (RUNNING_ON_VALGRIND || getenv("CASYNCIO_EMULATED")) skip();
+    if (FORKS || RUNNING_ON_VALGRIND || getenv("CASYNCIO_EMULATED")) skip();
     char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) skip();
     madvise(memory, size, MADV_NOHUGEPAGE);
