@@ -127,6 +127,7 @@ run 10 10_chat
 run 11 11_files
 run 11-path 11_files "$work/lines"
 has 12_stream_api && run 12 12_stream_api
+run 13 13_subprocess
 wait
 
 expect 01 0 <<'END'
@@ -210,6 +211,17 @@ has 12_stream_api >/dev/null && expect 12 0 <<'END'
 - chunk 3 of 5
 - chunk 4 of 5
 - chunk 5 of 5
+END
+expect 13 0 <<'END'
+0 9
+0 10
+0 100
+0 the shell says 1
+0 the shell says 2
+0 the shell says 3
+0 and ends with 4
+0 sleep takes too long
+0 no such program
 END
 
 # ---- bad input ----
