@@ -155,7 +155,7 @@ ASYNC_API int async_process_communicate(async_process *process, const void *inpu
 /* Frees what it has, and clears it; NULL is fine. */
 ASYNC_API void async_process_output_free(async_process_output *output);
 
-/* Sends a signal: 0; -ESRCH once it has ended; -EINVAL for what is no signal; -EPERM. Never reaches
+/* Sends a signal: 0, also if it has ended and no wait or poll knows yet; -ESRCH afterwards; -EINVAL for what is no signal; -EPERM. Never reaches
  * another process that has the number by now. terminate is SIGTERM, kill SIGKILL. They do not block.
  * asyncio: Process.send_signal, terminate, kill */
 ASYNC_API int async_process_send_signal(async_process *process, int signal);

@@ -3,6 +3,7 @@
  * ctest: timeout=600 */
 #include "sweep.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 
 static int no_child_is_left(int code)
@@ -107,6 +108,37 @@ static int find_nothing(void *unused)
 static int nothing_there(void *unused) { return find_nothing(unused); }
 SWEEP(nothing_there, 0)
 
+/* ---- streams of pipes and of standard error ---- */
+
+static int use_pipes(async_stream *in, async_stream *out)
+{
+    char text[8];
+    int code = async_stream_write(out, "hello", 5);
+    ssize_t n = code < 0 ? code : async_stream_readexactly(in, text, 5);
+    return n < 0 ? (int)n : 0;
+}
+
+static int pipes(void *unused)
+{
+    int ends[2], code = 0;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    async_stream *in = async_connect_read_pipe(ends[0]), *out = NULL, *error = NULL;
+    if (!in) close(ends[0]);
+    if (in && !(out = async_connect_write_pipe(ends[1]))) code = async_error_code();
+    if (!out) close(ends[1]);
+    if (out && !(error = async_stderr())) code = async_error_code();
+    if (!in) code = async_error_code();
+    if (error) code = use_pipes(in, out);
+    if (out && code == 0)
+        code = async_stream_close(out);
+    else
+        async_stream_abort(out);
+    async_stream_abort(in);
+    async_stream_abort(error);
+    return code;
+}
+SWEEP(pipes, 0)
+
 /* ---- another task closes it at the n-th point ---- */
 
 static struct {
@@ -175,9 +207,9 @@ static void test_closed_meanwhile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_communicate),      cmocka_unit_test(test_sleeper),
-        cmocka_unit_test(test_left_alone),       cmocka_unit_test(test_nothing_there),
-        cmocka_unit_test(test_closed_meanwhile),
+        cmocka_unit_test(test_communicate), cmocka_unit_test(test_sleeper),
+        cmocka_unit_test(test_left_alone),  cmocka_unit_test(test_nothing_there),
+        cmocka_unit_test(test_pipes),       cmocka_unit_test(test_closed_meanwhile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

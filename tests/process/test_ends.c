@@ -349,6 +349,37 @@ static void test_outside_of_a_task(void **state)
     assert_no_child();
 }
 
+/* A task that the end of the loop finds in its block: no shield holds there, and no zombie is left. */
+static pid_t left;
+
+static int left_behind(void *unused)
+{
+    async_with_process(process, stubborn(1000))
+    {
+        left = async_process_pid(process);
+        async_sleep(1000);
+    }
+    return async_block_error();
+}
+
+static int leave_it_behind(void *unused)
+{
+    async_detach(async_create_task(left_behind, NULL));
+    while (!left)
+        async_sleep(0.001);
+    return 0;
+}
+
+static void test_leave_it_behind(void **state)
+{
+    (void)state;
+    int before = open_fds();
+    assert_int_equal(run_real(leave_it_behind, NULL), 0);
+    end_group(left);
+    assert_int_equal(open_fds(), before);
+    assert_no_child();
+}
+
 /* ---- fork: the child of a fork does not touch its parent's child ---- */
 
 static int forked(void *unused)
@@ -376,14 +407,14 @@ PROCESS_TEST(forked)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_exit_codes),    cmocka_unit_test(test_polling),
-        cmocka_unit_test(test_many_waiters),  cmocka_unit_test(test_deadlock),
-        cmocka_unit_test(test_grandchild),    cmocka_unit_test(test_signals_to_it),
-        cmocka_unit_test(test_status_taken),  cmocka_unit_test(test_block),
-        cmocka_unit_test(test_graceful),      cmocka_unit_test(test_killed_after_the_grace),
-        cmocka_unit_test(test_cancelled),     cmocka_unit_test(test_closed_under_calls),
-        cmocka_unit_test(test_closed_stream), cmocka_unit_test(test_outside_of_a_task),
-        cmocka_unit_test(test_forked),
+        cmocka_unit_test(test_exit_codes),      cmocka_unit_test(test_polling),
+        cmocka_unit_test(test_many_waiters),    cmocka_unit_test(test_deadlock),
+        cmocka_unit_test(test_grandchild),      cmocka_unit_test(test_signals_to_it),
+        cmocka_unit_test(test_status_taken),    cmocka_unit_test(test_block),
+        cmocka_unit_test(test_graceful),        cmocka_unit_test(test_killed_after_the_grace),
+        cmocka_unit_test(test_cancelled),       cmocka_unit_test(test_closed_under_calls),
+        cmocka_unit_test(test_closed_stream),   cmocka_unit_test(test_outside_of_a_task),
+        cmocka_unit_test(test_leave_it_behind), cmocka_unit_test(test_forked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
