@@ -10,7 +10,7 @@ static int sort_lines(const char *lines)
     async_subprocess_options options = {.in = ASYNC_PIPE, .out = ASYNC_PIPE};
     async_process_output output = {.limit = 1 << 20};
     int code = 0;
-    async_with_process(sort, async_create_subprocess_exec(ASYNC_ARGUMENTS("sort", "-n"), &options))
+    async_with_process (sort, async_create_subprocess_exec(ASYNC_ARGUMENTS("sort", "-n"), &options))
         code = async_process_communicate(sort, lines, strlen(lines), &output);
     if (code == 0 && output.out) printf("%s", output.out);
     async_process_output_free(&output);
@@ -21,10 +21,9 @@ static int sort_lines(const char *lines)
 static int count_up(void)
 {
     int returncode = 0;
-    async_with_process(
+    async_with_process (
         shell, async_create_subprocess_shell("for i in 1 2 3; do echo $i; done; exit 4",
-                                             &(async_subprocess_options){.out = ASYNC_PIPE}))
-    {
+                                             &(async_subprocess_options){.out = ASYNC_PIPE})) {
         async_for (char *, line, async_stream_lines(async_process_stdout(shell)))
             printf("the shell says %s\n", line);
         async_process_wait(shell, &returncode);
@@ -36,10 +35,10 @@ static int count_up(void)
 /* One that takes too long is ended by the block. */
 static int be_impatient(void)
 {
-    async_with_process(sleeper,
-                       async_create_subprocess_exec(ASYNC_ARGUMENTS("sleep", "1000"), NULL))
-        async_timeout (0.1) if (async_process_wait(sleeper, NULL) == -ETIMEDOUT)
-            printf("sleep takes too long\n");
+    async_with_process (sleeper,
+                        async_create_subprocess_exec(ASYNC_ARGUMENTS("sleep", "1000"), NULL))
+        async_timeout (0.1)
+            if (async_process_wait(sleeper, NULL) == -ETIMEDOUT) printf("sleep takes too long\n");
     return async_block_error();
 }
 

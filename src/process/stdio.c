@@ -125,13 +125,19 @@ async_stream *async__process_stream(int fd)
     return stream;
 }
 
-bool async__process_stream_closed(const async_stream *stream) { return stream->closed; }
+/* Outside of a loop, where no call is under way, a close is seen by the owner's reference alone. */
+bool async__process_stream_closed(const async_stream *stream)
+{
+    return stream->closed || stream->references == 1;
+}
 
-void async__process_stream_abort(async_stream *stream) { async_stream_abort(stream); }
+void async__process_stream_abort(async_stream *stream)
+{
+    if (stream && !async__process_stream_closed(stream)) async_stream_abort(stream);
+}
 
 void async__process_stream_free(async_stream *stream)
 {
-    if (!stream) return;
-    async_stream_abort(stream);
-    async__stream_unref(stream);
+    async__process_stream_abort(stream);
+    if (stream) async__stream_unref(stream);
 }

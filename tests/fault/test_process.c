@@ -20,11 +20,10 @@ static int talk_to_cat(void)
     async_process_output output = {0};
     int code = 0;
 
-    async_with_process(cat, async_create_subprocess_shell(
-                                "tee /dev/stderr", &(async_subprocess_options){.in = ASYNC_PIPE,
-                                                                               .out = ASYNC_PIPE,
-                                                                               .err = ASYNC_PIPE}))
-    {
+    async_with_process (
+        cat, async_create_subprocess_shell(
+                 "tee /dev/stderr", &(async_subprocess_options){
+                                        .in = ASYNC_PIPE, .out = ASYNC_PIPE, .err = ASYNC_PIPE})) {
         code = async_process_communicate(cat, "hello\n", 6, &output);
         /* That of a write says that the child does not read, which is no error. */
         if (code == 0 && running.error != ECONNRESET) {
@@ -53,11 +52,10 @@ static int end_a_sleeper(void)
 {
     int code = 0;
 
-    async_with_process(sleeper,
-                       async_create_subprocess_exec(
-                           ASYNC_ARGUMENTS("sleep", "1000"),
-                           &(async_subprocess_options){.in = ASYNC_DEVNULL, .grace = 0.001}))
-    {
+    async_with_process (sleeper,
+                        async_create_subprocess_exec(
+                            ASYNC_ARGUMENTS("sleep", "1000"),
+                            &(async_subprocess_options){.in = ASYNC_DEVNULL, .grace = 0.001})) {
         async_task *task = async_create_task(wait_for_it, sleeper);
         code = async_sleep(0);
         if (code == 0) code = async_process_poll(sleeper, NULL);
@@ -79,11 +77,10 @@ static int leave_it(void)
     char line[8];
     int code = 0;
 
-    async_with_process(
-        process, async_create_subprocess_shell(
-                     "echo ready; exec cat",
-                     &(async_subprocess_options){.in = ASYNC_PIPE, .out = ASYNC_PIPE, .grace = -1}))
-    {
+    async_with_process (process, async_create_subprocess_shell(
+                                     "echo ready; exec cat",
+                                     &(async_subprocess_options){
+                                         .in = ASYNC_PIPE, .out = ASYNC_PIPE, .grace = -1})) {
         ssize_t n = async_stream_readline(async_process_stdout(process), line, sizeof line);
         code = n < 0 ? (int)n : 0;
     }

@@ -187,11 +187,11 @@ PROCESS_TEST(status_taken)
 static int block(void *unused)
 {
     pid_t pid = 0;
-    async_with_process(process, async_create_subprocess_exec(SLEEPER, NULL)) pid =
-        async_process_pid(process);
+    async_with_process (process, async_create_subprocess_exec(SLEEPER, NULL))
+        pid = async_process_pid(process);
     assert_int_equal(kill(pid, 0), -1);
     assert_int_equal(async_block_error(), 0);
-    async_with_process(process, async_create_subprocess_exec(ASYNC_ARGUMENTS("/nowhere"), NULL))
+    async_with_process (process, async_create_subprocess_exec(ASYNC_ARGUMENTS("/nowhere"), NULL))
         fail();
     assert_int_equal(async_block_error(), -ENOENT);
     return 0;
@@ -235,7 +235,8 @@ PROCESS_TEST(killed_after_the_grace)
 static int in_block(void *argument)
 {
     async_process **place = argument;
-    async_with_process(process, *place = stubborn(1000)) async_process_wait(process, NULL);
+    async_with_process (process, *place = stubborn(1000))
+        async_process_wait(process, NULL);
     return async_block_error();
 }
 
@@ -337,7 +338,8 @@ static int outside_of_a_task(void *unused)
     async_call_soon(async_get_running_loop(), &late.callback);
     async_sleep(0);
     assert_null(late.process);
-    late.process = async_create_subprocess_exec(SLEEPER, NULL);
+    late.process = async_create_subprocess_exec(
+        SLEEPER, &(async_subprocess_options){.in = ASYNC_PIPE, .out = ASYNC_PIPE});
     return 0; /* closed after the loop */
 }
 
@@ -345,6 +347,7 @@ static void test_outside_of_a_task(void **state)
 {
     (void)state;
     assert_int_equal(run_real(outside_of_a_task, NULL), 0);
+    async_stream_abort(async_process_stdin(late.process));
     assert_int_equal(async_process_close(late.process), 0);
     assert_no_child();
 }
@@ -354,8 +357,7 @@ static pid_t left;
 
 static int left_behind(void *unused)
 {
-    async_with_process(process, stubborn(1000))
-    {
+    async_with_process (process, stubborn(1000)) {
         left = async_process_pid(process);
         async_sleep(1000);
     }

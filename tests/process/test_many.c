@@ -19,11 +19,10 @@ static int one(void *place)
     int code = 0;
     snprintf(text, sizeof text, "%d\n", (int)(intptr_t)place);
     memcpy(expected, text, sizeof text);
-    async_with_process(process,
-                       async_create_subprocess_exec(
-                           ASYNC_ARGUMENTS("cat"),
-                           &(async_subprocess_options){.in = ASYNC_PIPE, .out = ASYNC_PIPE}))
-    {
+    async_with_process (process,
+                        async_create_subprocess_exec(
+                            ASYNC_ARGUMENTS("cat"),
+                            &(async_subprocess_options){.in = ASYNC_PIPE, .out = ASYNC_PIPE})) {
         async_process_output output = {0};
         /* All of them are there before the first one ends. */
         async_sleep(0);
@@ -55,7 +54,7 @@ static int exec_true(void *unused)
 {
     int code = 0;
     for (int i = 0; i < 20 && code == 0; i++)
-        async_with_process(process, async_create_subprocess_exec(ASYNC_ARGUMENTS("true"), NULL))
+        async_with_process (process, async_create_subprocess_exec(ASYNC_ARGUMENTS("true"), NULL))
             code = async_process_wait(process, NULL);
     return code < 0 ? code : async_block_error();
 }

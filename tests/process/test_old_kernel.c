@@ -68,7 +68,7 @@ static int wait_and_kill(void *unused)
     assert_int_equal(async_await(second), SIGTERM);
     assert_int_equal(async_process_kill(process), -ESRCH);
     assert_int_equal(async_process_close(process), 0);
-    async_with_process(other, async_create_subprocess_exec(ASYNC_ARGUMENTS("sleep", "1000"), NULL))
+    async_with_process (other, async_create_subprocess_exec(ASYNC_ARGUMENTS("sleep", "1000"), NULL))
         assert_int_equal(async_process_returncode(other), ASYNC_RUNNING);
     return async_block_error();
 }
