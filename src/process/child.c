@@ -122,7 +122,8 @@ BARE static void mark_one_by_one(void)
  * are closed by execve, so that a program that cannot be executed can still be reported. */
 BARE static int close_others(const struct async__child *child)
 {
-    if (!child->inherit_fds && syscall(SYS_close_range, 3L, (long)~0U, (long)CLOSE_ON_EXEC) < 0)
+    if (!child->inherit_fds &&
+        syscall(SYS_close_range, 3L, (long)UINT_MAX, (long)CLOSE_ON_EXEC) < 0)
         mark_one_by_one();
     for (size_t i = 0; i < child->pass_count; i++)
         if (syscall(SYS_fcntl, child->pass[i], F_SETFD, 0L) < 0) return -1;

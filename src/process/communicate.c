@@ -54,7 +54,7 @@ static int grow(struct collect *self)
     size_t room = self->room ? self->room * 2 : FIRST_ROOM;
 
     if (self->limit && room - 2 > self->limit) room = self->limit + 2;
-    if (self->size + 1 < self->room) return 0;
+    if (self->data && self->size + 1 < self->room) return 0;
     char *data = room > self->room ? async__realloc(self->data, room) : NULL;
     if (!data) return async__failf(-ENOMEM, "no memory for %zu bytes of output", room);
     self->data = data;
