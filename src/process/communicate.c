@@ -49,18 +49,21 @@ static int feed(void *argument)
 
 /* ---- output ---- */
 
-static int grow(struct collect *self)
+static bool grow(struct collect *self)
 {
     size_t room = self->room ? self->room * 2 : FIRST_ROOM;
 
     if (self->limit && room - 2 > self->limit) room = self->limit + 2;
-    if (self->data && self->size + 1 < self->room) return 0;
+    if (self->size + 1 < self->room) return true;
     char *data = room > self->room ? async__realloc(self->data, room) : NULL;
-    if (!data) return async__failf(-ENOMEM, "no memory for %zu bytes of output", room);
+    if (!data) {
+        async__failf(-ENOMEM, "no memory for %zu bytes of output", room);
+        return false;
+    }
     self->data = data;
     self->room = room;
     data[self->size] = 0;
-    return 0;
+    return true;
 }
 
 static int collect(void *argument)
@@ -68,8 +71,7 @@ static int collect(void *argument)
     struct collect *self = argument;
 
     for (;;) {
-        int code = grow(self);
-        if (code < 0) return code;
+        if (!grow(self)) return -ENOMEM;
         ssize_t n =
             async_stream_read(self->stream, self->data + self->size, self->room - 1 - self->size);
         if (n <= 0) return (int)n;
