@@ -168,10 +168,9 @@ ASYNC_API int async_process_kill(async_process *process);
  * grace to what is left of async_run_options.exit_timeout. Outside of a task it sends SIGKILL at
  * once, and holds up the thread until the process has ended. In a forked child it only frees. NULL is
  * fine.
- * 0; -EPERM if it has become another user's, and goes on; -ETIMEDOUT if it does not even end by SIGKILL
- * (a disk that does not answer), and the
- * wait for that was cancelled; -EBADF, and nothing else has happened, while another task closes
- * it. */
+ * 0; -EPERM if it has become another user's, and goes on; -ETIMEDOUT if not even SIGKILL ends it (it
+ * waits for a disk that does not answer), and the wait for that was cancelled or outside of a task; -EBADF,
+ * and nothing else has happened, while another task closes it. */
 ASYNC_API int async_process_close(async_process *process);
 
 /* async_with_process (name, enter) { ... }: declares `async_process *name = enter`, and closes it when
