@@ -129,6 +129,7 @@ run 11-path 11_files "$work/lines"
 has 12_stream_api && run 12 12_stream_api
 run 13 13_memory_pair
 run 14 14_name_lookup
+run 15 15_subprocess
 wait
 
 expect 01 0 <<'END'
@@ -222,6 +223,18 @@ END
 expect 14 0 <<'END'
 1 no answer: asking again
 0 www.example.org has the address 192.0.2.7
+END
+
+expect 15 0 <<'END'
+0 9
+0 10
+0 100
+0 the shell says 1
+0 the shell says 2
+0 the shell says 3
+0 and ends with 4
+0 sleep takes too long
+0 no such program
 END
 
 # ---- bad input ----
