@@ -35,6 +35,9 @@ struct async__unix_file {
  * stale file at a path is replaced; `mode`, unless 0, is set (unix_path.c). */
 int async__unix_listen(int fd, const struct sockaddr_un *address, socklen_t length, int mode,
                        int backlog, struct async__unix_file *file);
+/* The same for a datagram socket, which does not listen. */
+int async__unix_bind(int fd, const struct sockaddr_un *address, socklen_t length, int mode,
+                     struct async__unix_file *file);
 int async__unix_file_remove(struct async__unix_file *file);
 
 /* The host name for async_getaddrinfo: 0, or a code with its message set. */
