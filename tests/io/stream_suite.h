@@ -701,7 +701,8 @@ static int suite_cancelled_copies(void *unused)
         done += copied;
         timeouts++;
     }
-    assert_true(done == HUGE_MESSAGE && timeouts > 5);
+    assert_int_equal(done, HUGE_MESSAGE);
+    assert_true(timeouts > 5 || carrier->real_time);
     assert_int_equal(async_await(sender), 0);
     assert_int_equal(async_await(receiver), 0);
     close_ends(in);
