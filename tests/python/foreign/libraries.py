@@ -1,0 +1,46 @@
+"""The libraries whose own tests run.py runs, one a row."""
+
+import collections
+
+# package: Debian's, whose installed library is tested
+# source: Debian's source package, which has the tests; None if the installed package has them
+# tests: what of them is run, without those that use no loop
+# options: pytest's; {port} is the server's
+# server: what is started for them, by its name in run.SERVERS
+# user: who runs them if it is root who started it all
+Library = collections.namedtuple(
+    "Library", "package source tests options server user", defaults=(None, None))
+
+MOCK = "-p", "pytest_mock"
+ANYIO = "-p", "anyio.pytest_plugin"
+
+LIBRARIES = {
+    "aiohttp": Library(
+        "python3-aiohttp", "python-aiohttp", ["tests"],
+        [*MOCK, "-m", "not dev_mode and not autobahn and not internal"]),
+    "anyio": Library(
+        "python3-anyio", "python-anyio", ["tests"],
+        [*MOCK, *ANYIO, "-m", "not network", "-k", "not trio"]),
+    # PostgreSQL refuses to be root's. Its clusters are made and started by the tests.
+    "asyncpg": Library(
+        "python3-asyncpg", "asyncpg", ["tests"], ["--ignore=tests/test__sourcecode.py"],
+        user="postgres"),
+    # Without clusters and modules of Redis, and without an identity provider.
+    "redis": Library(
+        "python3-redis", "python-redis", ["tests/test_asyncio"],
+        ["-p", "pytest_asyncio.plugin", "-m", "not onlycluster and not redismod and not cp_integration",
+         *("--ignore=tests/test_asyncio/test_%s.py" % name for name in
+           ("search", "vsets", "credentials")),
+         "--redis-url=redis://127.0.0.1:{port}/0"],
+        server="redis"),
+    "tornado": Library(
+        "python3-tornado", None, ["--pyargs", "tornado.test"],
+        ["-o", "python_files=*_test.py", "-k", "not Mixin"]),
+    # It imports a part of websockets that is deprecated, and takes warnings for errors. The supervisors
+    # are processes without a loop.
+    "uvicorn": Library(
+        "python3-uvicorn", "python-uvicorn", ["tests"],
+        [*MOCK, *ANYIO, "-W", "ignore::DeprecationWarning", "--ignore=tests/supervisors"]),
+    "websockets": Library(
+        "python3-websockets", "python-websockets", ["tests/asyncio", "tests/legacy"], []),
+}
