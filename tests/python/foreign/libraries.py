@@ -17,10 +17,10 @@ ANYIO = "-p", "anyio.pytest_plugin"
 LIBRARIES = {
     "aiohttp": Library(
         "python3-aiohttp", "python-aiohttp", ["tests"],
-        [*MOCK, "-m", "not dev_mode and not autobahn and not internal"]),
+        [*MOCK, "--aiohttp-fast", "-m", "not dev_mode and not autobahn and not internal"]),
     "anyio": Library(
         "python3-anyio", "python-anyio", ["tests"],
-        [*MOCK, *ANYIO, "-m", "not network", "-k", "not trio"]),
+        [*MOCK, *ANYIO, "-m", "not network", "-k", "not trio and not uvloop"]),
     # PostgreSQL refuses to be root's. Its clusters are made and started by the tests.
     "asyncpg": Library(
         "python3-asyncpg", "asyncpg", ["tests"], ["--ignore=tests/test__sourcecode.py"],

@@ -264,12 +264,14 @@ def read_exclusions():
     return rows
 
 
+def fits(test, pattern):
+    """`*` and `?` are patterns; brackets are pytest's."""
+    return fnmatch.fnmatchcase(test, pattern.replace("[", "[[]"))
+
+
 def excluded(suite, test):
     """Why the test is not asked of casyncio, if it is not."""
-    for pattern, reason in suite.excluded:
-        if fnmatch.fnmatchcase(test, pattern.replace("[", "[[]")):
-            return reason
-    return None
+    return next((reason for pattern, reason in suite.excluded if fits(test, pattern)), None)
 
 
 # ---- judging ----
@@ -308,6 +310,10 @@ def judge(suite, runs):
             print(f"FAILED {suite.name} {test}", "-" * 99, reason, "-" * 99, sep="\n")
             continue
         print(f"    skipped: {suite.name} {test}: {ours[test][1]}")
+    for pattern, _ in suite.excluded:
+        if not any(fits(test, pattern) for test in ours):
+            ours[pattern] = "failed", ""
+            print(f"FAILED {suite.name} {pattern}: a row of {EXCLUSIONS.name} that is no test")
     return ours
 
 
