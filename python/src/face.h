@@ -93,8 +93,10 @@ typedef struct async__py_loop {
     unsigned long owner;              /* that made it, or ran it last */
     char debug, closed;
     PyObject *task_factory; /* or NULL */
-    bool other_time; /* time() is not ours any more: a subclass's, or replaced on the instance */
-    PyObject *time;  /* what loop.time is: our own, once asked for, or what took its place */
+    bool other_time;    /* time() is not ours any more: a subclass's, or replaced on the instance */
+    PyObject *time;     /* what loop.time is: our own, once asked for, or what took its place */
+    double apart;       /* seconds from other_time's clock to the engine's, at the last look */
+    async__py_due look; /* queued: whether that has changed */
     double slow_callback_duration; /* seconds */
     PyObject *raised;              /* what run_forever is to end with */
     PyThreadState *state;          /* of the thread that polls */
@@ -122,8 +124,22 @@ int async__py_check_count(Py_ssize_t count, Py_ssize_t least, const char *usage)
 /* The loop's clock, also when it is closed. */
 int64_t async__py_loop_ns(async__py_loop *loop);
 
+/* ---- the clock that the program sees (clock.c) ---- */
+
 /* Whether a subclass has a time() of its own. */
 bool async__py_replaces_time(PyTypeObject *type);
+
+/* loop.time(). -1 and an exception: the program's own has failed. */
+double async__py_now(async__py_loop *loop);
+
+/* When that is by the engine's clock. 0, or -1 and an exception. */
+int async__py_engine_time(async__py_loop *loop, double when, int64_t *ns);
+
+/* In the next turn, looks whether the program's clock was moved. */
+void async__py_look_at_clock(async__py_loop *loop);
+
+/* By the program's clock, a timer that has gone off is not due. */
+bool async__py_too_early(async__py_loop *loop, PyObject *handle);
 
 /* 0, or -1 and RuntimeError: the loop is closed; or, without the GIL, another thread runs it. */
 int async__py_check_open(async__py_loop *loop);
@@ -199,7 +215,7 @@ void async__py_slow_end(async__py_loop *loop, int64_t begin, PyObject *object);
 
 /* Methods of the loop that other files have, each array ended by {0}. */
 extern PyMethodDef async__py_schedule_methods[]; /* schedule.c */
-extern PyGetSetDef async__py_schedule_getters[];
+extern PyGetSetDef async__py_clock_getters[];
 extern PyMethodDef async__py_descriptor_methods[]; /* descriptors.c */
 extern PyMethodDef async__py_task_methods[];       /* tasks.c */
 extern PyMethodDef async__py_run_methods[];        /* run.c */
@@ -224,6 +240,9 @@ PyObject *async__py_timer_handle_new(async__py_loop *loop, PyObject *when, PyObj
 void async__py_handle_schedule(async__py_loop *loop, PyObject *handle);
 int async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *handle);
 int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *handle, int64_t when);
+
+/* Sets a timer that is set for another time; 0: it is due now. */
+void async__py_timer_handle_move(async__py_loop *loop, PyObject *handle, int64_t when);
 
 /* Calls it in its context, now; what it raises is reported. */
 void async__py_handle_run(async__py_loop *loop, PyObject *handle);
@@ -285,6 +304,7 @@ socklen_t async__py_address_parse(int family, PyObject *address, struct sockaddr
 int async__py_add_handle(PyObject *module);
 int async__py_add_loop(PyObject *module);
 int async__py_add_schedule(PyObject *module);
+int async__py_add_clock(PyObject *module);
 int async__py_add_descriptors(PyObject *module);
 int async__py_add_run(PyObject *module);
 int async__py_add_tasks(PyObject *module);

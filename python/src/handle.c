@@ -275,6 +275,7 @@ void async__py_handle_run(async__py_loop *loop, PyObject *self)
     struct kind *kind = kind_of(self);
 
     if (SLOT(self, kind, cancelled) != Py_False) return;
+    if (loop->other_time) async__py_look_at_clock(loop); /* which the callback may move */
     if (!loop->debug) {
         call(loop, kind, self);
         return;
@@ -294,11 +295,28 @@ static void handle_run(async_callback *callback)
     Py_DECREF(self);
 }
 
+/* The timer is set again, since by the program's clock it is not due. */
+static bool put_off(struct timer_part *part, PyObject *self)
+{
+    int64_t when;
+
+    if (!part->loop->other_time || async__py_handle_cancelled(self) ||
+        !async__py_too_early(part->loop, self) ||
+        async__py_engine_time(part->loop, PyFloat_AsDouble(SLOT(self, &timers, when)), &when) < 0) {
+        PyErr_Clear();
+        return false;
+    }
+    async_loop *engine =
+        part->loop->engine; /* the clock was the program's code, and may close it */
+    return engine && async_call_at_ns(engine, &part->timer, when) == 0;
+}
+
 static void timer_run(async_callback *callback)
 {
     struct timer_part *part = async__container(callback, struct timer_part, timer.callback);
     PyObject *self = (PyObject *)((char *)part - timers.part);
 
+    if (put_off(part, self)) return;
     Py_XSETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_False));
     async__py_handle_run(part->loop, self);
     Py_DECREF(self);
@@ -401,6 +419,18 @@ int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *self, int64_
     Py_INCREF(self);
     Py_XSETREF(SLOT(self, &timers, scheduled), Py_NewRef(Py_True));
     return 0;
+}
+
+/* One that is due already stays so. */
+void async__py_timer_handle_move(async__py_loop *loop, PyObject *self, int64_t when)
+{
+    async_timer *timer = &TIMER(self)->timer;
+
+    if (!timer->slot || !loop->engine) return;
+    if (when == 0 || async_call_at_ns(loop->engine, timer, when) < 0) {
+        async_timer_cancel(loop->engine, timer);
+        async_call_soon(loop->engine, &timer->callback);
+    }
 }
 
 static bool unschedule(PyObject *self, struct kind *kind, const async__py_loop *loop)

@@ -590,7 +590,7 @@ static int add_more(void)
                 return -1;
         }
     }
-    for (PyGetSetDef *each = async__py_schedule_getters; each->name; each++) {
+    for (PyGetSetDef *each = async__py_clock_getters; each->name; each++) {
         if (set_attribute(each->name, PyDescr_NewGetSet(async__py_loop_type, each)) < 0) return -1;
     }
     return 0;
