@@ -286,7 +286,7 @@ stage_python-programs() {
             *) bad=1; count_python_tests ;;
         esac
         cat "$log"
-        sed -n 's/^   *\([a-z]* .* loops made: .*\)/   \1/p' "$log" >&3
+        sed -n 's/^[a-z]* .* loops made: .*/   &/p' "$log" >&3
         counts=($((counts[0] + passed)) $((counts[1] + failed)) $((counts[2] + skipped)))
     done
     log=$whole passed=${counts[0]} failed=${counts[1]} skipped=${counts[2]}

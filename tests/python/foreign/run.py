@@ -24,6 +24,7 @@ import functools
 import glob
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -179,7 +180,8 @@ def command(suite, ids=()):
     words += suite.options
     if suite.library.user and os.getuid() == 0:
         user = suite.library.user
-        words[:0] = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]
+        group = str(pwd.getpwnam(user).pw_gid)
+        words[:0] = ["setpriv", "--reuid", user, "--regid", group, "--clear-groups"]
     return words + tests
 
 
