@@ -87,6 +87,7 @@ python3-pytest-asyncio   python:pytest_asyncio
 python3-pytest-mock      python:pytest_mock
 python3-pytest-timeout   python:pytest_timeout
 python3-a2wsgi           python:a2wsgi
+python3-brotli           python:brotli
 python3-coverage         python:coverage
 python3-distro           python:distro
 python3-dotenv           python:dotenv
@@ -96,6 +97,7 @@ python3-httpx            python:httpx
 python3-hypothesis       python:hypothesis
 python3-mock             python:mock
 python3-psutil           python:psutil
+python3-re-assert        python:re_assert
 python3-trustme          python:trustme
 python3-typing-extensions python:typing_extensions
 python3-werkzeug         python:werkzeug

@@ -19,7 +19,8 @@ LIBRARIES = {
     # after each test, which takes four fifths of the time.
     "aiohttp": Library(
         "python3-aiohttp", "python-aiohttp", ["tests"],
-        [*MOCK, "--aiohttp-fast", "-m", "not dev_mode and not autobahn and not internal"],
+        [*MOCK, "--aiohttp-fast", "-m", "not dev_mode and not autobahn and not internal",
+         "--ignore=tests/autobahn", "--ignore-glob=tests/test_benchmarks*"],
         user="nobody"),
     "anyio": Library(
         "python3-anyio", "python-anyio", ["tests"],

@@ -72,6 +72,15 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if item.nodeid not in done]
 
 
+def pytest_collectreport(report):
+    """A module that cannot be imported: for the lack of another one that is none of the matter."""
+    if report.failed:
+        text = str(report.longrepr)
+        lacks = [line[1:].strip() for line in text.splitlines() if "ModuleNotFoundError: " in line]
+        write({"test": report.nodeid, "outcome": "missing" if lacks else "failed",
+               "reason": lacks[-1] if lacks else text[-4000:]})
+
+
 def pytest_runtest_logstart(nodeid):
     write({"start": nodeid})
 
