@@ -37,9 +37,10 @@ LIBRARIES = {
            ("search", "vsets", "credentials")),
          "--redis-url=redis://127.0.0.1:{port}/0"],
         server="redis"),
+    # Without classes that are parts of others, and a test that compares CPU times.
     "tornado": Library(
         "python3-tornado", None, ["--pyargs", "tornado.test"],
-        ["-o", "python_files=*_test.py", "-k", "not Mixin"]),
+        ["-o", "python_files=*_test.py", "-k", "not Mixin and not linear_performance"]),
     # It imports a part of websockets that is deprecated, and takes warnings for errors. The supervisors
     # are processes without a loop.
     "uvicorn": Library(

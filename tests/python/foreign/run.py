@@ -7,8 +7,8 @@ Debian's packages, which have to be installed (`tools/install_packages.sh python
 are those of Debian's source packages, which apt-get fetches into --sources DIR, where they stay.
 What cannot be had is a skip, and the reason is told.
 
-A test that fails on casyncio is run once more, and on the standard loop as well. If it fails there,
-too, it says nothing about us; if it passes only there, it has failed. What looks at the insides of
+A test that fails on casyncio is run a few times more, and on the standard loop as well. If it fails
+there, too, it says nothing about us; if it passes only there, it has failed. What looks at the insides of
 one loop stands in exclusions.txt, each row with its reason; a row that matches no test is an error.
 
 With --loops asyncio,uvloop,casyncio all tests run on each, and a table compares them. The last line
@@ -41,6 +41,7 @@ from libraries import LIBRARIES
 HERE = Path(__file__).resolve().parent
 EXCLUSIONS = HERE / "exclusions.txt"
 LIMIT = 900  # seconds for a suite on one loop
+ATTEMPTS = 4  # for a test that has failed on casyncio
 END = 60  # seconds for the interpreter's end after the last test
 RESTARTS = 20  # after crashes, of a suite on one loop
 FETCHING = threading.Lock()
@@ -290,6 +291,26 @@ def tally(outcomes):
         counts[kind] for kind in ("passed", "failed", "skipped"))
 
 
+def try_again(suite, tests, runs):
+    """test -> why its failure says nothing about us. What is bound to the time needs a few attempts."""
+    reasons = dict.fromkeys(tests)
+    stock = runs["asyncio"].outcomes if "asyncio" in runs else {}
+    for _ in range(ATTEMPTS):
+        for test in tests:
+            if stock.get(test, ("",))[0] == "failed":
+                reasons[test] = "fails on the standard loop, too"
+        left = [test for test in tests if not reasons[test] and test != "(pytest)"]
+        if not left:
+            break
+        again = run(suite, "casyncio", left).outcomes
+        for test in left:
+            if again.get(test, ("",))[0] == "passed":
+                reasons[test] = "failed, and passed when it was run once more"
+        left = [test for test in left if not reasons[test]]
+        stock = run(suite, "asyncio", left).outcomes if left else {}
+    return reasons
+
+
 def judge(suite, runs):
     """test -> (what it comes to, reason): passed, failed, skipped. Tells of all that is not passed."""
     ours = dict(runs["casyncio"].outcomes)
@@ -298,25 +319,14 @@ def judge(suite, runs):
             ours[test] = "skipped", reason
             print(f"    skipped: {suite.name} {test}: {reason}")
     tests = failures(ours)
-    excused = {test: excluded(suite, test) for test in tests}
-    asked = [test for test in tests if not excused[test] and test != "(pytest)"]
-    again = run(suite, "casyncio", asked).outcomes if asked else {}
-    if "asyncio" in runs:
-        stock = runs["asyncio"].outcomes
-    else:
-        stock = run(suite, "asyncio", asked).outcomes if asked else {}
+    reasons = {test: excluded(suite, test) for test in tests}
+    reasons.update(try_again(suite, [test for test in tests if not reasons[test]], runs))
     for test in tests:
-        reason = ours[test][1]
-        if excused[test]:
-            ours[test] = "skipped", excused[test]
-        elif stock.get(test, ("",))[0] == "failed":
-            ours[test] = "skipped", "fails on the standard loop, too"
-        elif again.get(test, ("",))[0] == "passed":
-            ours[test] = "skipped", "failed, and passed when it was run once more"
+        if reasons[test]:
+            print(f"    skipped: {suite.name} {test}: {reasons[test]}")
+            ours[test] = "skipped", reasons[test]
         else:
-            print(f"FAILED {suite.name} {test}", "-" * 99, reason, "-" * 99, sep="\n")
-            continue
-        print(f"    skipped: {suite.name} {test}: {ours[test][1]}")
+            print(f"FAILED {suite.name} {test}", "-" * 99, ours[test][1], "-" * 99, sep="\n")
     for pattern, _ in suite.excluded:
         if not any(fits(test, pattern) for test in ours):
             ours[pattern] = "failed", ""
