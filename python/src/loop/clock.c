@@ -16,7 +16,7 @@
 typedef async__py_loop loop_object;
 
 #define RESOLUTION 1e-9 /* seconds: a timer this close is due, as with asyncio */
-#define DRIFT 1e-3      /* seconds by which the clocks may part before timers are set anew */
+#define DRIFT 5e-5      /* seconds by which the clocks may part before timers are set anew */
 
 static PyObject *name_time, *name_scheduled, *name_when;
 
