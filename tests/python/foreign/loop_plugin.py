@@ -37,6 +37,11 @@ def count(where, name, kind):
     setattr(where, name, counted)
 
 
+def name_default(policy):
+    """For what asks for the default policy by its name, as aiohttp's fixtures did up to 3.12."""
+    asyncio.DefaultEventLoopPolicy = policy
+
+
 def install():
     if LOOP != "uvloop":
         sys.modules["uvloop"] = None  # importing it is an ImportError
@@ -45,6 +50,7 @@ def install():
 
         count(casyncio.runners, "new_event_loop", "casyncio")
         casyncio.install()
+        name_default(casyncio.EventLoopPolicy)
     elif LOOP == "uvloop":
         import uvloop
 
@@ -54,6 +60,7 @@ def install():
             policy = uvloop.EventLoopPolicy
             policy._loop_factory = lambda self: uvloop.new_event_loop()
             asyncio.set_event_loop_policy(policy())
+            name_default(policy)
     elif LOOP != "asyncio":
         sys.exit(f"loop_plugin.py: no loop {LOOP}")
     count(asyncio.selector_events.BaseSelectorEventLoop, "__init__", "asyncio")
