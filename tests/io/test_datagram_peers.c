@@ -30,10 +30,12 @@ static pid_t start(char *const arguments[], int *out)
     assert_true(child >= 0);
     if (child == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setpgid(0, 0);
         dup2(ends[1], 1);
         execvp(arguments[0], arguments);
         _exit(127);
     }
+    setpgid(child, child);
     close(ends[1]);
     *out = ends[0];
     return child;
@@ -41,7 +43,7 @@ static pid_t start(char *const arguments[], int *out)
 
 static void stop(pid_t child, int out)
 {
-    kill(child, SIGKILL);
+    kill(-child, SIGKILL); /* what a shell has started, too */
     assert_int_equal(waitpid(child, NULL, 0), child);
     async_close(out);
 }
