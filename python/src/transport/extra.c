@@ -1,8 +1,8 @@
 /* extra.c - what get_extra_info() of a stream socket's transport knows: the socket and its two addresses.
  *
  * asyncio makes a dict of it with each connection. A server has many connections and asks few of them,
- * so that one that was accepted keeps the peer's address as the kernel gave it, and the local address as
- * an object that all connections of one listener share. The dict is made when it is asked for; what it
+ * so that a connection keeps the peer's address as the kernel gave it, and the local address as an object
+ * that all connections of one listener share. The dict is made when it is asked for; what it
  * says then is what it would have said in the beginning, also once the connection is closed. */
 #include "transport.h"
 
@@ -65,6 +65,17 @@ static PyObject *ask_sockname(async__py_loop *loop, PyObject *sock)
     return async__py_sockname(loop, &address, length);
 }
 
+/* False: it has none, or is a socket that says for itself what its addresses are. */
+static bool ask_peername(PyObject *sock, struct sockaddr_storage *address)
+{
+    socklen_t length = sizeof *address;
+
+    if (!async__py_is_plain_socket(sock)) return false;
+    int fd = PyObject_AsFileDescriptor(sock);
+    if (fd < 0) PyErr_Clear();
+    return fd >= 0 && getpeername(fd, (struct sockaddr *)address, &length) == 0;
+}
+
 /* ---- the dict ---- */
 
 /* An address that the socket does not have is None. */
@@ -101,8 +112,11 @@ PyObject *async__py_extra_new(PyObject *given, PyObject *sock)
 int async__py_extra_later(PyObject *object, const struct async__py_connection *made)
 {
     transport *self = PART(object);
+    struct sockaddr_storage peer = {0};
 
-    if (!keep_address(&self->peer, made->peer)) return 0;
+    if (made->extra && made->extra != Py_None) return 0;
+    if (!made->peer && !ask_peername(made->sock, &peer)) return 0;
+    if (!keep_address(&self->peer, made->peer ? made->peer : &peer)) return 0;
     self->sockname =
         made->sockname ? Py_NewRef(made->sockname) : ask_sockname(self->base.loop, made->sock);
     if (!self->sockname) return -1;

@@ -24,7 +24,7 @@ static const struct async__py_kind kind = {
 
 static int open_transport(PyObject *object, const struct async__py_connection *made)
 {
-    int later = made->peer ? async__py_extra_later(object, made) : 0;
+    int later = async__py_extra_later(object, made);
     PyObject *extra = later == 0 ? async__py_extra_new(made->extra, made->sock) : NULL;
     int code = extra || later > 0 ? async__py_endpoint_open(object, made->sock, extra) : -1;
 

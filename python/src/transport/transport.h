@@ -13,7 +13,7 @@ struct async__py_connection {
     PyObject *server;   /* or NULL */
     PyObject *context;  /* see async__py_endpoint_use_context; or NULL */
     PyObject *sockname; /* NULL: the socket is asked */
-    const struct sockaddr_storage *peer; /* of an accepted connection without `extra`; or NULL */
+    const struct sockaddr_storage *peer; /* NULL: the socket is asked */
 };
 
 /* A transport of it, whose protocol's connection_made is scheduled. On failure the socket stays its
@@ -57,7 +57,7 @@ PyObject *async__py_sockname(async__py_loop *loop, const struct sockaddr_storage
 /* The dict, made now: what is given, which may be NULL or None, and what the socket says. */
 PyObject *async__py_extra_new(PyObject *given, PyObject *sock);
 
-/* The dict is made when it is asked for: 1. 0: not for a peer of this family. -1: an exception is set. */
+/* The dict is made when it is asked for: 1. 0: not that of this connection. -1: an exception is set. */
 int async__py_extra_later(PyObject *self, const struct async__py_connection *connection);
 
 PyObject *async__py_get_extra(PyObject *self, void *none);
