@@ -89,10 +89,11 @@ static void forget_unwatched(struct async__fd *entry)
  * level-triggered data, so interest becomes level-triggered again when data is reported to one, or
  * when one is added while there is some. */
 
-/* A watch that is not an operation's: its callback runs for as long as there is data. */
+/* A watch that is neither an operation's nor the loop's own: its callback runs for as long as there is
+ * data. */
 static bool is_plain(const async_watch *watch)
 {
-    return watch && watch->callback.run != async__op_ready;
+    return watch && watch->callback.run != async__op_ready && watch->callback.run != async__woken;
 }
 
 static bool is_socket(int fd)
@@ -125,13 +126,12 @@ static unsigned edge_or_level(struct async__fd *entry, int fd, unsigned char dir
     return 0;
 }
 
-void async__fd_not_ready(async_loop *loop, int fd)
+int async__fd_use_edges(async_loop *loop, int fd)
 {
     struct async__fd *entry = &loop->fds[fd];
 
-    /* If this fails, interest stays level-triggered, and the loop does not sleep. */
-    if (!(entry->interest & (ASYNC__EDGE | ASYNC__ONE_SHOT)))
-        loop->poller->interest(loop, fd, entry, entry->interest | ASYNC__EDGE);
+    if (entry->interest & (ASYNC__EDGE | ASYNC__ONE_SHOT)) return 0;
+    return loop->poller->interest(loop, fd, entry, entry->interest | ASYNC__EDGE);
 }
 
 /* After an event with an error or a hang-up, or with edge-triggered interest: decides whether the
