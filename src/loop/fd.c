@@ -298,10 +298,14 @@ void async_forget_fd(async_loop *loop, int fd)
         watch->error = -EBADF;
         async_call_soon(loop, &watch->callback);
     }
-    if (entry->registered) loop->poller->interest(loop, fd, entry, 0);
+    /* A one-shot registration that has gone off reports nothing any more, and ends with its file: it is
+     * left for the next watch, which finds it or does not. */
+    bool silent = entry->registered && !entry->interest;
+    if (entry->registered && !silent) loop->poller->interest(loop, fd, entry, 0);
     uint32_t generation = entry->generation + 1;
     memset(entry, 0, sizeof *entry);
     entry->generation = generation;
+    entry->registered = silent;
 }
 
 int async_close(int fd)
