@@ -1,6 +1,6 @@
 /* streams.h - streams            asyncio: Streams
  *
- * A stream is one connection, to read from and to write to: TCP or Unix, or a pipe or a tty. One
+ * A stream is one connection, to read from and to write to: TCP or Unix, a pipe or a tty, or memory. One
  * task may read at a time: a second reader gets -EBUSY. Writers queue up, and their messages are
  * not mixed. Sizes are bytes. NULL in place of a stream or a server is -EBADF, unless it says
  * otherwise; where the result is a pointer or a size it is NULL or 0.
@@ -14,6 +14,7 @@
 #include <casyncio/iterators.h>
 #include <casyncio/tasks.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 ASYNC_BEGIN
 
@@ -39,6 +40,23 @@ ASYNC_API async_stream *async_open_unix_connection(const char *path);
  * -ENOMEM, -EBADF, -EPROTOTYPE for a socket that is not a stream socket.
  * asyncio: open_connection(sock=...) */
 ASYNC_API async_stream *async_stream_from_fd(int fd);
+
+/* The same for an end of a pipe, a FIFO, a terminal, a pty's master or slave, a socket: what is none of
+ * these, or not open in that direction, is -EINVAL. A pty's master gives -EIO once all who had the
+ * slave have closed it: that is its end.
+ * asyncio: loop.connect_read_pipe, loop.connect_write_pipe */
+ASYNC_API async_stream *async_connect_read_pipe(int fd);
+ASYNC_API async_stream *async_connect_write_pipe(int fd);
+
+/* This process's standard input, output and error as streams, whatever they are: terminals, pipes,
+ * sockets, files. Their flags are not changed, since other processes may have them too. Each stream is
+ * the caller's, and is to be closed: what is written and not closed may be lost. Closing it, or
+ * sending its end, leaves descriptors 0, 1 and 2 open. What a stream of the input has read ahead no
+ * other one gets, nor stdio. A file holds up the loop's thread until the disk has answered.
+ * Does not block. NULL: -EBADF if the process has none; -ENOMEM, -EMFILE, -EISDIR. */
+ASYNC_API async_stream *async_stdin(void);
+ASYNC_API async_stream *async_stdout(void);
+ASYNC_API async_stream *async_stderr(void);
 
 /* ---- reading: the result is a number of bytes ----
  *
@@ -97,7 +115,13 @@ ASYNC_API bool async_stream_at_eof(const async_stream *stream);
  * asyncio: write + drain */
 ASYNC_API int async_stream_write(async_stream *stream, const void *data, size_t size);
 
-/* The same, but never waits and is no checkpoint: keeps all of the rest; -EAGAIN if more than the
+/* The same for a message that lies in several pieces, such as a head and a body: they go out as if they
+ * were one, in one segment if there is room. Nothing is copied but what is kept. -EINVAL for a
+ * count that is negative, or pieces that are larger than the address space.
+ * asyncio: writelines + drain */
+ASYNC_API int async_stream_writev(async_stream *stream, const struct iovec *pieces, int count);
+
+/* async_stream_write that never waits and is no checkpoint: keeps all of the rest; -EAGAIN if more than the
  * high-water mark is kept already, or another task is in the middle of a write (nothing was taken).
  * -ENOMEM: no memory to keep the rest; nothing was taken, or, if a part has gone out, the stream is
  * broken. Only in the loop's thread, also from a callback.
@@ -144,6 +168,38 @@ ASYNC_API int async_stream_fd(const async_stream *stream);
  * asyncio: get_extra_info('peername', 'sockname') */
 ASYNC_API int async_stream_peername(const async_stream *stream, char *text, size_t size);
 ASYNC_API int async_stream_sockname(const async_stream *stream, char *text, size_t size);
+
+/* ---- in memory: for tests ---- */
+
+/* What a pair is like. ends[0] is the end under test: the faults are its. 0 is the default. */
+typedef struct async_pair_options {
+    size_t capacity;  /* bytes that may be under way in each direction; 0: 64 KiB */
+    size_t max_read;  /* bytes that a read gets at the most; 0: all that there are */
+    double latency;   /* seconds of the loop's clock until what is sent can be read; at least 0 */
+    size_t cut_after; /* bytes that ends[0] gets; whatever is sent behind them is lost. 0: no cut */
+    int cut_error;    /* what both ends fail with after the cut; 0: for ends[0] it is the end */
+    unsigned fail_at; /* which call of ends[0] on what is below it fails, counted from 1, receiving
+                       * and sending alike, those that find nothing too; from then on the
+                       * connection is gone for both ends. 0: none */
+    int fail_error;   /* with what; 0: -ECONNRESET */
+} async_pair_options;
+
+/* Makes the two ends of a connection that exists in memory alone: what is written to one is read
+ * from the other, as with socketpair(2), and all the rest is as with any stream; but neither has a
+ * descriptor or a name (async_stream_fd is -1). Both belong to one loop. Does not block. 0, or
+ * -ENOMEM; -EINVAL for options that cannot be. Each end is closed like any stream.
+ *     async_stream *ends[2];
+ *     int code = async_stream_pair(ends); */
+ASYNC_API int async__stream_pair(async_stream *ends[2], const async_pair_options *options,
+                                 size_t options_size);
+static inline int async_stream_pair(async_stream *ends[2])
+{
+    return async__stream_pair(ends, NULL, 0);
+}
+static inline int async_stream_pair_with(async_stream *ends[2], const async_pair_options *options)
+{
+    return async__stream_pair(ends, options, sizeof *options);
+}
 
 /* ---- serving ---- */
 

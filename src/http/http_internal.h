@@ -19,6 +19,7 @@
 #ifndef CASYNCIO_HTTP_INTERNAL_H
 #define CASYNCIO_HTTP_INTERNAL_H
 
+#include "../base/buffer.h"
 #include "../base/faults.h"
 #include "../base/memory.h"
 #include "../base/options.h"
@@ -52,11 +53,6 @@
 
 #define async__http_container(pointer, type, member)                                               \
     ((type *)((char *)(pointer)-offsetof(type, member)))
-
-struct async__http_buffer {
-    char *data;
-    size_t length, capacity;
-};
 
 /* A descriptor of curl's, or a number that was one. */
 struct async__http_socket {
@@ -124,10 +120,10 @@ struct async_http_response {
 
     int status;
     char version[8];
-    char method[24];                 /* for messages: cut off */
-    struct async__http_buffer heads; /* "reason\0name\0value\0..." */
-    struct async__http_buffer index; /* of uint32_t: where each name begins */
-    size_t header_bytes;             /* of all lines so far, those of 1xx and trailers too */
+    char method[24];            /* for messages: cut off */
+    struct async__buffer heads; /* "reason\0name\0value\0..." */
+    struct async__buffer index; /* of uint32_t: where each name begins */
+    size_t header_bytes;        /* of all lines so far, those of 1xx and trailers too */
     uint64_t content_length;
     size_t location; /* where the value of the first Location begins in `heads`; 0: there is none */
     bool is_header;  /* the last line was a header that is kept */
@@ -139,8 +135,8 @@ struct async_http_response {
     size_t discarded;                    /* bytes of a redirect's body */
     uint64_t body_bytes;                 /* received, as they came */
     struct async__http_decoder *decoder; /* NULL: the body is not coded */
-    struct async__http_buffer filling;   /* the body as it comes */
-    struct async__http_buffer held;      /* the chunk that the user has */
+    struct async__buffer filling;        /* the body as it comes */
+    struct async__buffer held;           /* the chunk that the user has */
 
     /* A large request body: the caller's; once the call has returned, a copy from upload_from on. */
     const char *upload;
@@ -197,8 +193,6 @@ bool async__http_keeps_header(const async_http_session *session,
 /* ---- receive.c ---- */
 
 void async__http_receive_setup(CURL *easy);
-int async__http_reserve(struct async__http_buffer *buffer,
-                        size_t size); /* as many more; or -ENOMEM */
 /* Decodes what has come already, as far as there is room. */
 void async__http_decode(async_http_response *response);
 

@@ -12,30 +12,15 @@
 #include <string.h>
 #include <strings.h>
 
-int async__http_reserve(struct async__http_buffer *buffer, size_t size)
-{
-    size_t need, capacity = buffer->capacity ? buffer->capacity : 256;
-
-    if (__builtin_add_overflow(buffer->length, size, &need)) return -ENOMEM;
-    if (need <= buffer->capacity) return 0;
-    if (__builtin_mul_overflow(capacity, 2, &capacity)) return -ENOMEM;
-    if (capacity < need) capacity = need;
-    void *data = async__realloc(buffer->data, capacity);
-    if (!data) return -ENOMEM;
-    buffer->data = data;
-    buffer->capacity = capacity;
-    return 0;
-}
-
 /* ---- headers ---- */
 
 /* The text and a 0 byte. */
-static int keep(struct async__http_buffer *heads, const char *text, size_t length)
+static int keep(struct async__buffer *heads, const char *text, size_t length)
 {
-    if (async__http_reserve(heads, length + 1) < 0) return -ENOMEM;
-    memcpy(heads->data + heads->length, text, length);
-    heads->data[heads->length + length] = 0;
-    heads->length += length + 1;
+    if (async__buffer_reserve(heads, length + 1) < 0) return -ENOMEM;
+    memcpy(heads->data + heads->end, text, length);
+    heads->data[heads->end + length] = 0;
+    heads->end += length + 1;
     return 0;
 }
 
@@ -56,7 +41,7 @@ static int begin_block(async_http_response *response, const char *line, size_t l
 {
     size_t at = sizeof "HTTP/" - 1, version = 0;
 
-    response->heads.length = response->index.length = 0;
+    response->heads.end = response->index.end = 0;
     response->status = 0;
     response->content_length = 0;
     response->location = 0;
@@ -79,19 +64,19 @@ static int begin_block(async_http_response *response, const char *line, size_t l
 /* A line that begins with a blank goes on with the value before it (RFC 9112, 5.2). */
 static int continue_value(async_http_response *response, const char *line, size_t length)
 {
-    struct async__http_buffer *heads = &response->heads;
+    struct async__buffer *heads = &response->heads;
 
     if (!response->is_header) return 0;
     trim(&line, &length);
-    if (async__http_reserve(heads, 1) < 0) return -ENOMEM;
-    heads->data[heads->length - 1] = ' ';
+    if (async__buffer_reserve(heads, 1) < 0) return -ENOMEM;
+    heads->data[heads->end - 1] = ' ';
     return keep(heads, line, length);
 }
 
 static int add_header(async_http_response *response, const char *line, size_t length)
 {
     const char *colon = memchr(line, ':', length);
-    uint32_t begin = (uint32_t)response->heads.length;
+    uint32_t begin = (uint32_t)response->heads.end;
 
     response->is_header = colon != NULL;
     if (!colon) return 0;
@@ -100,12 +85,12 @@ static int add_header(async_http_response *response, const char *line, size_t le
     trim(&name, &name_length);
     trim(&value, &value_length);
 
-    if (async__http_reserve(&response->index, sizeof begin) < 0) return -ENOMEM;
+    if (async__buffer_reserve(&response->index, sizeof begin) < 0) return -ENOMEM;
     int code = keep(&response->heads, name, name_length);
     if (code == 0) code = keep(&response->heads, value, value_length);
     if (code < 0) return code;
-    memcpy(response->index.data + response->index.length, &begin, sizeof begin);
-    response->index.length += sizeof begin;
+    memcpy(response->index.data + response->index.end, &begin, sizeof begin);
+    response->index.end += sizeof begin;
 
     name = response->heads.data + begin;
     value = name + name_length + 1;
@@ -198,7 +183,7 @@ static size_t room_for(const async_http_response *response, size_t size)
 {
     uint64_t length = response->content_length;
 
-    if (response->filling.length > 0 || length <= size) return size + 1;
+    if (response->filling.end > 0 || length <= size) return size + 1;
     return length < ASYNC__HTTP_KEPT ? (size_t)length + 1 : ASYNC__HTTP_KEPT;
 }
 
@@ -206,24 +191,24 @@ static size_t room_for(const async_http_response *response, size_t size)
  * body that is wanted whole no more than a byte beyond the session's limit. */
 static int decode(async_http_response *response)
 {
-    struct async__http_buffer *filling = &response->filling;
+    struct async__buffer *filling = &response->filling;
     size_t max = response->session ? response->session->max_body : 0;
 
     for (;;) {
         size_t limit = response->whole ? max : ASYNC__HTTP_KEPT, room = CURL_MAX_WRITE_SIZE;
-        if (limit && filling->length >= limit) {
+        if (limit && filling->end >= limit) {
             if (!response->whole) return 0;
             room = 1;
-        } else if (limit && limit - filling->length < room) {
-            room = limit - filling->length;
+        } else if (limit && limit - filling->end < room) {
+            room = limit - filling->end;
         }
-        if (async__http_reserve(filling, room + 1) < 0) return -ENOMEM;
-        ssize_t n = async__http_decoder_draw(response->decoder, filling->data + filling->length,
-                                             room, response);
+        if (async__buffer_reserve(filling, room + 1) < 0) return -ENOMEM;
+        ssize_t n = async__http_decoder_draw(response->decoder, filling->data + filling->end, room,
+                                             response);
         if (n < 0) return (int)n;
-        filling->length += (size_t)n;
+        filling->end += (size_t)n;
         if (n > 0 && !response->whole) async_event_set(&response->changed);
-        if (response->whole && max && filling->length > max) {
+        if (response->whole && max && filling->end > max) {
             async__http_detail(response, ASYNC__HTTP_TOO_LARGE);
             return -EMSGSIZE;
         }
@@ -255,16 +240,16 @@ void async__http_decode(async_http_response *response)
 
 static int take_plain(async_http_response *response, const char *data, size_t size)
 {
-    struct async__http_buffer *filling = &response->filling;
+    struct async__buffer *filling = &response->filling;
     size_t max = response->session->max_body;
 
-    if (response->whole && max && filling->length + size > max) {
+    if (response->whole && max && filling->end + size > max) {
         async__http_detail(response, ASYNC__HTTP_TOO_LARGE);
         return -EMSGSIZE;
     }
-    if (async__http_reserve(filling, room_for(response, size)) < 0) return -ENOMEM;
-    memcpy(filling->data + filling->length, data, size);
-    filling->length += size;
+    if (async__buffer_reserve(filling, room_for(response, size)) < 0) return -ENOMEM;
+    memcpy(filling->data + filling->end, data, size);
+    filling->end += size;
     if (!response->whole) async_event_set(&response->changed);
     return 0;
 }
@@ -288,7 +273,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
     if (response->body_bytes == 0) code = make_decoder(response);
     if (code == 0) {
         bool full = response->decoder ? async__http_decoder_pending(response->decoder)
-                                      : response->filling.length >= ASYNC__HTTP_KEPT;
+                                      : response->filling.end >= ASYNC__HTTP_KEPT;
         if (full && !response->whole) {
             response->paused = true;
             return CURL_WRITEFUNC_PAUSE;

@@ -16,7 +16,7 @@ int async_http_status(const async_http_response *response) { return response->st
 
 const char *async_http_reason(const async_http_response *response)
 {
-    return response->heads.length ? response->heads.data : "";
+    return response->heads.end ? response->heads.data : "";
 }
 
 const char *async_http_version(const async_http_response *response) { return response->version; }
@@ -30,7 +30,7 @@ const char *async_http_url(const async_http_response *response)
 
 size_t async_http_header_count(const async_http_response *response)
 {
-    return response->index.length / sizeof(uint32_t);
+    return response->index.end / sizeof(uint32_t);
 }
 
 bool async_http_header_at(const async_http_response *response, size_t index, const char **name,
@@ -97,23 +97,23 @@ int async__http_next_chunk(async_iterator *self, void *value)
     async_http_chunk *chunk = value;
     int code = 0;
 
-    if (response->filling.length > 0 || response->finished)
+    if (response->filling.end > 0 || response->finished)
         code = async_checkpoint();
     else
-        while (code == 0 && response->filling.length == 0 && !response->finished)
+        while (code == 0 && response->filling.end == 0 && !response->finished)
             code = async__http_wait(response);
     if (code < 0) return code;
-    if (response->filling.length == 0 || response->whole) {
+    if (response->filling.end == 0 || response->whole) {
         check_complete(response);
         return response->code < 0 ? async__http_raise(response, response->code) : 0;
     }
 
-    struct async__http_buffer taken = response->filling;
+    struct async__buffer taken = response->filling;
     response->filling = response->held;
-    response->filling.length = 0;
+    response->filling.end = 0;
     response->held = taken;
     chunk->data = taken.data;
-    chunk->size = taken.length;
+    chunk->size = taken.end;
     resume(response);
     return 1;
 }
@@ -130,7 +130,7 @@ static void want_whole(async_http_response *response)
     size_t max = response->session ? response->session->max_body : 0;
 
     response->whole = true;
-    if (max && response->filling.length > max) {
+    if (max && response->filling.end > max) {
         async__http_finish(response, -EMSGSIZE);
         response->code = -EMSGSIZE;
         async__http_detail(response, ASYNC__HTTP_TOO_LARGE);
@@ -161,8 +161,8 @@ const void *async_http_read(async_http_response *response, size_t *size)
         return NULL;
     }
     if (!response->filling.data) return "";
-    response->filling.data[response->filling.length] = 0; /* receive.c keeps a byte for it */
-    if (size) *size = response->filling.length;
+    response->filling.data[response->filling.end] = 0; /* receive.c keeps a byte for it */
+    if (size) *size = response->filling.end;
     return response->filling.data;
 }
 

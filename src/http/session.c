@@ -399,8 +399,8 @@ async_http_response *async__http_response_take(async_http_session *session)
     response->whole = response->redirected = response->paused = false;
     response->code = response->status = 0;
     response->changed = (async_event)ASYNC_EVENT_INIT;
-    response->heads.length = response->index.length = 0;
-    response->filling.length = response->held.length = 0;
+    response->heads.end = response->index.end = 0;
+    response->filling.end = response->held.end = 0;
     response->upload = NULL;
     response->detail[0] = response->curl_error[0] = 0;
     return response;
@@ -409,19 +409,13 @@ async_http_response *async__http_response_take(async_http_session *session)
 void async__http_response_free(async_http_response *response)
 {
     curl_easy_cleanup(response->easy);
-    async__free(response->heads.data);
-    async__free(response->index.data);
-    async__free(response->filling.data);
-    async__free(response->held.data);
+    async__buffer_free(&response->heads);
+    async__buffer_free(&response->index);
+    async__buffer_free(&response->filling);
+    async__buffer_free(&response->held);
     async__free(response->upload_copy);
     async__http_decoder_free(response->decoder);
     async__free(response);
-}
-
-static void drop_buffer(struct async__http_buffer *buffer)
-{
-    async__free(buffer->data);
-    *buffer = (struct async__http_buffer){0};
 }
 
 /* With its buffers, as long as the pool's are not too large together: to have a large one made,
@@ -429,10 +423,10 @@ static void drop_buffer(struct async__http_buffer *buffer)
 static void put_into_pool(async_http_session *session, async_http_response *response)
 {
     if (session->pooled_bytes + buffered(response) > ASYNC__HTTP_RECYCLED) {
-        drop_buffer(&response->heads);
-        drop_buffer(&response->index);
-        drop_buffer(&response->filling);
-        drop_buffer(&response->held);
+        async__buffer_free(&response->heads);
+        async__buffer_free(&response->index);
+        async__buffer_free(&response->filling);
+        async__buffer_free(&response->held);
     }
     session->pooled_bytes += buffered(response);
     response->next = session->pool;

@@ -277,13 +277,11 @@ int async__connect_any(const struct addrinfo *list, const char *host, int port)
 
 static async_stream *stream_of(int fd)
 {
-    async_stream *stream = async__stream_new();
-    if (!stream) {
-        async__failf(-ENOMEM, "no memory for a stream");
+    async_stream *stream = async__stream_create(NULL);
+    if (stream)
+        async__stream_set_fd(stream, fd, true, false);
+    else
         async_close(fd);
-        return NULL;
-    }
-    async__stream_set_fd(stream, fd, true);
     return stream;
 }
 

@@ -27,7 +27,7 @@ void async__file_unref(async_file *file)
 {
     if (--file->references > 0) return;
     if (file->fd >= 0) close(file->fd);
-    async__free(file->block);
+    async__buffer_free(&file->ahead);
     async__free(file);
 }
 
@@ -313,7 +313,7 @@ static int64_t seek(async_file *file, int64_t offset, int whence)
         int64_t place = ASYNC__CALL(lseek(file->fd, offset, whence));
         return place < 0 ? -errno : place;
     }
-    if (whence == SEEK_CUR) base = file->offset - (int64_t)(file->end - file->start);
+    if (whence == SEEK_CUR) base = file->offset - (int64_t)async__buffer_size(&file->ahead);
     if (whence == SEEK_END) base = ASYNC__CALL(lseek(file->fd, 0, SEEK_END));
     if (base < 0) return -errno;
     if (__builtin_add_overflow(base, offset, &base)) return -EOVERFLOW;

@@ -2,6 +2,7 @@
 #ifndef CASYNCIO_FILE_H
 #define CASYNCIO_FILE_H
 
+#include "../base/buffer.h"
 #include "io.h"
 
 #include <casyncio/files.h>
@@ -29,9 +30,8 @@ struct async_file {
     bool left_to_job;              /* the job has it */
     struct async__wait_list turns; /* item: a bool, set for the call that gets the turn */
     int64_t offset;                /* behind what has been read ahead */
-    char *block;                   /* what has been read ahead for lines: block[start .. end) */
-    size_t start, end, capacity;
-    char path[]; /* for messages */
+    struct async__buffer ahead;    /* what has been read ahead for lines */
+    char path[];                   /* for messages */
 };
 
 /* ---- jobs (file_work.c) ---- */
@@ -86,8 +86,8 @@ void async__file_keep(async_file *file, const char *data, size_t size);
 /* Forgets what has been read ahead: the file stands right behind what its callers have read. */
 static inline void async__file_drop_block(async_file *file)
 {
-    if (file->positioned) file->offset -= (int64_t)(file->end - file->start);
-    file->start = file->end = 0;
+    if (file->positioned) file->offset -= (int64_t)async__buffer_size(&file->ahead);
+    file->ahead.start = file->ahead.end = 0;
 }
 
 #endif

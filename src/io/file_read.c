@@ -114,20 +114,14 @@ static ssize_t read_some(async_file *file, void *buffer, size_t size)
 
 /* ---- bytes ---- */
 
-static void consume(async_file *file, size_t size)
-{
-    file->start += size;
-    if (file->start == file->end) file->start = file->end = 0;
-}
-
 static ssize_t read_bytes(async_file *file, void *buffer, size_t size)
 {
-    size_t there = file->end - file->start;
+    size_t there = async__buffer_size(&file->ahead);
     if (size == 0) return 0;
     if (there == 0) return read_some(file, buffer, size);
     if (size > there) size = there;
-    memcpy(buffer, file->block + file->start, size);
-    consume(file, size);
+    memcpy(buffer, async__buffer_bytes(&file->ahead), size);
+    async__buffer_consume(&file->ahead, size);
     return (ssize_t)size;
 }
 
@@ -140,58 +134,36 @@ ssize_t async_file_read(async_file *file, void *buffer, size_t size)
 
 /* ---- lines ---- */
 
-/* Makes room for `size` bytes behind what has been read ahead: 0 or -ENOMEM. */
-static int make_room(async_file *file, size_t size)
-{
-    size_t there = file->end - file->start;
-
-    if (file->capacity - file->end >= size) return 0;
-    if (file->capacity - there >= size && file->start >= there) {
-        memcpy(file->block, file->block + file->start, there);
-    } else {
-        size_t capacity = file->capacity ? file->capacity * 2 : FIRST_BLOCK;
-        while (capacity - there < size)
-            capacity *= 2;
-        char *block = async__alloc(capacity);
-        if (!block) return -ENOMEM;
-        if (there > 0) memcpy(block, file->block + file->start, there);
-        async__free(file->block);
-        file->block = block;
-        file->capacity = capacity;
-    }
-    file->start = 0;
-    file->end = there;
-    return 0;
-}
-
 void async__file_keep(async_file *file, const char *data, size_t size)
 {
-    if (make_room(file, size) < 0) return; /* no call is left that could return the error */
-    memcpy(file->block + file->end, data, size);
-    file->end += size;
+    /* If it fails no call is left that could return the error. */
+    (void)async__buffer_append(&file->ahead, data, size);
 }
 
 static ssize_t read_ahead(async_file *file)
 {
-    if (make_room(file, 1) < 0)
+    struct async__buffer *ahead = &file->ahead;
+
+    if (async__buffer_reserve(ahead, ahead->data ? 1 : FIRST_BLOCK) < 0)
         return async__failf(-ENOMEM, "read %s: no memory for a line of more than %zu bytes",
-                            file->path, file->end - file->start);
-    ssize_t n = read_some(file, file->block + file->end, file->capacity - file->end);
-    if (n > 0) file->end += (size_t)n;
+                            file->path, async__buffer_size(ahead));
+    ssize_t n = read_some(file, ahead->data + ahead->end, async__buffer_room(ahead));
+    if (n > 0) ahead->end += (size_t)n;
     return n;
 }
 
-/* Reads ahead until a whole line lies at file->start: its length, \n included; 0 at the end of the
+/* Reads ahead until a whole line lies at its front: its length, \n included; 0 at the end of the
  * file; ASYNC_ELIMIT if it is longer than `limit`. */
 static ssize_t find_line(async_file *file, size_t limit)
 {
     size_t seen = 0;
 
     for (;;) {
-        size_t there = file->end - file->start, length = 0;
+        size_t there = async__buffer_size(&file->ahead), length = 0;
         const char *found = NULL;
-        if (there > seen) found = memchr(file->block + file->start + seen, '\n', there - seen);
-        if (found) length = (size_t)(found - (file->block + file->start)) + 1;
+        if (there > seen)
+            found = memchr(async__buffer_bytes(&file->ahead) + seen, '\n', there - seen);
+        if (found) length = (size_t)(found - async__buffer_bytes(&file->ahead)) + 1;
         if (length > limit || (!found && there > limit))
             return async__failf(ASYNC_ELIMIT, "a line of %s is longer than %zu bytes", file->path,
                                 limit);
@@ -199,7 +171,7 @@ static ssize_t find_line(async_file *file, size_t limit)
         seen = there;
         ssize_t n = read_ahead(file);
         if (n < 0) return n;
-        if (n == 0) return (ssize_t)(file->end - file->start);
+        if (n == 0) return (ssize_t)(async__buffer_size(&file->ahead));
         int code = async__checkpoint();
         if (code < 0) return code;
         if (file->closed) return async__file_closed(file);
@@ -211,9 +183,9 @@ static ssize_t read_line(async_file *file, char *line, size_t size)
     if (size == 0) return async__failf(-EINVAL, "readline: the buffer has a size of 0");
     ssize_t length = find_line(file, size - 1);
     if (length < 0) return length;
-    if (length > 0) memcpy(line, file->block + file->start, (size_t)length);
+    if (length > 0) memcpy(line, async__buffer_bytes(&file->ahead), (size_t)length);
     line[length] = 0;
-    consume(file, (size_t)length);
+    async__buffer_consume(&file->ahead, (size_t)length);
     return length;
 }
 
@@ -246,8 +218,8 @@ static ssize_t copy_line(struct lines *self)
         self->buffer = buffer;
         self->size = size * 2 + 1;
     }
-    memcpy(self->buffer, file->block + file->start, size);
-    consume(file, size);
+    memcpy(self->buffer, async__buffer_bytes(&file->ahead), size);
+    async__buffer_consume(&file->ahead, size);
     if (self->buffer[size - 1] == '\n') size--;
     if (size < (size_t)length && size > 0 && self->buffer[size - 1] == '\r') size--;
     self->buffer[size] = 0;

@@ -2,7 +2,9 @@
 #ifndef CASYNCIO_IO_H
 #define CASYNCIO_IO_H
 
+#include "../base/buffer.h"
 #include "../task/task.h"
+#include "../wire/wire.h"
 
 #include <casyncio/sockets.h>
 #include <casyncio/streams.h>
@@ -10,26 +12,11 @@
 
 struct addrinfo;
 
-/* ---- operations (op_await.c) ---- */
-
-/* async__op_await without the checkpoint: for calls that check their object between the two, since a
- * checkpoint may let other tasks run. */
-ssize_t async__op_run(async__op *op, const char *what);
-
-/* -EBADF, with its message. */
-int async__op_closed(int fd, const char *what);
-
-/* ---- attempts: system calls that do not block; a result or a negated errno (socket.c) ---- */
-
-ssize_t async__try_read(int fd, void *buffer, size_t size, bool blocking);
-ssize_t async__try_write(int fd, const void *data, size_t size, bool blocking); /* no SIGPIPE */
+/* ---- sockets (socket.c) ---- */
 
 /* What has become of a connect that was under way when its socket was reported ready: 0, or its
  * error; -EAGAIN: it is still under way. */
 int async__connected(int fd);
-
-/* 1: the descriptor is blocking, 0: it is not, -EBADF. */
-int async__is_blocking(int fd);
 
 /* ---- addresses (address.c) ---- */
 
@@ -48,6 +35,9 @@ struct async__unix_file {
  * stale file at a path is replaced; `mode`, unless 0, is set (unix_path.c). */
 int async__unix_listen(int fd, const struct sockaddr_un *address, socklen_t length, int mode,
                        int backlog, struct async__unix_file *file);
+/* The same for a datagram socket, which does not listen. */
+int async__unix_bind(int fd, const struct sockaddr_un *address, socklen_t length, int mode,
+                     struct async__unix_file *file);
 int async__unix_file_remove(struct async__unix_file *file);
 
 /* The host name for async_getaddrinfo: 0, or a code with its message set. */
@@ -79,18 +69,23 @@ enum {
     ASYNC__PUT_BACK = 64 * 1024, /* the most that is put back when the stream ends too early */
 };
 
-/* An idle connection costs this and no buffer. What every call touches comes first, in one cache
- * line: with a thousand connections in turn each call misses it. */
+/* Pieces of a message that lie in its writer's memory: `size` bytes from `skip` on in the first. */
+struct async__pieces {
+    const struct iovec *at;
+    int count;
+    size_t skip, size;
+};
+
+/* An idle connection costs this and no buffer. What every call touches comes first: with a thousand
+ * connections in turn each call misses its cache lines. */
 struct async_stream {
-    int fd;
+    async__wire *wire;   /* what carries the bytes: `own`, or one of its own memory */
     unsigned references; /* the owner's, and one for each call that is under way */
-    bool socket;
-    bool blocking; /* a pipe or tty that is not ours to make non-blocking */
-    bool closed;   /* async_stream_close or _abort has begun: no new calls */
-    bool reading;  /* a call that reads is under way */
+    bool closed;         /* async_stream_close or _abort has begun: no new calls */
+    bool reading;        /* a call that reads is under way */
     bool eof;
     bool wait_first; /* the last read has probably emptied the kernel's buffer */
-    /* Full-sized reads left after which the socket is still assumed to be drained (saves a recv
+    /* Full-sized reads left after which the wire is still assumed to be drained (saves a recv
      * that returns EAGAIN). */
     unsigned char full_reads;
     bool writing; /* a task has the turn, its message is half-way: other writers queue up */
@@ -99,22 +94,29 @@ struct async_stream {
     bool torn; /* a message was cancelled when a part of it had gone out */
     int read_error;
     int write_error;
-    char *buffer;   /* what has been read and not yet asked for: [start .. end); NULL: nothing */
-    char *outgoing; /* the send queue, kept until there is room: [out_start .. out_end); or NULL */
+    struct async__fd_wire own;
+    struct async__buffer received; /* what has been read and not yet asked for; or no memory */
 
-    size_t start, end, capacity;
-    size_t out_start, out_end, out_capacity;
+    /* The outbox, sent as room comes: the send queue, and then the pieces of the writer that has
+     * the turn and waits until they are sent, or few enough to be queued. */
+    struct async__buffer queue;
+    struct async__pieces *pieces; /* in that writer's frame; or NULL */
     size_t high;
-    async_watch flush;               /* sends what is kept */
+    unsigned forks;                  /* async__forks when `flush` was armed */
+    async_watch flush;               /* sends the outbox */
     struct async__wait_list writers; /* wait for their turn */
     struct async__wait_list drained; /* wait until no more than the low-water mark is kept */
-    struct async__wait_list emptied; /* wait until nothing is kept */
+    struct async__wait_list
+        settled; /* a writer, until its pieces are gone; a close, until all is */
 };
 
-/* A stream without a descriptor, for callers that must have its memory before they accept or open
- * one; NULL: no memory. */
+/* A stream without a wire, for callers that must have its memory before they accept or open one;
+ * NULL: no memory. */
 async_stream *async__stream_new(void);
-void async__stream_set_fd(async_stream *stream, int fd, bool socket);
+/* Gives it a descriptor for a wire. `blocking`: its flags say so, and are not to be changed. */
+void async__stream_set_fd(async_stream *stream, int fd, bool socket, bool blocking);
+/* Makes a stream over a wire, which is the stream's if that works. NULL: -ENOMEM, with a message. */
+async_stream *async__stream_create(async__wire *wire);
 void async__stream_unref(async_stream *stream);
 
 int async__stream_closed(void); /* fail with -EBADF and a message */
@@ -147,13 +149,13 @@ static inline ssize_t async__stream_leave(async_stream *stream, ssize_t result)
     return result;
 }
 
-static inline size_t async__stream_kept(const async_stream *stream)
+static inline size_t async__stream_queued(const async_stream *stream)
 {
-    return stream->out_end - stream->out_start;
+    return async__buffer_size(&stream->queue);
 }
 
-int async__stream_watch_room(async_stream *stream); /* sends what is kept as room comes */
-/* Frees the send queue, sent or not, and wakes the tasks that wait until it has drained. */
-void async__stream_drop_kept(async_stream *stream);
+int async__stream_watch_room(async_stream *stream); /* sends the outbox as room comes */
+/* Empties the outbox, sent or not, and wakes the tasks that wait for that. */
+void async__stream_drop_outbox(async_stream *stream);
 
 #endif

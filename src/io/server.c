@@ -213,7 +213,7 @@ static int accept_stream(async_server *server, async_stream **stream)
     if (fd >= 0) {
         *stream = server->spare;
         server->spare = NULL;
-        async__stream_set_fd(*stream, fd, true);
+        async__stream_set_fd(*stream, fd, true, false);
     }
     unref(server);
     return fd < 0 ? fd : 0;

@@ -15,23 +15,34 @@ async_stream *async__stream_new(void)
 {
     async_stream *stream = async__alloc_zeroed(sizeof *stream);
     if (!stream) return NULL;
-    stream->fd = -1;
     stream->references = 1;
     stream->high = ASYNC__HIGH_WATER;
     return stream;
 }
 
-void async__stream_set_fd(async_stream *stream, int fd, bool socket)
+void async__stream_set_fd(async_stream *stream, int fd, bool socket, bool blocking)
 {
-    stream->fd = fd;
-    stream->socket = socket;
+    async__fd_wire_init(&stream->own, fd, socket, blocking);
+    stream->wire = &stream->own.wire;
+}
+
+async_stream *async__stream_create(async__wire *wire)
+{
+    async_stream *stream = async__stream_new();
+    if (!stream) {
+        async__failf(-ENOMEM, "no memory for a stream");
+        return NULL;
+    }
+    stream->wire = wire;
+    return stream;
 }
 
 void async__stream_unref(async_stream *stream)
 {
     if (--stream->references > 0) return;
-    async__free(stream->buffer);
-    async__free(stream->outgoing);
+    async__buffer_free(&stream->received);
+    async__buffer_free(&stream->queue);
+    async__wire_free(stream->wire);
     async__free(stream);
 }
 
@@ -48,13 +59,8 @@ async_stream *async_stream_from_fd(int fd)
         async__failf(-EPROTOTYPE, "descriptor %d is a socket, but not a stream socket", fd);
         return NULL;
     }
-    async_stream *stream = async__stream_new();
-    if (!stream) {
-        async__failf(-ENOMEM, "no memory for a stream");
-        return NULL;
-    }
-    async__stream_set_fd(stream, fd, socket);
-    stream->blocking = blocking && !socket; /* a socket's calls say MSG_DONTWAIT */
+    async_stream *stream = async__stream_create(NULL);
+    if (stream) async__stream_set_fd(stream, fd, socket, blocking);
     return stream;
 }
 
@@ -69,35 +75,46 @@ int async__stream_null(void)
 
 /* ---- closing ---- */
 
-/* Wakes all tasks that wait on the stream. The descriptor's watches go off with -EBADF when the
- * loop forgets it. The one that sends what is kept would too: it is removed before, and set
- * again. */
+/* Wakes all tasks that wait on the stream. The wire's watches go off with -EBADF when it is told to
+ * forget them. The one that sends what is kept would too: it is removed before, and set again. The
+ * writer that waits for its pieces takes them back. */
 static void evict(async_loop *loop, async_stream *stream)
 {
     stream->closed = true;
+    stream->pieces = NULL;
     async__wake_all(&stream->writers);
     async__wake_all(&stream->drained);
-    async__wake_all(&stream->emptied);
-    if (!stream->reading && !stream->writing) return; /* no call waits for the descriptor */
-    bool flushing = async_remove_watch(loop, &stream->flush);
-    async_forget_fd(loop, stream->fd);
-    int code = flushing ? async__stream_watch_room(stream) : 0;
+    async__wake_all(&stream->settled);
+    async__wire *wire = stream->wire;
+    bool flushing = wire->type->unwatch(wire, loop, &stream->flush);
+    if (stream->reading) wire->type->forget(wire);
+    if (!flushing || async__stream_queued(stream) == 0) return;
+    int code = async__stream_watch_room(stream);
     if (code < 0) {
         stream->write_error = code;
-        async__stream_drop_kept(stream);
+        async__stream_drop_outbox(stream);
     }
 }
 
 /* Gives up the owner's reference: `stream` may be freed. */
 static int finish(async_stream *stream)
 {
-    int code = 0;
-
-    async__stream_drop_kept(stream);
-    if (stream->fd >= 0) code = async_close(stream->fd);
-    stream->fd = -1;
+    async__stream_drop_outbox(stream);
+    int code = stream->wire->type->close(stream->wire);
     async__stream_unref(stream);
     return code;
+}
+
+static ssize_t try_finish(async__op *op) { return op->wire->type->finish(op->wire); }
+
+/* Exchanges with the other side what has to be before an orderly close. */
+static int say_goodbye(async_stream *stream)
+{
+    async__op op = {
+        .watch = {.direction = ASYNC__WRITE}, .attempt = try_finish, .wire = stream->wire};
+
+    if (!stream->wire->type->finish || stream->write_error < 0) return 0;
+    return (int)async__op_run(&op, "close");
 }
 
 int async_stream_close(async_stream *stream)
@@ -105,16 +122,17 @@ int async_stream_close(async_stream *stream)
     if (!stream) return 0;
     if (stream->closed) return async__failf(-EBADF, "the stream is being closed already");
     async_loop *loop = async__loop();
-    /* In a loop of a forked child: what the parent's loop has kept is the parent's to send. */
-    if (loop && async__stream_kept(stream) > 0 && !async__watches(loop, &stream->flush))
-        async__stream_drop_kept(stream);
+    /* In a forked child: what the parent's loop has kept is the parent's to send. */
+    if (async__stream_queued(stream) > 0 && stream->forks != async__forks)
+        async__stream_drop_outbox(stream);
     if (loop) evict(loop, stream);
 
     int code = async__checkpoint();
-    if (code == 0 && async__stream_kept(stream) > 0)
-        code = async__wait_in(&stream->emptied, "close", NULL);
+    if (code == 0 && async__stream_queued(stream) > 0)
+        code = async__wait_in(&stream->settled, "close", NULL);
+    int goodbye = code == 0 ? say_goodbye(stream) : 0;
     /* Read before finish(), which drops what is kept and may free the stream. */
-    bool dropped = async__stream_kept(stream) > 0;
+    bool dropped = async__stream_queued(stream) > 0;
     int error = stream->write_error;
     bool torn = stream->torn;
     finish(stream);
@@ -122,30 +140,37 @@ int async_stream_close(async_stream *stream)
     if (error < 0)
         return async__failf(error, "what was written to the stream could not be sent: %s",
                             async_strerror(error));
-    return dropped ? code : 0;
+    return dropped ? code : goodbye;
 }
 
 void async_stream_abort(async_stream *stream)
 {
     if (!stream || stream->closed) return;
     async_loop *loop = async__loop();
-    async__stream_drop_kept(stream);
+    async__stream_drop_outbox(stream);
     if (loop) evict(loop, stream);
     finish(stream);
 }
 
 /* ---- names ---- */
 
-int async_stream_fd(const async_stream *stream) { return stream ? stream->fd : -EBADF; }
+int async_stream_fd(const async_stream *stream)
+{
+    return stream ? async__wire_fd(stream->wire) : -EBADF;
+}
 
 static int name_of(const async_stream *stream, char *text, size_t size, const char *what,
                    int (*ask)(int, struct sockaddr *, socklen_t *))
 {
     struct sockaddr_storage address = {0};
     socklen_t length = sizeof address;
+    char label[64];
+    int fd = -1;
 
     if (size > 0) text[0] = 0;
-    int fd = stream ? stream->fd : -1;
+    if (stream && async__wire_ask(stream->wire, ASYNC__WIRE_FD, &fd) < 0)
+        return async__failf(-ENOTSOCK, "%s of %s: it has none", what,
+                            async__wire_label(stream->wire, label, sizeof label));
     if (ASYNC__CALL(ask(fd, (struct sockaddr *)&address, &length)) < 0) {
         int code = -errno;
         return async__failf(code, "%s of descriptor %d: %s", what, fd, async_strerror(code));

@@ -18,8 +18,9 @@
 #include <string.h>
 
 enum {
-    SMALL = 4096,    /* reads below it go through the scratch: the copy is cheaper than a recv */
-    FULL_READS = 16, /* see async_stream.full_reads */
+    SMALL = 4096,      /* reads below it go through the scratch: the copy is cheaper than a recv */
+    FULL_READS = 16,   /* see async_stream.full_reads */
+    FIRST_ROOM = 1024, /* that is added to what is left over of a read, for the rest of a line */
 };
 
 /* One read through the scratch: take() says how much of the data it took. */
@@ -32,7 +33,7 @@ struct fetch {
     size_t taken;
 };
 
-/* ---- from the kernel ---- */
+/* ---- from the wire ---- */
 
 /* Whether the connection is gone: the kernel reports such an error once. If a write has got it, a
  * read sees an ordinary end. */
@@ -56,14 +57,7 @@ static ssize_t ended(async_stream *stream, ssize_t n)
 
 static ssize_t receive(async_stream *stream, void *buffer, size_t size)
 {
-    ssize_t n;
-
-    if (async__likely(stream->socket)) {
-        n = ASYNC__CALL(recv(stream->fd, buffer, ASYNC__SIZE(size), MSG_DONTWAIT));
-        if (n < 0) n = -errno;
-    } else {
-        n = async__try_read(stream->fd, buffer, size, stream->blocking);
-    }
+    ssize_t n = stream->wire->type->recv(stream->wire, buffer, size);
     if (async__likely(n > 0)) {
         if ((size_t)n < size)
             stream->wait_first = true;
@@ -90,17 +84,10 @@ static void buffer_rest(async_stream *stream, const char *data, size_t size)
 {
     async_loop *loop = async__loop();
 
-    stream->buffer = async__alloc(size);
-    if (stream->buffer) {
-        memcpy(stream->buffer, data, size);
-        stream->start = 0;
-        stream->end = stream->capacity = size;
-        return;
-    }
-    stream->buffer = loop->scratch; /* without memory for a copy */
-    stream->capacity = ASYNC__SCRATCH;
-    stream->start = (size_t)(data - stream->buffer);
-    stream->end = stream->start + size;
+    if (async__buffer_append(&stream->received, data, size) == 0) return;
+    size_t start = (size_t)(data - (char *)loop->scratch); /* without memory for a copy */
+    stream->received = (struct async__buffer){
+        .data = loop->scratch, .start = start, .end = start + size, .capacity = ASYNC__SCRATCH};
     loop->scratch = NULL;
 }
 
@@ -123,18 +110,22 @@ static ssize_t try_fetch(async__op *op)
     return n;
 }
 
+static int read_failed(const async_stream *stream)
+{
+    char on[64];
+    return async__failf(stream->read_error, "read on %s: %s",
+                        async__wire_label(stream->wire, on, sizeof on),
+                        async_strerror(stream->read_error));
+}
+
 static ssize_t run(struct fetch *self, ssize_t (*attempt)(async__op *))
 {
     async_stream *stream = self->stream;
 
-    if (stream->read_error < 0)
-        return async__failf(stream->read_error, "read on descriptor %d: %s", stream->fd,
-                            async_strerror(stream->read_error));
+    if (async__unlikely(stream->read_error < 0)) return read_failed(stream);
     if (stream->eof) return 0;
-    self->op.watch.fd = stream->fd;
-    self->op.watch.direction = ASYNC__READ;
-    self->op.attempt = attempt;
-    self->op.wait_first = stream->wait_first || stream->blocking;
+    async__op_init(&self->op, stream->wire, ASYNC__READ, attempt);
+    self->op.wait_first = stream->wait_first;
     ssize_t n = async__op_run(&self->op, "read");
     return async__unlikely(n == -EBADF && stream->closed) ? async__stream_closed() : n;
 }
@@ -143,19 +134,16 @@ static ssize_t run(struct fetch *self, ssize_t (*attempt)(async__op *))
 
 static void consume(async_stream *stream, size_t size)
 {
-    stream->start += size;
-    if (stream->start < stream->end) return;
-    async__free(stream->buffer);
-    stream->buffer = NULL;
-    stream->start = stream->end = stream->capacity = 0;
+    async__buffer_consume(&stream->received, size);
+    if (async__buffer_size(&stream->received) == 0) async__buffer_free(&stream->received);
 }
 
 static size_t take_buffered(async_stream *stream, void *buffer, size_t size)
 {
-    if (async__likely(!stream->buffer)) return 0;
-    size_t there = stream->end - stream->start;
+    if (async__likely(!stream->received.data)) return 0;
+    size_t there = async__buffer_size(&stream->received);
     if (size > there) size = there;
-    memcpy(buffer, stream->buffer + stream->start, size);
+    memcpy(buffer, async__buffer_bytes(&stream->received), size);
     consume(stream, size);
     return size;
 }
@@ -164,20 +152,12 @@ static size_t take_buffered(async_stream *stream, void *buffer, size_t size)
  * has been read can be lost. */
 static int make_room(async_stream *stream)
 {
-    if (stream->end < stream->capacity) return 0;
-    size_t there = stream->end - stream->start;
-    if (stream->start > 0 && stream->start >= stream->capacity / 2) {
-        memmove(stream->buffer, stream->buffer + stream->start, there);
-        stream->start = 0;
-        stream->end = there;
-        return 0;
-    }
-    size_t capacity = stream->capacity < 512 ? 1024 : stream->capacity * 2;
-    char *buffer = async__realloc(stream->buffer, capacity);
-    if (!buffer) return async__failf(-ENOMEM, "no memory to read more than %zu bytes", there);
-    stream->buffer = buffer;
-    stream->capacity = capacity;
-    return 0;
+    struct async__buffer *received = &stream->received;
+    size_t size = received->capacity < FIRST_ROOM ? FIRST_ROOM : 1;
+
+    if (async__buffer_room(received) > 0 || async__buffer_reserve(received, size) == 0) return 0;
+    return async__failf(-ENOMEM, "no memory to read more than %zu bytes",
+                        async__buffer_size(received));
 }
 
 /* ---- reading bytes ---- */
@@ -192,11 +172,15 @@ static size_t take_bytes(struct fetch *self, const char *data, size_t size)
 /* Reads something, up to `size` bytes; nothing is buffered. 0 is the end. */
 static ssize_t read_some(async_stream *stream, void *buffer, size_t size)
 {
-    struct fetch fetch = {.stream = stream, .take = take_bytes, .buffer = buffer, .size = size};
+    struct fetch fetch; /* run() sets the operation */
 
-    if (size < SMALL) {
+    fetch.stream = stream;
+    if (async__likely(size < SMALL)) {
+        fetch.take = take_bytes;
+        fetch.buffer = buffer;
+        fetch.size = size;
         ssize_t n = run(&fetch, try_fetch);
-        return n > 0 ? (ssize_t)fetch.taken : n;
+        return async__likely(n > 0) ? (ssize_t)fetch.taken : n;
     }
     fetch.op.buffer = buffer;
     fetch.op.length = size;
@@ -234,14 +218,7 @@ ssize_t async_stream_read(async_stream *stream, void *buffer, size_t size)
 /* Makes `size` bytes the next to be read. Nothing is buffered. */
 static int put_back(async_stream *stream, const void *data, size_t size)
 {
-    if (size == 0) return 0;
-    char *buffer = async__alloc(size);
-    if (!buffer) return -ENOMEM;
-    memcpy(buffer, data, size);
-    stream->buffer = buffer;
-    stream->start = 0;
-    stream->end = stream->capacity = size;
-    return 0;
+    return async__buffer_append(&stream->received, data, size);
 }
 
 /* readexactly has got a part: the data goes back for the next read, or else stays with the
@@ -334,16 +311,16 @@ static ssize_t append(async_stream *stream, struct line *line)
 {
     int code = make_room(stream);
     if (code < 0) return code;
-    line->fetch.op.buffer = stream->buffer + stream->end;
-    line->fetch.op.length = stream->capacity - stream->end;
+    line->fetch.op.buffer = stream->received.data + stream->received.end;
+    line->fetch.op.length = async__buffer_room(&stream->received);
     ssize_t n = run(&line->fetch, try_receive);
-    if (n > 0) stream->end += (size_t)n;
+    if (n > 0) stream->received.end += (size_t)n;
     return n;
 }
 
 static ssize_t take_buffered_line(async_stream *stream, struct line *line, size_t length)
 {
-    if (!put_line(line, stream->buffer + stream->start, length))
+    if (!put_line(line, async__buffer_bytes(&stream->received), length))
         return async__failf(-ENOMEM, "no memory for a line of %zu bytes", length);
     consume(stream, length);
     return (ssize_t)length;
@@ -356,16 +333,15 @@ static ssize_t read_line(async_stream *stream, struct line *line)
     size_t seen = 0;
 
     for (;;) {
-        size_t there = stream->end - stream->start;
+        size_t there = async__buffer_size(&stream->received);
         if (there > 0) {
-            size_t length = find(line, stream->buffer + stream->start, there, seen);
+            size_t length = find(line, async__buffer_bytes(&stream->received), there, seen);
             if (length > 0) return take_buffered_line(stream, line, length);
             if (there > line->limit || (there == line->limit && !line->may_end))
                 return async__failf(ASYNC_ELIMIT, "there is no separator within %zu bytes",
                                     line->limit);
         }
         seen = there; /* searched in vain, but for a separator that lies across its end: find() */
-        line->fetch.op = (async__op){0};
         line->fetch.taken = 0;
         ssize_t n = there > 0 ? append(stream, line) : run(&line->fetch, try_fetch);
         if (n <= 0) return n;
@@ -380,19 +356,23 @@ static ssize_t read_last_line(async_stream *stream, struct line *line)
 {
     line->may_end = true;
     ssize_t n = read_line(stream, line);
-    size_t there = stream->end - stream->start;
+    size_t there = async__buffer_size(&stream->received);
     return n == 0 && there > 0 ? take_buffered_line(stream, line, there) : n;
 }
 
-static struct line line_of(async_stream *stream, char *buffer, size_t size, const char *separator,
-                           size_t separator_size)
+/* Field by field, since run() sets the operation, which is the greater part. */
+static void set_line(struct line *line, async_stream *stream, char *buffer, size_t size,
+                     const char *separator, size_t separator_size)
 {
-    return (struct line){
-        .fetch = {.stream = stream, .take = take_line, .buffer = buffer, .size = size},
-        .separator = separator,
-        .separator_size = separator_size,
-        .limit = size - 1,
-    };
+    line->fetch.stream = stream;
+    line->fetch.take = take_line;
+    line->fetch.buffer = buffer;
+    line->fetch.size = size;
+    line->separator = separator;
+    line->separator_size = separator_size;
+    line->limit = size - 1;
+    line->grown = NULL;
+    line->may_end = false;
 }
 
 ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
@@ -404,12 +384,13 @@ ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
         return end(stream, async__failf(-EINVAL, "readuntil: the %s has a size of 0",
                                         size == 0 ? "buffer" : "separator"));
 
-    struct line line = line_of(stream, buffer, size, separator, separator_size);
+    struct line line;
+    set_line(&line, stream, buffer, size, separator, separator_size);
     ssize_t n = read_line(stream, &line);
     if (n == 0)
         n = async__failf(ASYNC_EINCOMPLETE,
                          "the stream ended after %zu bytes, and before the separator",
-                         stream->end - stream->start);
+                         async__buffer_size(&stream->received));
     return end(stream, n);
 }
 
@@ -420,7 +401,8 @@ ssize_t async_stream_readline(async_stream *stream, char *buffer, size_t size)
     if (size == 0)
         return end(stream, async__failf(-EINVAL, "readline: the buffer has a size of 0"));
 
-    struct line line = line_of(stream, buffer, size, "\n", 1);
+    struct line line;
+    set_line(&line, stream, buffer, size, "\n", 1);
     return end(stream, read_last_line(stream, &line));
 }
 
@@ -440,7 +422,8 @@ static int next_line(async_iterator *iterator, void *value)
 
     int code = begin(stream);
     if (code < 0) return (int)async__stream_leave(stream, code);
-    struct line line = line_of(stream, self->buffer, ASYNC__PUT_BACK + 1, "\n", 1);
+    struct line line;
+    set_line(&line, stream, self->buffer, ASYNC__PUT_BACK + 1, "\n", 1);
     line.fetch.size = self->size;
     line.grown = &self->buffer;
     ssize_t n = end(stream, read_last_line(stream, &line));
@@ -486,5 +469,5 @@ async_iterator *async_stream_lines(async_stream *stream)
 
 bool async_stream_at_eof(const async_stream *stream)
 {
-    return !stream || (stream->eof && stream->start == stream->end);
+    return !stream || (stream->eof && async__buffer_size(&stream->received) == 0);
 }

@@ -1,63 +1,38 @@
 /* stream_write.c - writing to a stream.
  *
- * What the kernel has no room for is kept in a send queue (`outgoing`), which has memory only while
- * there is something in it, and which a watch in the loop sends as room comes: no task is needed
- * for it. A writer that leaves more there than the high-water mark waits until it has come down to
- * the low one.
- *
- * A message whose rest is larger than the mark is not copied: its writer waits until the queue is
- * empty, and then sends it from the caller's own buffer. Meanwhile it has the turn (`writing`), and
- * other writers queue up, so that messages are not interleaved. */
+ * What the wire has no room for goes to the outbox, which a watch in the loop sends as room comes:
+ * no task is needed for it. It has two parts. First what is kept, a copy, with memory only while
+ * there is something in it; a writer that leaves more there than the high-water mark waits until it
+ * has come down to the low one. Then the pieces of at most one message, in its writer's own memory:
+ * a message whose rest is larger than the mark is not copied, and its writer waits until no more of
+ * it is left than may be kept. Meanwhile it has the turn (`writing`), and other writers queue up,
+ * so that messages are not interleaved. Both parts go out in one call, if there is room. */
 #include "io.h"
 
 #include <casyncio/streams.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <string.h>
-#include <sys/stat.h>
+
+enum { GATHERED = 32 }; /* pieces that one call sends of the outbox */
 
 static size_t low_water(const async_stream *stream) { return stream->high / 4; }
 
-/* ---- to the kernel ---- */
-
-static ssize_t put_into_file(const async_stream *stream, const void *data, size_t size)
+static inline ssize_t put(async_stream *stream, const struct iovec *pieces, int count)
 {
-    struct pollfd room = {.fd = stream->fd, .events = POLLOUT};
-    ssize_t n;
-
-    /* 0, or EINTR if a signal is pending, which poll reports even with no time to wait. */
-    if (stream->blocking && ASYNC__CALL(poll(&room, 1, 0)) <= 0) return -EAGAIN;
-    do
-        n = async__try_write(stream->fd, data, size, stream->blocking);
-    while (n == -EINTR);
-    return n;
+    return stream->wire->type->send(stream->wire, pieces, count);
 }
 
-static ssize_t put(async_stream *stream, const void *data, size_t size)
+static int broken(const async_stream *stream)
 {
-    ssize_t n;
+    char on[64];
 
-    if (async__unlikely(!stream->socket)) return put_into_file(stream, data, size);
-    do
-        n = ASYNC__CALL(send(stream->fd, data, ASYNC__SIZE(size), MSG_DONTWAIT | MSG_NOSIGNAL));
-    while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : n;
-}
-
-static int broken(async_stream *stream)
-{
     if (stream->torn)
         return async__failf(stream->write_error,
                             "an earlier write to the stream was cancelled half-way");
     if (stream->write_error < 0)
-        return async__failf(stream->write_error, "write on descriptor %d: %s", stream->fd,
+        return async__failf(stream->write_error, "write on %s: %s",
+                            async__wire_label(stream->wire, on, sizeof on),
                             async_strerror(stream->write_error));
     return async__failf(-EPIPE, "the stream's end has been sent already");
-}
-
-static int may_write(async_stream *stream)
-{
-    return async__unlikely(stream->write_error < 0 || stream->eof_wanted) ? broken(stream) : 0;
 }
 
 static int failed(async_stream *stream, ssize_t code)
@@ -68,81 +43,155 @@ static int failed(async_stream *stream, ssize_t code)
 
 /* ---- the end ---- */
 
-/* A pipe's end is sent by closing it: the stream has no descriptor from then on. */
-static int send_end(async_stream *stream)
-{
-    if (stream->socket) return ASYNC__CALL(shutdown(stream->fd, SHUT_WR)) < 0 ? -errno : 0;
-    int code = async_close(stream->fd);
-    stream->fd = -1;
-    return code;
-}
-
 static void send_end_if_due(async_stream *stream)
 {
     if (!stream->eof_wanted || stream->eof_sent || stream->writing || stream->closed) return;
-    if (async__stream_kept(stream) > 0 || stream->write_error < 0) return;
+    if (async__stream_queued(stream) > 0 || stream->write_error < 0) return;
     stream->eof_sent = true;
-    int code = send_end(stream);
+    int code = stream->wire->type->send_end(stream->wire);
     if (code < 0) stream->write_error = code;
-}
-
-static bool can_end(const async_stream *stream)
-{
-    struct stat status;
-    if (stream->socket) return true;
-    return ASYNC__CALL(fstat(stream->fd, &status)) == 0 && S_ISFIFO(status.st_mode) &&
-           (fcntl(stream->fd, F_GETFL) & O_ACCMODE) == O_WRONLY;
 }
 
 int async_stream_write_eof(async_stream *stream)
 {
+    char on[64];
+    bool can_end = false;
+
     if (!stream) return async__stream_null();
     if (stream->closed) return async__stream_closed();
     if (stream->eof_wanted) return 0;
     if (stream->write_error < 0) return broken(stream);
-    if (!can_end(stream))
-        return async__failf(-EOPNOTSUPP, "descriptor %d cannot send an end", stream->fd);
+    if (async__wire_ask(stream->wire, ASYNC__WIRE_CAN_END, &can_end) < 0 || !can_end)
+        return async__failf(-EOPNOTSUPP, "%s cannot send an end",
+                            async__wire_label(stream->wire, on, sizeof on));
     stream->eof_wanted = true;
     send_end_if_due(stream);
     return stream->write_error < 0 ? broken(stream) : 0;
 }
 
-/* ---- the send queue ---- */
+/* ---- pieces ---- */
 
-static void free_outgoing(async_stream *stream)
+static void advance(struct async__pieces *pieces, size_t size)
 {
-    async_loop *loop = async__loop();
-    if (loop) async_remove_watch(loop, &stream->flush);
-    async__free(stream->outgoing);
-    stream->outgoing = NULL;
-    stream->out_start = stream->out_end = stream->out_capacity = 0;
+    pieces->size -= size;
+    pieces->skip += size;
+    while (pieces->count > 0 && pieces->skip >= pieces->at->iov_len) {
+        pieces->skip -= pieces->at->iov_len;
+        pieces->at++;
+        pieces->count--;
+    }
 }
 
-void async__stream_drop_kept(async_stream *stream)
+/* Describes what is left of the pieces, as far as there is room in `iov`: how many it takes. */
+static int list_pieces(const struct async__pieces *pieces, struct iovec *iov, int room)
 {
-    free_outgoing(stream);
+    size_t skip = pieces->skip;
+    int count = 0;
+
+    for (int i = 0; i < pieces->count && count < room; i++) {
+        const struct iovec *piece = &pieces->at[i];
+        if (piece->iov_len > skip)
+            iov[count++] = (struct iovec){(char *)piece->iov_base + skip, piece->iov_len - skip};
+        skip = 0;
+    }
+    return count;
+}
+
+/* ---- the outbox ---- */
+
+static void free_queue(async_stream *stream)
+{
+    stream->wire->type->unwatch(stream->wire, async__loop(), &stream->flush);
+    async__buffer_free(&stream->queue);
+}
+
+void async__stream_drop_outbox(async_stream *stream)
+{
+    stream->pieces = NULL;
+    free_queue(stream);
     async__wake_all(&stream->drained);
-    async__wake_all(&stream->emptied);
+    async__wake_all(&stream->settled);
 }
 
-/* The descriptor has room; or, with an error, the loop has been told to forget it. */
+/* Copies the pieces behind what is kept: 0, or -ENOMEM and nothing has changed. */
+static int copy_to_queue(async_stream *stream, const struct async__pieces *pieces)
+{
+    size_t skip = pieces->skip;
+
+    if (async__buffer_reserve(&stream->queue, pieces->size) < 0) return -ENOMEM;
+    for (int i = 0; i < pieces->count; i++) {
+        const struct iovec *piece = &pieces->at[i];
+        if (piece->iov_len > skip)
+            (void)async__buffer_append(&stream->queue, (const char *)piece->iov_base + skip,
+                                       piece->iov_len - skip);
+        skip = 0;
+    }
+    return 0;
+}
+
+static ssize_t send_outbox(async_stream *stream)
+{
+    struct iovec iov[GATHERED];
+    int count = 0;
+
+    if (async__stream_queued(stream) > 0)
+        iov[count++] =
+            (struct iovec){async__buffer_bytes(&stream->queue), async__stream_queued(stream)};
+    if (stream->pieces) count += list_pieces(stream->pieces, iov + count, GATHERED - count);
+    return put(stream, iov, count);
+}
+
+/* `size` bytes of the outbox have been sent. */
+static void sent_of_outbox(async_stream *stream, size_t size)
+{
+    size_t queued = async__stream_queued(stream);
+
+    if (size <= queued) {
+        async__buffer_consume(&stream->queue, size);
+        return;
+    }
+    async__buffer_consume(&stream->queue, queued);
+    advance(stream->pieces, size - queued);
+}
+
+/* Once no more of the pieces is left than may be kept, their writer can go on. */
+static void settle_pieces(async_stream *stream)
+{
+    struct async__pieces *pieces = stream->pieces;
+
+    if (!pieces || async__stream_queued(stream) > 0 || pieces->size > stream->high) return;
+    if (pieces->size > 0 && copy_to_queue(stream, pieces) < 0)
+        return; /* then they are sent from there */
+    pieces->size = 0;
+    stream->pieces = NULL;
+    async__wake_all(&stream->settled);
+}
+
+static int watch_room(async_stream *stream, async_loop *loop)
+{
+    return stream->wire->type->watch(stream->wire, loop, ASYNC__WRITE, &stream->flush);
+}
+
+/* The wire has room; or, with an error, it has been told to forget the watch. */
 static void on_room(async_callback *callback)
 {
     async_stream *stream = async__container(callback, async_stream, flush.callback);
     ssize_t n = stream->flush.error;
 
-    if (n == 0) n = put(stream, stream->outgoing + stream->out_start, async__stream_kept(stream));
-    if (n == -EAGAIN) return;
+    if (n == 0) n = send_outbox(stream);
+    if (n == -EAGAIN) n = watch_room(stream, async__loop());
     if (n < 0) {
         stream->write_error = (int)n;
-        async__stream_drop_kept(stream);
+        async__stream_drop_outbox(stream);
         return;
     }
-    stream->out_start += (size_t)n;
-    if (async__stream_kept(stream) == 0) {
-        async__stream_drop_kept(stream);
+    sent_of_outbox(stream, (size_t)n);
+    settle_pieces(stream);
+    if (stream->pieces) return;
+    if (async__stream_queued(stream) == 0) {
+        async__stream_drop_outbox(stream);
         send_end_if_due(stream);
-    } else if (async__stream_kept(stream) <= low_water(stream)) {
+    } else if (async__stream_queued(stream) <= low_water(stream)) {
         async__wake_all(&stream->drained);
     }
 }
@@ -152,44 +201,19 @@ int async__stream_watch_room(async_stream *stream)
     async_loop *loop = async__loop();
     if (!loop) return async__no_task(); /* nothing could send it later */
     stream->flush.callback.run = on_room;
-    return async_add_writer(loop, stream->fd, &stream->flush);
+    stream->forks = async__forks;
+    return watch_room(stream, loop);
 }
 
-static int make_room(async_stream *stream, size_t size)
+/* Appends to what is kept: 0, or a code and nothing has changed. */
+static int enqueue(async_stream *stream, const struct async__pieces *pieces)
 {
-    size_t there = async__stream_kept(stream), need;
-    if (size <= stream->out_capacity - stream->out_end) return 0;
-    if (__builtin_add_overflow(there, size, &need)) return -ENOMEM;
-    if (need <= stream->out_capacity && stream->out_start >= stream->out_capacity / 2) {
-        memmove(stream->outgoing, stream->outgoing + stream->out_start, there);
-    } else {
-        size_t capacity = stream->out_capacity * 2 > need ? stream->out_capacity * 2 : need;
-        char *outgoing = async__alloc(capacity);
-        if (!outgoing) return -ENOMEM;
-        if (there > 0) memcpy(outgoing, stream->outgoing + stream->out_start, there);
-        async__free(stream->outgoing);
-        stream->outgoing = outgoing;
-        stream->out_capacity = capacity;
-    }
-    stream->out_start = 0;
-    stream->out_end = there;
-    return 0;
-}
-
-/* Appends to the send queue: 0, or a code and nothing has changed. */
-static int enqueue(async_stream *stream, const char *data, size_t size)
-{
-    bool first = async__stream_kept(stream) == 0;
-    int code = make_room(stream, size);
-    if (code < 0) return code;
-    /* All that may fail comes before the copy. */
-    if (first && (code = async__stream_watch_room(stream)) < 0) {
-        free_outgoing(stream);
-        return code;
-    }
-    memcpy(stream->outgoing + stream->out_end, data, size);
-    stream->out_end += size;
-    return 0;
+    bool first = async__stream_queued(stream) == 0;
+    int code = copy_to_queue(stream, pieces);
+    if (code < 0 || !first) return code;
+    code = async__stream_watch_room(stream);
+    if (code < 0) free_queue(stream);
+    return code;
 }
 
 /* ---- turns ---- */
@@ -219,58 +243,28 @@ static int take_turn(async_stream *stream)
 
 /* ---- writing ---- */
 
-static ssize_t try_send(async__op *op) { return put(op->address, op->buffer, op->length); }
-
-static ssize_t send_waiting(async_stream *stream, const char *data, size_t size)
+/* The caller has the turn. Lends the pieces to the outbox, and waits until it needs them no more. */
+static int lend(async_stream *stream, struct async__pieces *pieces)
 {
-    async__op op = {
-        .watch = {.fd = stream->fd, .direction = ASYNC__WRITE},
-        .attempt = try_send,
-        .buffer = (void *)data,
-        .length = size,
-        .address = stream,
-        .wait_first = true,
-    };
-    ssize_t n = async__op_run(&op, "write");
-    /* An error that the operation itself ended with is the stream's, for all later writes; a
-     * cancellation or a lack of memory is this call's alone. */
-    if (n < 0 && op.result == n && n != -ECANCELED && n != -ENOMEM && !stream->closed)
-        stream->write_error = (int)n;
-    return n;
-}
-
-static int wait_until_empty(async_stream *stream)
-{
-    while (async__stream_kept(stream) > 0) {
-        int code = async__wait_in(&stream->emptied, "write", NULL);
-        if (code < 0) return code;
-        if (stream->closed) return async__stream_closed();
+    if (async__stream_queued(stream) == 0) {
+        int code = async__stream_watch_room(stream);
+        if (code < 0) return async__failf(code, "write: cannot wait: %s", async_strerror(code));
     }
+    stream->pieces = pieces;
+    int code = async__wait_in(&stream->settled, "write", NULL);
+    if (stream->closed) return code < 0 ? code : async__stream_closed();
+    if (stream->pieces && async__stream_queued(stream) == 0) free_queue(stream);
+    stream->pieces = NULL;
+    if (code < 0) return code;
     return stream->write_error < 0 ? broken(stream) : 0;
 }
 
-/* The caller has the turn. Sends from the caller's buffer until no more is left than may be kept;
- * *sent counts what has gone out. */
-static int send_large(async_stream *stream, const char *data, size_t size, size_t *sent)
-{
-    int code = wait_until_empty(stream);
-    while (code == 0 && *sent < size) {
-        size_t rest = size - *sent;
-        if (rest <= stream->high && enqueue(stream, data + *sent, rest) == 0) break;
-        code = async__stream_again(stream);
-        if (code < 0) return code;
-        ssize_t n = send_waiting(stream, data + *sent, rest);
-        if (n < 0) return stream->closed ? async__stream_closed() : (int)n;
-        *sent += (size_t)n;
-    }
-    return code;
-}
-
-static int write_large(async_stream *stream, const char *data, size_t size, size_t sent)
+/* `size`: of the whole message. */
+static int write_large(async_stream *stream, struct async__pieces *pieces, size_t size)
 {
     stream->writing = true; /* the turn is free, or this task's */
-    int code = send_large(stream, data, size, &sent);
-    if (code < 0 && sent > 0 && stream->write_error == 0 && !stream->closed) {
+    int code = lend(stream, pieces);
+    if (code < 0 && pieces->size < size && stream->write_error == 0 && !stream->closed) {
         stream->torn = true;
         stream->write_error = -EPIPE;
     }
@@ -285,67 +279,106 @@ static int wait_drained(async_stream *stream)
     return stream->write_error < 0 ? broken(stream) : 0;
 }
 
-/* Puts the rest of a message into the send queue, or sends it if it is too large for that. */
-static int write_rest(async_stream *stream, const char *data, size_t size, size_t sent)
+/* Puts the rest of a message into the outbox: keeps it, or lends it if it is too large for that. */
+static int write_rest(async_stream *stream, struct async__pieces *pieces, size_t size)
 {
     bool turn = stream->writing;
     int code = 0;
 
-    if (size - sent > stream->high || enqueue(stream, data + sent, size - sent) < 0) {
+    if (pieces->size > stream->high || enqueue(stream, pieces) < 0) {
         turn = true;
-        code = write_large(stream, data, size, sent);
+        code = write_large(stream, pieces, size);
     }
-    /* The turn goes on before this task waits for the queue to drain. */
+    /* The turn goes on before this task waits for the outbox to drain. */
     if (turn && !stream->closed) give_turn(stream);
-    if (code == 0 && async__stream_kept(stream) > stream->high) code = wait_drained(stream);
+    if (code == 0 && async__stream_queued(stream) > stream->high) code = wait_drained(stream);
     return code;
 }
 
-static int write_all(async_stream *stream, const char *data, size_t size)
+/* The stream is quiet: no writer has the turn, and the outbox is empty. */
+static inline bool is_quiet(const async_stream *stream)
 {
-    int code = may_write(stream);
-    if (async__unlikely(code < 0) || size == 0) return code;
-    bool turn = false;
-    if (async__unlikely(stream->writing)) {
-        code = take_turn(stream);
-        if (code < 0) return code;
-        turn = true;
-    }
-    size_t sent = 0;
-    if (async__likely(!stream->outgoing)) {
-        ssize_t n = put(stream, data, size);
-        if (async__unlikely(n < 0 && n != -EAGAIN)) {
-            code = failed(stream, n);
-            if (turn) give_turn(stream);
-            return code;
-        }
-        sent = n > 0 ? (size_t)n : 0;
-    }
-    if (async__unlikely(sent < size)) return write_rest(stream, data, size, sent);
+    return !stream->writing && !stream->queue.data;
+}
+
+/* What put() gave for a message of that size is not all of it. */
+static int write_on(async_stream *stream, const struct iovec *at, int count, size_t size, ssize_t n)
+{
+    struct async__pieces pieces = {at, count, 0, size};
+
+    if (n < 0 && n != -EAGAIN) return failed(stream, n);
+    if (n > 0) advance(&pieces, (size_t)n);
+    return write_rest(stream, &pieces, size);
+}
+
+/* Behind what is in the way. */
+static int write_behind(async_stream *stream, const struct iovec *at, int count, size_t size)
+{
+    bool turn = stream->writing;
+    ssize_t n = -EAGAIN;
+    int code = turn ? take_turn(stream) : 0;
+
+    if (code < 0) return code;
+    if (!stream->queue.data) n = put(stream, at, count);
+    if (n == -EAGAIN || (n >= 0 && (size_t)n < size)) return write_on(stream, at, count, size, n);
+    if (n < 0) code = failed(stream, n);
     if (turn) give_turn(stream);
-    return 0;
+    return code;
+}
+
+static inline int write_all(async_stream *stream, const struct iovec *at, int count, size_t size)
+{
+    if (async__unlikely(stream->write_error < 0 || stream->eof_wanted)) return broken(stream);
+    if (async__unlikely(size == 0)) return 0;
+    if (async__unlikely(!is_quiet(stream))) return write_behind(stream, at, count, size);
+    ssize_t n = put(stream, at, count);
+    return async__likely(n == (ssize_t)size) ? 0 : write_on(stream, at, count, size, n);
 }
 
 int async_stream_write(async_stream *stream, const void *data, size_t size)
 {
+    struct iovec piece = {(void *)data, size};
     int code = async__stream_enter(stream);
-    if (async__likely(code == 0)) code = write_all(stream, data, size);
+    if (async__likely(code == 0)) code = write_all(stream, &piece, 1, size);
     return (int)async__stream_leave(stream, code);
 }
 
-/* Cannot wait: if the kernel has taken a part and there is no memory for the rest, the stream is
- * broken. */
-static int write_now(async_stream *stream, const char *data, size_t size)
+/* The size of the pieces together, or -EINVAL. */
+static ssize_t size_of(const struct iovec *pieces, int count)
 {
-    size_t sent = 0;
-    if (async__stream_kept(stream) == 0) {
-        ssize_t n = put(stream, data, size);
+    size_t size = 0;
+
+    if (count < 0 || (count > 0 && !pieces))
+        return async__failf(-EINVAL, "writev: %d pieces at %p", count, (const void *)pieces);
+    for (int i = 0; i < count; i++)
+        if (__builtin_add_overflow(size, pieces[i].iov_len, &size) || size > SSIZE_MAX)
+            return async__failf(-EINVAL, "writev: the pieces are larger than the address space");
+    return (ssize_t)size;
+}
+
+int async_stream_writev(async_stream *stream, const struct iovec *pieces, int count)
+{
+    int code = async__stream_enter(stream);
+    ssize_t size = code == 0 ? size_of(pieces, count) : code;
+    if (size >= 0) code = write_all(stream, pieces, count, (size_t)size);
+    return (int)async__stream_leave(stream, size < 0 ? size : code);
+}
+
+/* Cannot wait: if the wire has taken a part and there is no memory for the rest, the stream is
+ * broken. */
+static int write_now(async_stream *stream, const void *data, size_t size)
+{
+    struct iovec piece = {(void *)data, size};
+    struct async__pieces rest = {&piece, 1, 0, size};
+
+    if (async__stream_queued(stream) == 0) {
+        ssize_t n = put(stream, &piece, 1);
         if (n < 0 && n != -EAGAIN) return failed(stream, n);
-        sent = n > 0 ? (size_t)n : 0;
+        advance(&rest, n > 0 ? (size_t)n : 0);
     }
-    if (sent == size) return 0;
-    int code = enqueue(stream, data + sent, size - sent);
-    if (code < 0 && sent > 0) return failed(stream, code);
+    if (rest.size == 0) return 0;
+    int code = enqueue(stream, &rest);
+    if (code < 0 && rest.size < size) return failed(stream, code);
     return code < 0 ? async__failf(code, "no memory to keep %zu bytes to be sent", size) : 0;
 }
 
@@ -353,9 +386,9 @@ int async_stream_write_nowait(async_stream *stream, const void *data, size_t siz
 {
     if (!stream) return async__stream_null();
     if (stream->closed) return async__stream_closed();
-    int code = may_write(stream);
-    if (code < 0 || size == 0) return code;
-    if (stream->writing || async__stream_kept(stream) > stream->high) return async__fail(-EAGAIN);
+    if (stream->write_error < 0 || stream->eof_wanted) return broken(stream);
+    if (size == 0) return 0;
+    if (stream->writing || async__stream_queued(stream) > stream->high) return async__fail(-EAGAIN);
     return write_now(stream, data, size);
 }
 
@@ -377,7 +410,7 @@ int async_stream_drain(async_stream *stream)
 {
     int code = async__stream_enter(stream);
     if (code == 0 && stream->write_error < 0) code = broken(stream);
-    if (code == 0 && async__stream_kept(stream) > low_water(stream)) code = wait_drained(stream);
+    if (code == 0 && async__stream_queued(stream) > low_water(stream)) code = wait_drained(stream);
     return (int)async__stream_leave(stream, code);
 }
 
@@ -385,10 +418,10 @@ void async_stream_set_high_water(async_stream *stream, size_t high)
 {
     if (!stream) return;
     stream->high = high;
-    if (async__stream_kept(stream) <= low_water(stream)) async__wake_all(&stream->drained);
+    if (async__stream_queued(stream) <= low_water(stream)) async__wake_all(&stream->drained);
 }
 
 size_t async_stream_unsent(const async_stream *stream)
 {
-    return stream ? async__stream_kept(stream) : 0;
+    return stream ? async__stream_queued(stream) : 0;
 }

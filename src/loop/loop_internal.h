@@ -102,6 +102,7 @@ struct async__op {
     ssize_t (*attempt)(async__op *op); /* the call, not blocking: its result, or a negated errno */
     void (*done)(async__op *op);       /* op->result is there */
     void *owner;                       /* of done */
+    struct async__wire *wire;          /* what it works on; NULL: on watch.fd (src/wire) */
     ssize_t result;
     void *buffer;
     size_t length;
@@ -110,6 +111,20 @@ struct async__op {
     int flags;
     bool wait_first; /* the descriptor was found empty a moment ago: wait, and then try */
 };
+
+/* Sets all that is read of an operation before it is written, but for the call's arguments and
+ * watch.fd: to clear the whole struct costs more than the rest of an attempt that succeeds. */
+static inline void async__op_init(async__op *op, struct async__wire *wire, unsigned char direction,
+                                  ssize_t (*attempt)(async__op *))
+{
+    op->watch.callback.next = NULL;
+    op->watch.direction = direction;
+    op->watch.once = op->watch.foreign = op->watch.armed = false;
+    op->watch.error = 0;
+    op->attempt = attempt;
+    op->wire = wire;
+    op->wait_first = false;
+}
 
 /* poller->start and ->cancel of a back end that knows readiness only. The op's watch.fd and
  * watch.direction, attempt and done are set by the caller. */

@@ -133,7 +133,7 @@ struct async__tasks {
     async_task *zombie;    /* has left its stack, which can go back to the pool */
     uint64_t numbers;
     int budget;
-    bool chores;                        /* there is something to do on arrival: see switch.c */
+    bool chores;                        /* there is something to do on arrival: see scheduler.c */
     struct async__cxx *cxx, *cxx_owner; /* the thread's exceptions, and the place to save them in */
     struct async__cxx main_cxx;
     int create_failed; /* why the last task could not be made: async_await(NULL) gives it */
@@ -182,7 +182,7 @@ bool async__stale(const async_task *task, const char *call);
 #define async__stale(task, call) false
 #endif
 
-/* ---- switching (switch.c) ---- */
+/* ---- switching (scheduler.c) ---- */
 
 void async__switch_open(async_loop *loop);
 void async__switch_start(async_task *task);             /* makes a new task ready */
@@ -358,10 +358,15 @@ static inline async__waiter *async__wake_first(struct async__wait_list *list)
 }
 void async__wake_all(struct async__wait_list *list);
 
-/* ---- operations (src/io/op_await.c) ---- */
+/* ---- operations (op_await.c) ---- */
 
 /* A checkpoint; then starts the operation, parks until it is done, and gives its result or a
  * code. */
 ssize_t async__op_await(async__op *op, const char *what);
+/* The same without the checkpoint: for calls that check their object between the two, since a
+ * checkpoint may let other tasks run. */
+ssize_t async__op_run(async__op *op, const char *what);
+/* -EBADF, with its message: the descriptor was closed while other tasks ran. */
+int async__op_closed(int fd, const char *what);
 
 #endif

@@ -257,6 +257,38 @@ static int stream(void *unused)
     return 0;
 }
 
+static int read_all(void *stream)
+{
+    static char bin[4096];
+    ssize_t n;
+    async_stream_write_nowait(stream, bin, sizeof bin);
+    while ((n = async_stream_read(stream, bin, sizeof bin)) > 0)
+        ;
+    async_stream_abort(stream);
+    return 0;
+}
+
+static int memory_stream(void *unused)
+{
+    (void)unused;
+    static char much[200000];
+    char line[512];
+    async_stream *ends[2];
+    assert_int_equal(async_stream_pair_with(ends, &(async_pair_options){.latency = 0.001}), 0);
+    async_task *peer = async_create_task(read_all, ends[1]);
+    arm(close_stream, ends[0]);
+    struct iovec pieces[] = {{much, 100}, {much, sizeof much}};
+    for (int i = 0; i < 2; i++)
+        if (closer.closed || !goes_on(async_stream_writev(ends[0], pieces, 2)) ||
+            !goes_on(async_stream_drain(ends[0])) ||
+            !goes_on(async_stream_readexactly(ends[0], line, 50)) ||
+            !goes_on(async_stream_read(ends[0], line, sizeof line)))
+            break;
+    disarm();
+    assert_int_equal(async_await(peer), 0);
+    return 0;
+}
+
 static void close_server(void *server) { async_server_close(server); }
 
 static int server(void *unused)
@@ -309,6 +341,7 @@ CLOSES(polled_file)
 CLOSES(raw_socket)
 CLOSES(connecting)
 CLOSES(stream)
+CLOSES(memory_stream)
 CLOSES(server)
 
 int main(void)
@@ -316,7 +349,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_regular_file), cmocka_unit_test(test_polled_file),
         cmocka_unit_test(test_raw_socket),   cmocka_unit_test(test_connecting),
-        cmocka_unit_test(test_stream),       cmocka_unit_test(test_server),
+        cmocka_unit_test(test_stream),       cmocka_unit_test(test_memory_stream),
+        cmocka_unit_test(test_server),
     };
     setvbuf(stdout, NULL, _IOLBF, 0);
     snprintf(scratch, sizeof scratch, "/tmp/casyncio-close-%d", (int)getpid());

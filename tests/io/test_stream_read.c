@@ -52,7 +52,7 @@ static int read_some(void *unused)
     assert_memory_equal(buffer, "hello ", 6);
     assert_int_equal(async_stream_read(stream, buffer, 16), 5);
     assert_memory_equal(buffer, "world", 5);
-    assert_null(stream->buffer);
+    assert_null(stream->received.data);
     assert_false(async_stream_at_eof(stream));
 
     put_text(fd, "end");
@@ -222,7 +222,7 @@ static int cancelled_line(void *unused)
     assert_string_equal(buffer, "part part part end\n");
     assert_int_equal(async_stream_read(stream, buffer, 4), 4);
     assert_memory_equal(buffer, "next", 4);
-    assert_null(stream->buffer);
+    assert_null(stream->received.data);
     async_close(fd);
     async_stream_close(stream);
     return 0;
@@ -251,7 +251,7 @@ static int exact_sizes(void *unused)
         assert_int_equal(async_stream_readexactly(stream, buffer, 8), 8);
         assert_true(is_pattern(buffer, 8, got));
     }
-    assert_null(stream->buffer);
+    assert_null(stream->received.data);
     put_text(fd, "abc");
     shutdown(fd, SHUT_WR);
     assert_int_equal(async_stream_readexactly(stream, buffer, 4), ASYNC_EINCOMPLETE);
@@ -608,10 +608,10 @@ static int sizes_of_things(void *unused)
     async_stream *stream = stream_and_fd(&fd);
     async_task *task = async_spawn(line, .stream = stream, .buffer = buffer, .size = 8);
     settle();
-    assert_null(stream->buffer); /* idle: no buffer */
+    assert_null(stream->received.data); /* idle: no buffer */
     put_text(fd, "a\n");
     assert_int_equal(async_await(task), 2);
-    assert_null(stream->buffer);
+    assert_null(stream->received.data);
     async_close(fd);
     async_stream_close(stream);
     return 0;

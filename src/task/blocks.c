@@ -1,4 +1,4 @@
-/* context.c - what the block macros of contexts.h call.
+/* blocks.c - what the block macros of contexts.h call.
  *
  * A block's exit runs by the compiler's cleanup attribute. A block cannot return a code to the
  * function that it stands in, so one that fails leaves its error with the task (async__pend).
@@ -66,20 +66,6 @@ void async__guard_leave(async__guard *guard)
     }
     /* An error that the exit leaves to async_block_error() is the last one then. */
     async__record_restore(&before, before.pending || !async__record()->pending);
-}
-
-static void leave_lock(void *lock) { async_lock_release(lock); }
-
-bool async__lock_enter(async__guard *guard, async_lock *lock)
-{
-    int code = async_lock_acquire(lock);
-    if (async__unlikely(code < 0)) {
-        async__pend(code);
-        return false;
-    }
-    guard->leave = leave_lock;
-    guard->context = lock;
-    return true;
 }
 
 static void leave_group(void *group)

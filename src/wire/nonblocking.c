@@ -1,4 +1,4 @@
-/* nonblocking.c - read(2) and write(2) that neither block the thread nor raise SIGPIPE.
+/* nonblocking.c - read(2) and writev(2) that neither block the thread nor raise SIGPIPE.
  *
  * A write to a pipe without a reader raises SIGPIPE. Sockets have MSG_NOSIGNAL; other files have
  * RWF_NOSIGNAL since Linux 6.18. On older kernels the signal is blocked during the write, and taken
@@ -7,7 +7,7 @@
  * A blocking descriptor is often shared with other processes (a terminal, a pipe of the shell), for
  * which O_NONBLOCK would be an unexpected change. So it stays blocking, is read and written only
  * when it is ready, and a write is limited to PIPE_BUF, which a pipe that is ready always takes. */
-#include "io.h"
+#include "wire.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -44,7 +44,7 @@ ssize_t async__try_read(int fd, void *buffer, size_t size, bool blocking)
     return result < 0 ? -errno : result;
 }
 
-static ssize_t write_with_signal_blocked(int fd, const void *data, size_t size)
+static ssize_t write_with_signal_blocked(int fd, const struct iovec *pieces, int count)
 {
     sigset_t pipe_signal, before, pending;
 
@@ -54,7 +54,7 @@ static ssize_t write_with_signal_blocked(int fd, const void *data, size_t size)
     bool pending_before = sigismember(&pending, SIGPIPE) == 1;
     if (!pending_before) pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
 
-    ssize_t result = ASYNC__CALL(write(fd, data, ASYNC__SIZE(size)));
+    ssize_t result = ASYNC__CALL(writev(fd, pieces, count));
     if (result < 0) result = -errno;
 
     if (pending_before) return result;
@@ -65,15 +65,15 @@ static ssize_t write_with_signal_blocked(int fd, const void *data, size_t size)
     return result;
 }
 
-static ssize_t write_without_sigpipe(int fd, const void *data, size_t size)
+static ssize_t write_without_sigpipe(int fd, const struct iovec *pieces, int count)
 {
     enum { UNKNOWN, WORKS, MISSING };
     static atomic_int flag;
     int known = atomic_load_explicit(&flag, memory_order_relaxed);
 
     if (known != MISSING) {
-        struct iovec piece = {(void *)data, ASYNC__SIZE(size)};
-        ssize_t result = ASYNC__CALL(syscall(SYS_pwritev2, fd, &piece, 1, -1L, -1L, RWF_NOSIGNAL));
+        ssize_t result =
+            ASYNC__CALL(syscall(SYS_pwritev2, fd, pieces, count, -1L, -1L, RWF_NOSIGNAL));
         if (result >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)) {
             if (known == UNKNOWN) atomic_store_explicit(&flag, WORKS, memory_order_relaxed);
             return result < 0 ? -errno : result;
@@ -83,7 +83,7 @@ static ssize_t write_without_sigpipe(int fd, const void *data, size_t size)
         if (known == UNKNOWN && errno != EINVAL)
             atomic_store_explicit(&flag, MISSING, memory_order_relaxed);
     }
-    return write_with_signal_blocked(fd, data, size);
+    return write_with_signal_blocked(fd, pieces, count);
 }
 
 static bool always_ready(int fd)
@@ -95,5 +95,16 @@ static bool always_ready(int fd)
 ssize_t async__try_write(int fd, const void *data, size_t size, bool blocking)
 {
     if (blocking && size > PIPE_BUF && !always_ready(fd)) size = PIPE_BUF;
-    return write_without_sigpipe(fd, data, size);
+    struct iovec piece = {(void *)data, ASYNC__SIZE(size)};
+    return write_without_sigpipe(fd, &piece, 1);
+}
+
+ssize_t async__try_writev(int fd, const struct iovec *pieces, int count, bool blocking)
+{
+    while (count > 1 && pieces->iov_len == 0)
+        pieces++, count--;
+    /* Of a blocking descriptor's pieces one at a time, since together they may be too large. */
+    if (count == 1 || blocking || ASYNC__SIZE(2) < 2)
+        return async__try_write(fd, pieces->iov_base, pieces->iov_len, blocking);
+    return write_without_sigpipe(fd, pieces, count < IOV_MAX ? count : IOV_MAX);
 }

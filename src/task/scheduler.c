@@ -1,4 +1,4 @@
-/* switch.c - the scheduler: from one task to the next.
+/* scheduler.c: from one task to the next.
  *
  * A task that parks takes the next ready task itself and switches straight to it; only when the
  * next callback is not a task's, or it is time to look at descriptors and timers, does it switch to

@@ -3,8 +3,13 @@
  * The back end decides what that means. epoll tries the call, and if the kernel has nothing waits
  * for readiness and tries again; io_uring will hand the call to the kernel. In both an operation
  * that was started ends exactly once, by op->done, also after a cancel, and then with its real
- * result if there is one. The task stays parked until then, since the kernel may use its buffer. */
-#include "io.h"
+ * result if there is one. The task stays parked until then, since the kernel may use its buffer.
+ *
+ * An operation on a wire (src/wire) is started and cancelled by that. */
+#include "../wire/wire.h"
+#include "task.h"
+
+#include <stdio.h>
 
 struct waiting {
     async__wait wait;
@@ -22,32 +27,48 @@ static void interrupt(async__wait *wait)
 {
     struct waiting *waiting = async__container(wait, struct waiting, wait);
     async_loop *loop = async__loop_of(wait->task);
+    async__op *op = waiting->op;
 
-    loop->poller->cancel(loop, waiting->op);
+    if (op->wire)
+        op->wire->type->cancel(op->wire, loop, op);
+    else
+        loop->poller->cancel(loop, op);
+}
+
+static int start(async_loop *loop, async__op *op)
+{
+    return op->wire ? op->wire->type->start(op->wire, loop, op) : loop->poller->start(loop, op);
+}
+
+__attribute__((cold)) static ssize_t op_failed(const async__op *op, const char *what)
+{
+    char on[64];
+    int code = (int)op->result;
+
+    if (op->wire && op->watch.fd < 0)
+        async__wire_label(op->wire, on, sizeof on);
+    else
+        snprintf(on, sizeof on, "descriptor %d", op->watch.fd);
+    if (code == -EBUSY)
+        return async__failf(code, "%s on %s: another task waits for it already", what, on);
+    return async__failf(code, "%s on %s: %s", what, on, async_strerror(code));
 }
 
 ssize_t async__op_run(async__op *op, const char *what)
 {
     async_task *self = async__current;
-    async_loop *loop = async__loop_of(self);
-    int fd = op->watch.fd;
-    struct waiting waiting = {
-        .wait = {.interrupt = interrupt, .what = what, .fd = fd},
-        .op = op,
-    };
+    struct waiting waiting = {.wait = {.interrupt = interrupt, .what = what}, .op = op};
 
     op->owner = &waiting;
     op->done = on_done;
-    if (!loop->poller->start(loop, op)) async__park(&waiting.wait);
+    if (!start(async__loop_of(self), op)) {
+        waiting.wait.fd = op->watch.fd;
+        async__park(&waiting.wait);
+    }
     /* A result that has come about is given although the task may have been interrupted. */
     if (async__likely(op->result >= 0)) return op->result;
-
     if (op->result == -ECANCELED && waiting.wait.interrupted) return async__interrupted(self);
-    if (op->result == -EBUSY)
-        return async__failf(-EBUSY, "%s on descriptor %d: another task waits for it already", what,
-                            fd);
-    return async__failf((int)op->result, "%s on descriptor %d: %s", what, fd,
-                        async_strerror((int)op->result));
+    return op_failed(op, what);
 }
 
 /* The descriptor was closed while the call let other tasks run; the number may be another's now. */

@@ -1,0 +1,124 @@
+/* wire.h - what carries bytes: a socket, a pipe, a terminal, memory; TLS over any of them.
+ *
+ * A wire lies between the loop and the tasks. It never blocks, never calls back, and knows neither
+ * tasks nor messages: it takes and gives bytes, or says -EAGAIN, and a watch then goes off when
+ * that may have changed. What waits for a wire is an operation (struct async__op), whose attempt
+ * calls recv or send. */
+#ifndef CASYNCIO_WIRE_H
+#define CASYNCIO_WIRE_H
+
+#include "../base/faults.h"
+#include "../loop/loop_internal.h"
+
+#include <casyncio/streams.h>
+#include <sys/uio.h>
+
+typedef struct async__wire async__wire;
+
+/* What can be asked for, and the type of the answer. */
+enum async__wire_query {
+    ASYNC__WIRE_FD,      /* int: the descriptor; -1 if it has been closed */
+    ASYNC__WIRE_CAN_END, /* bool: whether send_end works */
+};
+
+struct async__wire_type {
+    const char *name; /* "socket", "file", "memory", ... */
+
+    /* Up to `size` (> 0) bytes: how many; 0 for the end; -EAGAIN; -EINTR: call again; a code. If it
+     * gives less than `size`, then probably no more is there (unless `pending` says otherwise). */
+    ssize_t (*recv)(async__wire *wire, void *buffer, size_t size);
+    /* As much of the pieces, which are not all empty, as there is room for: how many bytes;
+     * -EAGAIN; a code. After less than all a watch that is armed goes off when there is room again;
+     * the bytes that are then sent are those that were not taken (or none, for ever). */
+    ssize_t (*send)(async__wire *wire, const struct iovec *pieces, int count);
+    /* The end of what is sent: 0 or a code. All has been sent before. */
+    int (*send_end)(async__wire *wire);
+
+    /* As the poller's: an operation whose op->wire this is. async__wire_start and _cancel do it by
+     * recv, send and watch alone. */
+    int (*start)(async__wire *wire, async_loop *loop, async__op *op);
+    void (*cancel)(async__wire *wire, async_loop *loop, async__op *op);
+
+    /* Arms a watch for ASYNC__READ or ASYNC__WRITE: it is queued when recv or send may have
+     * something to give, at once if that is now, and stays armed. For a watch that is armed: the
+     * call that it was queued for gave -EAGAIN; go on. 0; -EBUSY if another is armed; a code. */
+    int (*watch)(async__wire *wire, async_loop *loop, unsigned direction, async_watch *watch);
+    /* Disarms it, and takes its callback out of the queue; whether it was armed or queued. Like
+     * cancel also between two runs of the loop; `loop` is NULL for a stream that is closed where
+     * there is none. */
+    bool (*unwatch)(async__wire *wire, async_loop *loop, async_watch *watch);
+    /* Queues every watch that is armed with watch->error = -EBADF, no longer armed. */
+    void (*forget)(async__wire *wire);
+    /* Whether recv has something to give that no readiness will announce; NULL: never. */
+    bool (*pending)(const async__wire *wire);
+
+    /* 0, or -EOPNOTSUPP: the wire below is asked. Use async__wire_ask. */
+    int (*query)(const async__wire *wire, enum async__wire_query what, void *result);
+
+    /* What has to be exchanged before an orderly close: 0; -EAGAIN: call again when a watch for
+     * ASYNC__WRITE goes off; a code. NULL: nothing has to be. */
+    int (*finish)(async__wire *wire);
+    /* Closes it and what is below, in no time. An operation may still hold on to the wire. 0 or a
+     * code. */
+    int (*close)(async__wire *wire);
+    /* Gives its memory and that of the wires below back; NULL: it is part of something else. */
+    void (*free)(async__wire *wire);
+};
+
+struct async__wire {
+    const struct async__wire_type *type;
+    async__wire *below; /* NULL, but for TLS and the like */
+};
+
+/* ---- for those who use a wire (wire.c) ---- */
+
+/* 0; -EOPNOTSUPP: no wire of these knows. */
+int async__wire_ask(const async__wire *wire, enum async__wire_query what, void *result);
+int async__wire_fd(const async__wire *wire); /* -1: it has none */
+/* "descriptor 5", "a memory stream": for messages. */
+const char *async__wire_label(const async__wire *wire, char *text, size_t size);
+void async__wire_free(async__wire *wire); /* NULL is fine */
+
+/* ---- for types of wires (wire.c) ---- */
+
+int async__wire_start(async__wire *wire, async_loop *loop, async__op *op);
+void async__wire_cancel(async__wire *wire, async_loop *loop, async__op *op);
+
+/* The watches of a wire that is no descriptor, one a direction. */
+struct async__wire_watches {
+    async_watch *watch[2];
+};
+
+/* 0, also for the one that is armed already; -EBUSY. */
+int async__wire_arm(struct async__wire_watches *watches, unsigned direction, async_watch *watch);
+bool async__wire_disarm(struct async__wire_watches *watches, async_watch *watch);
+void async__wire_notify(struct async__wire_watches *watches, unsigned direction);
+void async__wire_forget(struct async__wire_watches *watches);
+
+/* ---- descriptors (descriptor.c) ---- */
+
+struct async__fd_wire {
+    async__wire wire;
+    int fd;
+    bool blocking; /* a pipe or tty whose flags are not ours to change */
+};
+
+/* A socket, or any other file. It lies in a struct of the caller's. */
+void async__fd_wire_init(struct async__fd_wire *self, int fd, bool socket, bool blocking);
+
+/* ---- memory (memory.c) ---- */
+
+/* Two ends: 0 or -ENOMEM. The options are valid. */
+int async__memory_pair(async__wire *ends[2], const async_pair_options *options);
+
+/* ---- system calls that do not block (nonblocking.c): a result, or a negated errno ---- */
+
+ssize_t async__try_read(int fd, void *buffer, size_t size, bool blocking);
+/* Without a SIGPIPE. */
+ssize_t async__try_write(int fd, const void *data, size_t size, bool blocking);
+ssize_t async__try_writev(int fd, const struct iovec *pieces, int count, bool blocking);
+
+/* 1: the descriptor is blocking, 0: it is not, -EBADF. */
+int async__is_blocking(int fd);
+
+#endif
