@@ -134,6 +134,9 @@ int async__fd_use_edges(async_loop *loop, int fd)
     return loop->poller->interest(loop, fd, entry, entry->interest | ASYNC__EDGE);
 }
 
+/* If this fails, interest stays level-triggered, and the loop does not sleep. */
+void async__fd_not_ready(async_loop *loop, int fd) { (void)async__fd_use_edges(loop, fd); }
+
 /* After an event with an error or a hang-up, or with edge-triggered interest: decides whether the
  * interest is edge-triggered from here on. `told` has the directions in which there was a watch. */
 static void choose_trigger(async_loop *loop, int fd, struct async__fd *entry, unsigned told,

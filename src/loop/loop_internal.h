@@ -92,6 +92,8 @@ void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned dat
 void async__disarm(async_loop *loop, async_watch *watch);
 /* Makes interest in a watched descriptor edge-triggered: 0 or a negative code. */
 int async__fd_use_edges(async_loop *loop, int fd);
+/* An operation that was told that the descriptor is ready has found that it is not. */
+void async__fd_not_ready(async_loop *loop, int fd);
 void async__woken(async_callback *callback);    /* `run` of the loop's own watch (loop.c) */
 void async__op_ready(async_callback *callback); /* `run` of an operation's watch (op.c) */
 

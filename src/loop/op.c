@@ -38,8 +38,8 @@ void async__op_ready(async_callback *callback)
         /* A regular file's readiness is reported once, by async_add_reader: so try again. */
         if (loop->fds[op->watch.fd].regular)
             async_call_soon(loop, callback);
-        else /* if this fails, interest stays level-triggered, and the loop does not sleep */
-            async__fd_use_edges(loop, op->watch.fd);
+        else
+            async__fd_not_ready(loop, op->watch.fd);
         return;
     }
     if (async__likely(op->watch.armed)) async__disarm(loop, &op->watch);
