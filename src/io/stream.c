@@ -85,9 +85,10 @@ static void evict(async_loop *loop, async_stream *stream)
     async__wake_all(&stream->writers);
     async__wake_all(&stream->drained);
     async__wake_all(&stream->settled);
+    async__cancel_copies(stream);
     async__wire *wire = stream->wire;
     bool flushing = wire->type->unwatch(wire, loop, &stream->flush);
-    if (stream->reading) wire->type->forget(wire);
+    if (stream->reading || stream->sending) wire->type->forget(wire);
     if (!flushing || async__stream_queued(stream) == 0) return;
     int code = async__stream_watch_room(stream);
     if (code < 0) {

@@ -19,6 +19,13 @@ int async__wire_fd(const async__wire *wire)
     return async__wire_ask(wire, ASYNC__WIRE_FD, &fd) == 0 ? fd : -1;
 }
 
+/* A wire that transforms the bytes need not know of the question: it does not answer. */
+int async__wire_direct(const async__wire *wire)
+{
+    int fd = -1;
+    return wire->type->query(wire, ASYNC__WIRE_DIRECT, &fd) == 0 ? fd : -1;
+}
+
 const char *async__wire_label(const async__wire *wire, char *text, size_t size)
 {
     int fd;

@@ -19,6 +19,9 @@ typedef struct async__wire async__wire;
 enum async__wire_query {
     ASYNC__WIRE_FD,      /* int: the descriptor; -1 if it has been closed */
     ASYNC__WIRE_CAN_END, /* bool: whether send_end works */
+    /* int: a descriptor that the kernel may read from and write to in place of recv and send
+     * (sendfile, splice). Use async__wire_direct, which never asks what lies below. */
+    ASYNC__WIRE_DIRECT,
 };
 
 struct async__wire_type {
@@ -75,6 +78,8 @@ struct async__wire {
 /* 0; -EOPNOTSUPP: no wire of these knows. */
 int async__wire_ask(const async__wire *wire, enum async__wire_query what, void *result);
 int async__wire_fd(const async__wire *wire); /* -1: it has none */
+/* The answer to ASYNC__WIRE_DIRECT, or -1: there is none. */
+int async__wire_direct(const async__wire *wire);
 /* "descriptor 5", "a memory stream": for messages. */
 const char *async__wire_label(const async__wire *wire, char *text, size_t size);
 void async__wire_free(async__wire *wire); /* NULL is fine */
@@ -117,6 +122,12 @@ ssize_t async__try_read(int fd, void *buffer, size_t size, bool blocking);
 /* Without a SIGPIPE. */
 ssize_t async__try_write(int fd, const void *data, size_t size, bool blocking);
 ssize_t async__try_writev(int fd, const struct iovec *pieces, int count, bool blocking);
+
+/* sendfile(2) to a non-blocking socket, without a SIGPIPE; *offset moves along. */
+ssize_t async__try_sendfile(int socket, int file, int64_t *offset, size_t size);
+/* splice(2) from a pipe to a non-blocking socket, without a SIGPIPE; and the other way. */
+ssize_t async__try_splice_out(int pipe, int socket, size_t size);
+ssize_t async__try_splice_in(int socket, int pipe, size_t size);
 
 /* 1: the descriptor is blocking, 0: it is not, -EBADF. */
 int async__is_blocking(int fd);
