@@ -57,6 +57,9 @@ debootstrap             cmd:debootstrap
 bench="
 openssl                 cmd:openssl
 python3-uvloop          python:uvloop
+python3-httptools       python:httptools
+python3-websockets      python:websockets
+libssl-dev              header:openssl/ssl.h
 "
 version=${purpose#python-}
 one_python="

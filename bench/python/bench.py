@@ -91,19 +91,23 @@ def measure(row, loops, tools, options):
     """name of a loop -> its rounds in ns; and what went wrong, as (loop, why)."""
     times = {name: [] for name in loops}
     troubles = []
-    count = row.count // QUICK if options.quick else row.count
-    for _ in range(options.starts):
+    count = max(1, row.count // QUICK) if options.quick and not row.fresh else row.count
+    starts, rounds = options.starts, options.rounds
+    if row.fresh:
+        starts, rounds = options.rounds, 1
+    for _ in range(starts):
         with contextlib.ExitStack() as stack:
             subjects = {}
             for name, directory in loops.items():
                 try:
                     subject = processes.Subject(name, directory, row, tools, options)
                     subjects[name] = stack.enter_context(subject)
-                    subject.measure(max(1, count // QUICK))     # imports, caches, first connections
+                    if not row.fresh:   # imports, caches, first connections
+                        subject.measure(max(1, count // QUICK))
                 except processes.Trouble as error:
                     troubles.append((name, str(error)))
                     subjects.pop(name, None)
-            for turn in range(options.rounds):
+            for _ in range(rounds):
                 for name in list(subjects):
                     try:
                         times[name].append(subjects[name].measure(count))
@@ -133,7 +137,7 @@ def line(row, times, others):
     """Prints the row; returns whether casyncio is ahead of all that it is compared with."""
     text = f'{row.title:42}'
     for rounds in times.values():
-        text += f'{statistics.median(rounds) / 1000:11.3f}' if rounds else f'{"-":>11}'
+        text += f'{statistics.median(rounds) / row.scale:11.3f}' if rounds else f'{"-":>11}'
     ratios = {name: ratio(times.get('casyncio'), times[name]) for name in others}
     for value in ratios.values():
         text += f'{"-" if value is None else format(value, ".2f"):>11}'
@@ -147,7 +151,7 @@ def table(selected, loops, missing, tools, options):
     others = heading(loops)
     results, behind, troubles = {}, [], collections.defaultdict(list)
     for row in selected:
-        if row.kind == 'tls' and not tools.tls:
+        if row.kind in ('tls', 'wss') and not tools.tls:
             troubles['TLS', 'left out, no openssl or no headers of it'].append(row.name)
             continue
         times, trouble = measure(row, loops, tools, options)

@@ -44,15 +44,15 @@ struct kind {
     void (*open)(struct peer *peer); /* once a connection */
     void (*begin)(struct peer *peer);
     ssize_t (*receive)(struct peer *peer, char *buffer);
-    bool ends;   /* the answer is the end of the connection */
-    bool echoes; /* the answer is the message */
-    bool loses;  /* a message may be lost, and then comes twice */
+    void (*make)(void); /* message and answer, where they are not SIZE bytes and their echo */
+    bool ends;          /* after the answer the connection ends */
+    bool loses;         /* a message may be lost, and then comes twice */
 };
 
 static const char *address;
 static int epoll;
-static char *message;
-static size_t size, answer; /* bytes of the message, and of its answer */
+static char *message, *expected; /* the answer; NULL: only its length is known */
+static size_t size, answer;      /* bytes of the message, and of its answer */
 
 static void watch(struct peer *peer)
 {
@@ -62,14 +62,22 @@ static void watch(struct peer *peer)
 
 /* ---- sockets ---- */
 
-static void send_message(struct peer *peer)
+static void transmit(struct peer *peer, const char *data, size_t length)
 {
-    for (size_t sent = 0; sent < size;) {
-        ssize_t n = send(peer->fd, message + sent, size - sent, MSG_NOSIGNAL);
+#ifdef WITH_TLS
+    if (peer->tls) {
+        if (SSL_write(peer->tls, data, (int)length) != (int)length) bench_fail("SSL_write");
+        return;
+    }
+#endif
+    for (size_t sent = 0; sent < length;) {
+        ssize_t n = send(peer->fd, data + sent, length - sent, MSG_NOSIGNAL);
         if (n < 0) bench_fail("send");
         sent += (size_t)n;
     }
 }
+
+static void send_message(struct peer *peer) { transmit(peer, message, size); }
 
 static ssize_t receive(struct peer *peer, char *buffer)
 {
@@ -105,27 +113,72 @@ static void open_unix(struct peer *peer)
 
 static void open_nothing(struct peer *peer) { peer->fd = -1; }
 
-/* ---- HTTP/1.1, a connection kept ---- */
-
-/* All answers have the length of the first one: it is asked for here, byte by byte. */
-static void open_http(struct peer *peer)
+/* A connection for each message. */
+static void open_and_send(struct peer *peer)
 {
-    char head[4096];
-    size_t length = 0;
-    const char *body;
-
     open_tcp(peer);
-    if (answer != size) return;
     send_message(peer);
+}
+
+/* Few bytes are asked for SIZE of them, or SIZE bytes are told of by one. */
+static void make_pull(void)
+{
+    size = 1;
+    expected = NULL;
+}
+
+static void make_push(void)
+{
+    answer = 1;
+    expected = NULL;
+}
+
+/* Reads to the empty line behind a head of HTTP, byte by byte. */
+static void read_head(struct peer *peer, char *head, size_t room)
+{
+    size_t length = 0;
+
     do {
-        if (length == sizeof head - 1 || recv(peer->fd, head + length, 1, 0) != 1)
-            bench_fail("no answer to GET");
+        ssize_t n;
+#ifdef WITH_TLS
+        if (peer->tls)
+            n = SSL_read(peer->tls, head + length, 1);
+        else
+#endif
+            n = recv(peer->fd, head + length, 1, 0);
+        if (length == room - 1 || n != 1) bench_fail("no answer to GET");
         head[++length] = 0;
     } while (length < 4 || memcmp(head + length - 4, "\r\n\r\n", 4) != 0);
-    body = strstr(head, "Content-Length: ");
+}
+
+/* ---- HTTP/1.1, a connection kept ---- */
+
+static void make_get(void)
+{
+    static char get[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+    message = get;
+    size = sizeof get - 1;
+    answer = 0; /* not known yet */
+    expected = NULL;
+}
+
+/* All answers have the length of the first one, which is read here. */
+static void open_http(struct peer *peer)
+{
+    static char head[BUFFER];
+    const char *body;
+    size_t length;
+
+    open_tcp(peer);
+    if (answer != 0) return;
+    send_message(peer);
+    read_head(peer, head, sizeof head);
+    body = strcasestr(head, "\r\nContent-Length: ");
     if (!body || strncmp(head, "HTTP/1.1 200", 12) != 0) bench_fail("not an answer of HTTP");
-    answer = length + strtoul(body + strlen("Content-Length: "), NULL, 10);
-    if (recv(peer->fd, head, answer - length, MSG_WAITALL) != (ssize_t)(answer - length))
+    length = strtoul(body + strlen("\r\nContent-Length: "), NULL, 10);
+    answer = strlen(head) + length;
+    if (answer > BUFFER || recv(peer->fd, head, length, MSG_WAITALL) != (ssize_t)length)
         bench_fail("the body of an answer");
 }
 
@@ -145,11 +198,6 @@ static void open_tls(struct peer *peer)
         bench_fail("the handshake of TLS");
 }
 
-static void send_tls(struct peer *peer)
-{
-    if (SSL_write(peer->tls, message, (int)size) != (int)size) bench_fail("SSL_write");
-}
-
 /* The socket waits, which is no harm: what has begun to come is the answer that is asked for.
  * What lies in the library, read from the socket already, is not told of by epoll: all of it
  * is taken. */
@@ -165,21 +213,108 @@ static ssize_t receive_tls(struct peer *peer, char *buffer)
 }
 #endif
 
+/* ---- websockets: SIZE bytes in one frame each way ---- */
+
+enum { FINAL_BINARY = 0x82, MASKED = 0x80, TWO_BYTES = 126, MASK = 4, FRAME_HEAD = 8 };
+
+/* What a frame has before its payload; the mask of a client's is all zeros. */
+static size_t frame_head(char *head, size_t length, int masked)
+{
+    size_t used = 0;
+
+    head[used++] = (char)FINAL_BINARY;
+    if (length < TWO_BYTES) {
+        head[used++] = (char)(masked | (int)length);
+    } else {
+        head[used++] = (char)(masked | TWO_BYTES);
+        head[used++] = (char)(length >> 8);
+        head[used++] = (char)length;
+    }
+    for (int i = 0; masked && i < MASK; i++)
+        head[used++] = 0;
+    return used;
+}
+
+static char *make_frame(size_t *frame, size_t length, int masked)
+{
+    char *made = malloc(FRAME_HEAD + length);
+
+    if (!made || length > UINT16_MAX) bench_fail("a frame");
+    size_t head = frame_head(made, length, masked);
+    memcpy(made + head, message, length);
+    *frame = head + length;
+    return made;
+}
+
+static void make_frames(void)
+{
+    size_t length = size;
+    char *asked = make_frame(&size, length, MASKED);
+
+    expected = make_frame(&answer, length, 0);
+    message = asked;
+}
+
+static void upgrade(struct peer *peer)
+{
+    static const char ask[] = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+                              "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                              "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    char head[4096];
+
+    transmit(peer, ask, sizeof ask - 1);
+    read_head(peer, head, sizeof head);
+    if (strncmp(head, "HTTP/1.1 101", 12) != 0) bench_fail("no websocket");
+}
+
+static void open_ws(struct peer *peer)
+{
+    open_tcp(peer);
+    upgrade(peer);
+}
+
+#ifdef WITH_TLS
+static void open_wss(struct peer *peer)
+{
+    open_tls(peer);
+    upgrade(peer);
+}
+#endif
+
 /* ---- what there is ---- */
 
 static const struct kind kinds[] = {
-    {.name = "tcp", .open = open_tcp, .begin = send_message, .receive = receive, .echoes = true},
-    {.name = "unix", .open = open_unix, .begin = send_message, .receive = receive, .echoes = true},
-    {.name = "udp",
-     .open = open_udp,
+    {.name = "tcp", .open = open_tcp, .begin = send_message, .receive = receive},
+    {.name = "unix", .open = open_unix, .begin = send_message, .receive = receive},
+    {.name = "udp", .open = open_udp, .begin = send_message, .receive = receive, .loses = true},
+    {.name = "pull",
+     .open = open_tcp,
      .begin = send_message,
      .receive = receive,
-     .echoes = true,
-     .loses = true},
-    {.name = "http", .open = open_http, .begin = send_message, .receive = receive},
-    {.name = "churn", .open = open_nothing, .begin = open_tcp, .receive = receive, .ends = true},
+     .make = make_pull},
+    {.name = "push",
+     .open = open_tcp,
+     .begin = send_message,
+     .receive = receive,
+     .make = make_push},
+    {.name = "http",
+     .open = open_http,
+     .begin = send_message,
+     .receive = receive,
+     .make = make_get},
+    {.name = "ws", .open = open_ws, .begin = send_message, .receive = receive, .make = make_frames},
+    {.name = "churn",
+     .open = open_nothing,
+     .begin = open_and_send,
+     .receive = receive,
+     .ends = true},
 #ifdef WITH_TLS
-    {.name = "tls", .open = open_tls, .begin = send_tls, .receive = receive_tls, .echoes = true},
+    {.name = "tls", .open = open_tls, .begin = send_message, .receive = receive_tls},
+    {.name = "wss",
+     .open = open_wss,
+     .begin = send_message,
+     .receive = receive_tls,
+     .make = make_frames},
 #endif
 };
 
@@ -187,7 +322,7 @@ static const struct kind *kind;
 
 static void begin(struct peer *peer)
 {
-    peer->missing = answer;
+    peer->missing = answer + kind->ends;
     kind->begin(peer);
 }
 
@@ -198,13 +333,15 @@ static bool take(struct peer *peer)
     ssize_t n = kind->receive(peer, buffer);
 
     if ((n < 0 && errno == EAGAIN) || (kind->loses && peer->missing == 0)) return false;
-    if (kind->ends && n == 0) {
+    if (kind->ends && n == 0 && peer->missing == 1) {
         close(peer->fd);
         peer->fd = -1;
         return true;
     }
     if (n <= 0 || (size_t)n > peer->missing) bench_fail("a connection was lost");
-    if (kind->echoes && memcmp(buffer, message + (answer - peer->missing), (size_t)n) != 0)
+    if (kind->ends && (size_t)n == peer->missing) bench_fail("more than the answer");
+    if (expected &&
+        memcmp(buffer, expected + (answer + kind->ends - peer->missing), (size_t)n) != 0)
         bench_fail("a wrong answer");
     peer->missing -= (size_t)n;
     return peer->missing == 0;
@@ -266,15 +403,12 @@ static double measure(struct peer *peers, int connections, int count, pid_t serv
 
 static void make_message(const char *length)
 {
-    static const char get[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    bool http = strcmp(kind->name, "http") == 0;
-
-    size = http ? sizeof get - 1 : strtoul(length, NULL, 10);
-    message = malloc(size + 1);
+    size = answer = strtoul(length, NULL, 10);
+    expected = message = malloc(size + 1);
     if (!message) bench_fail("memory");
     for (size_t i = 0; i < size; i++)
-        message[i] = http ? get[i] : (char)('a' + i % 23);
-    answer = kind->ends ? 1 : size;
+        message[i] = (char)('a' + i % 23);
+    if (kind->make) kind->make();
 }
 
 int main(int argc, char **argv)
@@ -284,7 +418,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; argc == 6 && i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(kinds[i].name, argv[1]) == 0) kind = &kinds[i];
     if (!kind || connections < 1) {
-        fprintf(stderr, "load: tcp|unix|udp|http|churn|tls ADDRESS CONNECTIONS SIZE PID\n");
+        fprintf(stderr, "load: KIND ADDRESS CONNECTIONS SIZE PID\n");
         return 2;
     }
     address = argv[2];

@@ -104,13 +104,17 @@ class Subject:
 
     def __init__(self, name, directory, row, tools, options, prefix=()):
         self.name, self.row = name, row
-        command = [*prefix, options.python, os.path.join(HERE, 'worker.py'), name, row.name,
-                   '--core', str(tools.core),
+        self.server = self.client = None
+        program = [options.python, os.path.join(HERE, 'worker.py')]
+        command = [*prefix, *program, name, row.name, '--core', str(tools.core),
                    '--certificate', tools.certificate, '--key', tools.key]
         if directory:
             command += ['--directory', directory]
+        if row.peer:
+            self.server = Peer([*program, 'stock', row.name, '--peer', '--core',
+                                str(tools.client_core)])
+            command += ['--address', self.server.hear()[len('ready '):]]
         self.worker = Peer(command)
-        self.client = None
         self.pid = self.worker.pid
         try:
             address = self.worker.hear()[len('ready '):]
@@ -141,7 +145,7 @@ class Subject:
         return trouble
 
     def end(self):
-        for peer in (self.client, self.worker):
+        for peer in (self.client, self.worker, self.server):
             if peer and not peer.errors.closed:
                 peer.end()
 

@@ -10,6 +10,7 @@ import ssl
 import tempfile
 
 READ = 64 * 1024
+HEAD = 32           # bytes of the first write, where an answer has two
 
 # Whatever has to live as long as the process.
 kept = []
@@ -21,6 +22,19 @@ class Echo(asyncio.Protocol):
 
     def data_received(self, data):
         self.transport.write(data)
+
+
+class EchoInTwo(Echo):
+    """As what writes a head and then a body."""
+    def data_received(self, data):
+        self.transport.write(data[:HEAD])
+        self.transport.write(data[HEAD:])
+
+
+class EchoOnce(Echo):
+    def data_received(self, data):
+        self.transport.write(data)
+        self.transport.close()
 
 
 class EchoBuffered(asyncio.BufferedProtocol):
@@ -55,6 +69,12 @@ async def echo(reader, writer):
     writer.close()
 
 
+async def echo_once(reader, writer):
+    writer.write(await reader.read(READ))
+    await writer.drain()
+    writer.close()
+
+
 async def close(reader, writer):
     writer.close()
 
@@ -70,16 +90,44 @@ def context(options):
     return context
 
 
-async def protocol(loop, names, options):
-    return keep(await loop.create_server(Echo, '127.0.0.1', 0))
+def tcp(factory, tls=False):
+    """A server whose connections are of this protocol."""
+    async def start(loop, names, options):
+        ssl = context(options) if tls else None
+        return keep(await loop.create_server(factory, '127.0.0.1', 0, ssl=ssl, backlog=1024))
+    return start
 
 
-async def buffered(loop, names, options):
-    return keep(await loop.create_server(EchoBuffered, '127.0.0.1', 0))
+def tcp_streams(handler, tls=False):
+    """A server whose connections are streams; with names' classes."""
+    async def start(loop, names, options):
+        ssl = context(options) if tls else None
+        return keep(await names.start_server(handler, '127.0.0.1', 0, ssl=ssl, backlog=1024))
+    return start
 
 
-async def streams(loop, names, options):
-    return keep(await names.start_server(echo, '127.0.0.1', 0))
+async def pulled(loop, names, options):
+    piece = b'x' * READ
+
+    async def send(reader, writer):
+        while await reader.read(1):
+            for _ in range(options.size // READ):
+                writer.write(piece)
+                await writer.drain()
+        writer.close()
+    return await tcp_streams(send)(loop, names, options)
+
+
+async def pushed(loop, names, options):
+    async def receive(reader, writer):
+        left = options.size
+        while data := await reader.read(READ):
+            left -= len(data)
+            if left == 0:
+                left = options.size
+                writer.write(b'.')
+        writer.close()
+    return await tcp_streams(receive)(loop, names, options)
 
 
 async def unix(loop, names, options):
@@ -88,22 +136,6 @@ async def unix(loop, names, options):
     path = os.path.join(directory.name, 'echo')
     kept.append(await names.start_unix_server(echo, path))
     return path
-
-
-async def tls(loop, names, options):
-    return keep(await loop.create_server(Echo, '127.0.0.1', 0, ssl=context(options)))
-
-
-async def tls_streams(loop, names, options):
-    return keep(await names.start_server(echo, '127.0.0.1', 0, ssl=context(options)))
-
-
-async def churn(loop, names, options):
-    return keep(await loop.create_server(Closing, '127.0.0.1', 0, backlog=1024))
-
-
-async def churn_streams(loop, names, options):
-    return keep(await names.start_server(close, '127.0.0.1', 0, backlog=1024))
 
 
 async def udp(loop, names, options):
@@ -133,11 +165,16 @@ async def sock(loop, names, options):
     return listener.getsockname()[1]
 
 
-async def http(loop, names, options):
+def text(options):
+    return 'Hello, world!\n' if options.size == 0 else 'x' * options.size
+
+
+async def aiohttp(loop, names, options):
     from aiohttp import web
+    body = text(options)
 
     async def hello(request):
-        return web.Response(text='Hello, world!\n')
+        return web.Response(text=body)
 
     application = web.Application()
     application.router.add_get('/', hello)
@@ -147,3 +184,49 @@ async def http(loop, names, options):
     await site.start()
     kept.append(runner)
     return runner.addresses[0][1]
+
+
+async def uvicorn(loop, names, options):
+    import uvicorn
+    body = text(options).encode()
+    start = {'type': 'http.response.start', 'status': 200,
+             'headers': [(b'content-type', b'text/plain'),
+                         (b'content-length', str(len(body)).encode())]}
+
+    async def application(scope, receive, send):
+        await send(start)
+        await send({'type': 'http.response.body', 'body': body})
+
+    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level='error', lifespan='off',
+                                           access_log=False, timeout_keep_alive=3600))
+    kept.append(loop.create_task(server.serve()))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    return server.servers[0].sockets[0].getsockname()[1]
+
+
+def websockets(tls=False):
+    async def start(loop, names, options):
+        import websockets
+
+        async def serve(socket):
+            async for message in socket:
+                await socket.send(message)
+
+        return keep(await websockets.serve(serve, '127.0.0.1', 0, ping_interval=None,
+                                           ssl=context(options) if tls else None))
+    return start
+
+
+class Answer(asyncio.Protocol):
+    """For clients of HTTP: always the same."""
+    ANSWER = (b'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\n'
+              b'Hello, world!\n')
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.seen = b''
+
+    def data_received(self, data):
+        *heads, self.seen = (self.seen + data).split(b'\r\n\r\n')
+        self.transport.write(self.ANSWER * len(heads))

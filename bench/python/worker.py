@@ -27,21 +27,23 @@ def make_loop(name, directory):
     return module.new_event_loop(), asyncio if name == 'uvloop' else module
 
 
-def serve(loop, row, names, options):
-    address = loop.run_until_complete(row.run(loop, names, options))
+def serve(loop, start, names, options):
+    address = loop.run_until_complete(start(loop, names, options))
     print('ready', address, flush=True)
     loop.run_forever()
 
 
-def work(loop, row, names):
+def work(loop, row, names, *address):
     print('ready', flush=True)
     for line in sys.stdin:
         count = int(line)
         gc.collect()
         gc.freeze()                     # what is alive between rounds is not looked at in them
         start = time.process_time_ns()
-        loop.run_until_complete(row.run(loop, names, count))
-        print((time.process_time_ns() - start) / count, flush=True)
+        figure = loop.run_until_complete(row.run(loop, names, count, *address))
+        if figure is None:
+            figure = time.process_time_ns() - start
+        print(figure / count, flush=True)
 
 
 def main():
@@ -52,6 +54,8 @@ def main():
     parser.add_argument('--core', type=int)
     parser.add_argument('--certificate')
     parser.add_argument('--key')
+    parser.add_argument('--peer', action='store_true', help="be the server that the row's client has")
+    parser.add_argument('--address', help="that server's")
     options = parser.parse_args()
 
     if options.core is not None:
@@ -63,10 +67,15 @@ def main():
     try:
         loop, own = make_loop(options.loop, options.directory)
         asyncio.set_event_loop(loop)
-        if row.kind:
-            serve(loop, row, own if row.own else asyncio, options)
+        names = own if row.own else asyncio
+        if options.peer:
+            serve(loop, row.peer, names, options)
+        elif row.kind:
+            serve(loop, row.run, names, options)
+        elif row.peer:
+            work(loop, row, names, options.address)
         else:
-            work(loop, row, own if row.own else asyncio)
+            work(loop, row, names)
     except ModuleNotFoundError as error:
         print(error, file=sys.stderr)
         sys.exit(LEFT_OUT)

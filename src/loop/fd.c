@@ -89,10 +89,11 @@ static void forget_unwatched(struct async__fd *entry)
  * level-triggered data, so interest becomes level-triggered again when data is reported to one, or
  * when one is added while there is some. */
 
-/* A watch that is not an operation's: its callback runs for as long as there is data. */
+/* A watch that is neither an operation's nor the loop's own: its callback runs for as long as there is
+ * data. */
 static bool is_plain(const async_watch *watch)
 {
-    return watch && watch->callback.run != async__op_ready;
+    return watch && watch->callback.run != async__op_ready && watch->callback.run != async__woken;
 }
 
 static bool is_socket(int fd)
@@ -125,14 +126,16 @@ static unsigned edge_or_level(struct async__fd *entry, int fd, unsigned char dir
     return 0;
 }
 
-void async__fd_not_ready(async_loop *loop, int fd)
+int async__fd_use_edges(async_loop *loop, int fd)
 {
     struct async__fd *entry = &loop->fds[fd];
 
-    /* If this fails, interest stays level-triggered, and the loop does not sleep. */
-    if (!(entry->interest & (ASYNC__EDGE | ASYNC__ONE_SHOT)))
-        loop->poller->interest(loop, fd, entry, entry->interest | ASYNC__EDGE);
+    if (entry->interest & (ASYNC__EDGE | ASYNC__ONE_SHOT)) return 0;
+    return loop->poller->interest(loop, fd, entry, entry->interest | ASYNC__EDGE);
 }
+
+/* If this fails, interest stays level-triggered, and the loop does not sleep. */
+void async__fd_not_ready(async_loop *loop, int fd) { (void)async__fd_use_edges(loop, fd); }
 
 /* After an event with an error or a hang-up, or with edge-triggered interest: decides whether the
  * interest is edge-triggered from here on. `told` has the directions in which there was a watch. */
@@ -298,10 +301,14 @@ void async_forget_fd(async_loop *loop, int fd)
         watch->error = -EBADF;
         async_call_soon(loop, &watch->callback);
     }
-    if (entry->registered) loop->poller->interest(loop, fd, entry, 0);
+    /* A one-shot registration that has gone off reports nothing any more, and ends with its file: it is
+     * left for the next watch, which finds it or does not. */
+    bool silent = entry->registered && !entry->interest;
+    if (entry->registered && !silent) loop->poller->interest(loop, fd, entry, 0);
     uint32_t generation = entry->generation + 1;
     memset(entry, 0, sizeof *entry);
     entry->generation = generation;
+    entry->registered = silent;
 }
 
 int async_close(int fd)

@@ -158,16 +158,12 @@ void async__take_incoming(async_loop *loop)
     }
 }
 
-static void on_wake(async_callback *callback)
+void async__woken(async_callback *callback)
 {
     async_loop *loop = async__container(callback, async_loop, wake_watch.callback);
-    uint64_t count;
 
-    /* The eventfd and `woken` are reset before the queues are read: what comes later writes
-     * again. */
-    while (read(loop->wake_fd, &count, sizeof count) < 0 && errno == EINTR)
-        ;
-    /* An exchange, not a store: the loads below must not be reordered before it. */
+    /* `woken` is reset before the queues are read: what comes later writes again. An exchange, not a
+     * store: the loads below must not be reordered before it. */
     atomic_exchange(&loop->woken, false);
     async__signals_dispatch(loop);
     async__take_incoming(loop);
@@ -420,17 +416,20 @@ static int choose_poller(async_loop *loop, const char *name)
     return -EINVAL;
 }
 
-/* The loop's own watch is not counted: it must not hide a deadlock (-EDEADLK). */
+/* The eventfd is never read, which saves a system call for each time that another thread wakes the loop:
+ * interest in it is edge-triggered, and each write is an edge. The loop's own watch is not counted: it
+ * must not hide a deadlock (-EDEADLK). */
 static int open_wake(async_loop *loop)
 {
     loop->wake_fd = ASYNC__CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (loop->wake_fd < 0) return -errno;
-    loop->wake_watch.callback.run = on_wake;
+    loop->wake_watch.callback.run = async__woken;
     int code = async_add_reader(loop, loop->wake_fd, &loop->wake_watch);
-    if (code < 0)
-        close(loop->wake_fd);
-    else
+    if (code == 0) {
         loop->watches--;
+        code = async__fd_use_edges(loop, loop->wake_fd);
+    }
+    if (code < 0) close(loop->wake_fd);
     return code;
 }
 

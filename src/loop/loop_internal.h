@@ -90,8 +90,11 @@ extern const async__poller async__epoll;
 void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned data, bool trouble);
 /* Ends a watch that is armed in this loop, and whose callback is not queued. */
 void async__disarm(async_loop *loop, async_watch *watch);
+/* Makes interest in a watched descriptor edge-triggered: 0 or a negative code. */
+int async__fd_use_edges(async_loop *loop, int fd);
 /* An operation that was told that the descriptor is ready has found that it is not. */
 void async__fd_not_ready(async_loop *loop, int fd);
+void async__woken(async_callback *callback);    /* `run` of the loop's own watch (loop.c) */
 void async__op_ready(async_callback *callback); /* `run` of an operation's watch (op.c) */
 
 /* ---- operations: one system call that may have to wait (op.c) ---- */
@@ -161,7 +164,7 @@ struct async_loop {
     int epoll_fd;
     int wake_fd; /* an eventfd: other threads and signal handlers write to it */
     async_watch wake_watch;
-    atomic_bool woken;                  /* wake_fd has been written to and not yet read */
+    atomic_bool woken; /* wake_fd has been written to, and the loop not come to it */
     _Atomic(async_callback *) incoming; /* call_soon_threadsafe: a stack, newest first */
     atomic_bool takes_requests;         /* of async_run_coroutine_threadsafe (task/thread.c) */
     atomic_uint requesting;             /* threads between their look at that and their push */

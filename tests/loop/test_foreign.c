@@ -126,6 +126,51 @@ static void test_one_event_a_watch(void **state)
     assert_goes_off("r");
 }
 
+/* A watch that has gone off leaves its registration to what comes next: the same file, or another that
+ * has its number, while a duplicate keeps the old one open or not. */
+static void test_forgotten_after_one_event(void **state)
+{
+    struct watch reader = WATCH('r', true), plain = WATCH('p', false);
+    (void)state;
+    plain.watch.foreign = false;
+    for (int duplicated = 0; duplicated < 2; duplicated++) {
+        put(ends[1]);
+        assert_int_equal(async_add_reader(loop, ends[0], &reader.watch), 0);
+        assert_goes_off("r");
+        async_forget_fd(loop, ends[0]);
+        assert_goes_off("");
+        assert_int_equal(async_add_reader(loop, ends[0], &plain.watch), 0);
+        trace[0] = 0;
+        run_for(0.003);
+        assert_int_equal(trace[0], 'p');
+        drain(ends[0]);
+        assert_goes_off("");
+        async_remove_watch(loop, &plain.watch);
+        async_forget_fd(loop, ends[0]);
+
+        put(ends[1]);
+        assert_int_equal(async_add_reader(loop, ends[0], &reader.watch), 0);
+        assert_goes_off("r");
+        async_forget_fd(loop, ends[0]);
+        int number = ends[0], peer = ends[1], kept = duplicated ? dup(number) : -1;
+        close(number);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+        assert_int_equal(ends[0], number);
+        assert_int_equal(async_add_reader(loop, number, &plain.watch), 0);
+        if (duplicated) put(peer); /* the old file has an event */
+        assert_goes_off("");
+        put(ends[1]);
+        trace[0] = 0;
+        run_for(0.003);
+        assert_int_equal(trace[0], 'p');
+        drain(number);
+        async_remove_watch(loop, &plain.watch);
+        async_forget_fd(loop, number);
+        if (kept >= 0) close(kept);
+        close(peer);
+    }
+}
+
 static void test_reader_and_writer(void **state)
 {
     struct watch reader = WATCH('r', true), writer = WATCH('w', true);
@@ -312,15 +357,11 @@ static void test_not_to_be_watched(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_one_event_a_watch),
-        CASE(test_reader_and_writer),
-        CASE(test_removed),
-        CASE(test_beside_a_lasting_watch),
-        CASE(test_closed_and_reused),
-        CASE(test_closed_with_a_duplicate),
-        CASE(test_closed_while_both_wait),
-        CASE(test_given_to_the_loop),
-        CASE(test_not_to_be_watched),
+        CASE(test_one_event_a_watch),       CASE(test_forgotten_after_one_event),
+        CASE(test_reader_and_writer),       CASE(test_removed),
+        CASE(test_beside_a_lasting_watch),  CASE(test_closed_and_reused),
+        CASE(test_closed_with_a_duplicate), CASE(test_closed_while_both_wait),
+        CASE(test_given_to_the_loop),       CASE(test_not_to_be_watched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,6 +16,7 @@ import os
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,12 @@ def socket_pair():
     ours.setblocking(False)
     theirs.setblocking(False)
     return ours, theirs
+
+
+def reset(sock):
+    """Close with a RST."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 class LoopCase(unittest.TestCase):

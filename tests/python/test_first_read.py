@@ -222,6 +222,66 @@ class Names(support.LoopCase):
                 server, lambda: socket.create_connection(("127.0.0.1", port)))
             self.assertEqual(found, [("127.0.0.1", port)] * 2)
 
+    async def accepted(self):
+        """A transport that nobody has asked for anything, its peer's socket, and the server's address."""
+        server = await self.loop.create_server(lambda: Calls({}), "127.0.0.1", 0)
+        self.addCleanup(server.close)
+        Calls.made.clear()
+        peer = socket.create_connection(server.sockets[0].getsockname())
+        self.addCleanup(peer.close)
+        await support.until(lambda: Calls.made and Calls.made[0].calls)
+        return Calls.made[0].transport, peer, server.sockets[0].getsockname()
+
+    @asynchronous
+    async def test_asked_after_the_end(self):
+        transport, peer, address = await self.accepted()
+        name = peer.getsockname()
+        support.reset(peer)
+        await support.until(lambda: Calls.made[0].calls[-1][0] == "lost")
+        self.assertEqual(transport.get_extra_info("peername"), name)
+        self.assertEqual(transport.get_extra_info("sockname"), address)
+        self.assertEqual(transport.get_extra_info("socket").fileno(), -1)
+
+    @asynchronous
+    async def test_what_is_not_known(self):
+        transport, peer, address = await self.accepted()
+        for _ in range(2):  # before the others are asked for, and after it
+            self.assertIsNone(transport.get_extra_info("sslcontext"))
+            self.assertEqual(transport.get_extra_info("cipher", 1), 1)
+            self.assertEqual(transport.get_extra_info(name="cipher", default=2), 2)
+            self.assertIs(transport.get_extra_info("socket"), transport.get_extra_info("socket"))
+        with self.assertRaises(TypeError):
+            transport.get_extra_info()
+        transport.abort()
+
+    @asynchronous
+    async def test_the_dict_itself(self):
+        transport, peer, address = await self.accepted()
+        extra = transport._extra
+        self.assertEqual(sorted(extra), ["peername", "socket", "sockname"])
+        extra["more"] = 1
+        self.assertEqual(transport.get_extra_info("more"), 1)
+        transport.abort()
+        transport, peer, address = await self.accepted()
+        transport._extra = {"own": 2}
+        self.assertEqual(transport.get_extra_info("own"), 2)
+        self.assertIsNone(transport.get_extra_info("peername"))
+        del transport._extra
+        with self.assertRaises(AttributeError):
+            transport.get_extra_info("own")
+        transport.abort()
+
+    @asynchronous
+    async def test_two_listeners_by_turns(self):
+        found = []
+        for host in ("127.0.0.1", "127.0.0.2") * 2:
+            server = await self.loop.create_server(lambda: Calls({}), host, 0)
+            port = server.sockets[0].getsockname()[1]
+            names = await self.names(server, lambda: socket.create_connection((host, port)))
+            self.assertEqual(names, [(host, port)] * 2)
+            found += names
+        self.assertEqual(len(set(found)), 4)
+
     @support.needs_ipv6
     @asynchronous
     async def test_ipv6(self):

@@ -37,9 +37,10 @@ LAYERS = {
         help.c
         arguments.c transport_base.c coroutine""",
     "loop": """
+        socket.h
         loop.h
         report.c
-        state.c socket.h
+        state.c
         socket.c address.c
         handle.h clock.h
         handle_kind.h handle.c clock.c mutual
@@ -76,6 +77,7 @@ LAYERS = {
         endpoint.c
         endpoint_type.c
         transport.h datagram.h
+        extra.c
         transport_read.c transport_write.c datagram_send.c
         transport.c datagram.c
         loop_accept.c""",

@@ -5,19 +5,12 @@ import contextlib
 import gc
 import socket
 import ssl
-import struct
 
 import support
-from support import asynchronous
+from support import asynchronous, reset
 
 REQUEST = b"POST /path HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n0123456789"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n" + b"x" * 4000
-
-
-def reset(sock):
-    """Close with a RST."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 class Server:

@@ -243,6 +243,7 @@ static int loop_clear(PyObject *object)
     Py_CLEAR(self->raised);
     Py_CLEAR(self->time);
     Py_CLEAR(self->task_factory);
+    Py_CLEAR(self->sockname);
     return 0;
 }
 

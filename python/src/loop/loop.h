@@ -2,7 +2,7 @@
 #ifndef CASYNCIO_PYTHON_LOOP_H
 #define CASYNCIO_PYTHON_LOOP_H
 
-#include "../base/face.h"
+#include "socket.h"
 
 #include <casyncio/errors.h>
 #include <casyncio/loop.h>
@@ -42,6 +42,8 @@ typedef struct async__py_loop {
     async__py_holder holders, dues; /* rings through these nodes */
     int process;                    /* that made it: in a child of that it only can be closed */
     int starting;                   /* > 0: in create_task(), whose call_soon() is no yield */
+    PyObject *sockname;             /* of the last connection accepted: the next one's, as a rule */
+    union async__py_inet sockname_of;
 } async__py_loop;
 
 enum { ASYNC__PY_BUFFER = 256 * 1024 };

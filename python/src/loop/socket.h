@@ -4,6 +4,7 @@
 
 #include "../base/face.h"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 /* ---- sockets (socket.c) ---- */
@@ -16,6 +17,12 @@ bool async__py_is_plain_socket(PyObject *sock);
 
 /* Families whose addresses are made here: AF_INET, AF_INET6, AF_UNIX. */
 bool async__py_address_known(int family);
+
+/* Room for the addresses of the two that servers have most. */
+union async__py_inet {
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
 
 /* The address as the socket module would give it: None when there is none. */
 PyObject *async__py_address_new(const struct sockaddr_storage *address, socklen_t length);

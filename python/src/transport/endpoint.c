@@ -342,7 +342,8 @@ int async__py_endpoint_open(PyObject *object, PyObject *sock, PyObject *extra)
     int fd = descriptor_of(self->loop, sock);
 
     if (fd < 0 || async__py_check_no_transport(self->loop, fd, sock) < 0 ||
-        async__py_check_open(self->loop) < 0 || PyObject_SetAttr(object, name_extra, extra) < 0)
+        async__py_check_open(self->loop) < 0 ||
+        (extra && PyObject_SetAttr(object, name_extra, extra) < 0))
         return -1;
     if (!self->context) self->context = PyContext_CopyCurrent();
     if (!self->context || async__py_set_transport(self->loop, fd, object) < 0) return -1;

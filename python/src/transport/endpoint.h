@@ -126,7 +126,7 @@ static inline void async__py_maybe_resume(async__py_endpoint *endpoint)
  * -1: an exception is set, and `discard` is due: the socket stays its giver's. */
 PyObject *async__py_endpoint_new(PyTypeObject *type, const struct async__py_kind *kind,
                                  async__py_loop *loop);
-int async__py_endpoint_open(PyObject *self, PyObject *sock, PyObject *extra);
+int async__py_endpoint_open(PyObject *self, PyObject *sock, PyObject *extra); /* NULL: not yet */
 
 /* Before the transport is opened: has all of the protocol's methods called in `context`, as asyncio
  * does since Python 3.15; NULL and None change nothing. -1: it is not a context. */

@@ -8,7 +8,6 @@
 #include "../loop/socket.h"
 #include "transport.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -40,7 +39,7 @@ static int find_sockname(struct listener *listener)
                : address.ss_family == AF_INET6 ? !IN6_IS_ADDR_UNSPECIFIED(&inet6->sin6_addr)
                                                : address.ss_family == AF_UNIX;
     if (!one) return 0;
-    listener->sockname = async__py_address_new(&address, length);
+    listener->sockname = async__py_sockname(listener->loop, &address, length);
     return listener->sockname ? 0 : -1;
 }
 
@@ -56,11 +55,8 @@ static PyObject *wrap(const struct listener *listener, int fd, int family)
 /* What the socket module calls the address: for other families than this it knows best. */
 static PyObject *peer_name(PyObject *conn, const struct sockaddr_storage *address)
 {
-    const struct sockaddr_in *inet = (const struct sockaddr_in *)address;
-    char text[INET_ADDRSTRLEN];
-
-    if (address->ss_family == AF_INET && inet_ntop(AF_INET, &inet->sin_addr, text, sizeof text))
-        return Py_BuildValue("(si)", text, ntohs(inet->sin_port));
+    if (address->ss_family == AF_INET)
+        return async__py_address_new(address, sizeof(struct sockaddr_in));
     PyObject *name = PyObject_CallMethodNoArgs(conn, name_getpeername);
     if (!name && PyErr_ExceptionMatches(PyExc_OSError)) {
         PyErr_Clear(); /* it has gone again */
@@ -69,27 +65,34 @@ static PyObject *peer_name(PyObject *conn, const struct sockaddr_storage *addres
     return name;
 }
 
-/* `context` is the connection's own, or NULL: the transport makes itself one. */
-static PyObject *make_transport(const struct listener *listener, PyObject *conn, PyObject *protocol,
-                                PyObject *extra, PyObject *context)
+/* What asyncio's own makers of transports are given; NULL: an exception is set. */
+static PyObject *make_extra(const struct listener *listener, PyObject *conn,
+                            const struct sockaddr_storage *address)
 {
-    int tls = PyObject_IsTrue(listener->sslcontext);
+    PyObject *name = peer_name(conn, address), *extra = name ? PyDict_New() : NULL;
 
-    if (tls < 0) return NULL;
-    if (!tls)
-        return async__py_socket_transport_new(listener->loop, conn, protocol, NULL, extra,
-                                              listener->server, context);
+    if (extra &&
+        (PyDict_SetItem(extra, name_peername, name) < 0 ||
+         (listener->sockname && PyDict_SetItem(extra, name_sockname, listener->sockname) < 0)))
+        Py_CLEAR(extra);
+    Py_XDECREF(name);
+    return extra;
+}
+
+static PyObject *make_tls_transport(const struct listener *listener,
+                                    const struct async__py_connection *made)
+{
     PyObject *args[] = {
         (PyObject *)listener->loop,
-        conn,
-        protocol,
+        made->sock,
+        made->protocol,
         listener->sslcontext,
         Py_True,
-        extra,
+        made->extra,
         listener->server,
         listener->handshake_timeout,
         listener->shutdown_timeout,
-        context ? context : Py_None,
+        made->context ? made->context : Py_None,
     };
     return PyObject_VectorcallMethod(name_make_ssl_transport, args, 4, ssl_names);
 }
@@ -111,34 +114,59 @@ static void failed(const struct listener *listener, PyObject *protocol)
                         "protocol", protocol, NULL);
 }
 
+static int debug_accepted(const struct listener *listener, PyObject *conn,
+                          const struct sockaddr_storage *address)
+{
+    PyObject *name = peer_name(conn, address);
+    if (!name) return -1;
+    PyObject *result = async__py_call_method((PyObject *)listener->loop, "_debug_accepted", "OOO",
+                                             listener->server, name, conn);
+    if (!result) async__py_loop_ignore(listener->loop, NULL);
+    Py_XDECREF(result);
+    Py_DECREF(name);
+    return 0;
+}
+
+/* NULL: an exception is set. */
+static PyObject *make_transport(const struct listener *listener, PyObject *conn,
+                                const struct sockaddr_storage *address, PyObject *context,
+                                PyObject *protocol)
+{
+    struct async__py_connection made = {
+        .sock = conn, .protocol = protocol, .server = listener->server, .context = context};
+    bool inet = address->ss_family == AF_INET || address->ss_family == AF_INET6;
+    int tls = PyObject_IsTrue(listener->sslcontext);
+
+    if (tls < 0) return NULL;
+    if (!tls && inet) {
+        made.peer = address;
+        made.sockname = listener->sockname;
+        return async__py_socket_transport_new(listener->loop, &made);
+    }
+    made.extra = make_extra(listener, conn, address);
+    if (!made.extra) return NULL;
+    PyObject *transport = tls ? make_tls_transport(listener, &made)
+                              : async__py_socket_transport_new(listener->loop, &made);
+    Py_DECREF(made.extra);
+    return transport;
+}
+
+/* `context` is the connection's own, or NULL: the transport makes itself one. */
 static void serve(const struct listener *listener, int fd, const struct sockaddr_storage *address,
                   PyObject *context)
 {
-    PyObject *conn = wrap(listener, fd, address->ss_family);
-    PyObject *name = conn ? peer_name(conn, address) : NULL;
-    PyObject *extra = name ? PyDict_New() : NULL, *protocol = NULL;
-    PyObject *transport = NULL;
+    PyObject *conn = wrap(listener, fd, address->ss_family), *protocol = NULL, *transport = NULL;
+    bool debug = listener->loop->debug;
 
-    if (extra &&
-        (PyDict_SetItem(extra, name_peername, name) < 0 ||
-         (listener->sockname && PyDict_SetItem(extra, name_sockname, listener->sockname) < 0)))
-        Py_CLEAR(extra);
-    if (extra && listener->loop->debug) {
-        PyObject *result = async__py_call_method((PyObject *)listener->loop, "_debug_accepted",
-                                                 "OOO", listener->server, name, conn);
-        if (!result) async__py_loop_ignore(listener->loop, NULL);
-        Py_XDECREF(result);
-    }
-    if (extra) protocol = PyObject_CallNoArgs(listener->factory);
-    if (protocol) transport = make_transport(listener, conn, protocol, extra, context);
+    if (conn && (!debug || debug_accepted(listener, conn, address) == 0))
+        protocol = PyObject_CallNoArgs(listener->factory);
+    if (protocol) transport = make_transport(listener, conn, address, context, protocol);
     if (!transport) {
         if (conn) close_conn(listener->loop, conn);
         failed(listener, protocol);
     }
     Py_XDECREF(transport);
     Py_XDECREF(protocol);
-    Py_XDECREF(extra);
-    Py_XDECREF(name);
     Py_XDECREF(conn);
 }
 

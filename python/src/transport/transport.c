@@ -15,9 +15,6 @@ typedef async__py_transport transport;
 static PyTypeObject *type;
 #define PART ASYNC__PY_TRANSPORT
 
-static PyObject *name_getsockname, *name_getpeername, *name_socket, *name_sockname, *name_peername;
-static PyObject *transport_socket;
-
 static const struct async__py_kind kind = {
     "SocketTransport",         async__py_transport_read_ready, async__py_transport_write_ready,
     async__py_transport_flush, async__py_transport_drop,       async__py_transport_begin,
@@ -25,50 +22,18 @@ static const struct async__py_kind kind = {
 
 /* ---- making ---- */
 
-/* An address that the socket does not have is None. */
-static int add_address(PyObject *extra, PyObject *key, PyObject *sock, PyObject *method)
+static int open_transport(PyObject *object, const struct async__py_connection *made)
 {
-    PyObject *address = PyObject_CallMethodNoArgs(sock, method);
+    int later = async__py_extra_later(object, made);
+    PyObject *extra = later == 0 ? async__py_extra_new(made->extra, made->sock) : NULL;
+    int code = extra || later > 0 ? async__py_endpoint_open(object, made->sock, extra) : -1;
 
-    if (!address && PyErr_ExceptionMatches(PyExc_OSError)) {
-        PyErr_Clear();
-        address = Py_NewRef(Py_None);
-    }
-    int code = address ? PyDict_SetItem(extra, key, address) : -1;
-    Py_XDECREF(address);
-    return code;
+    Py_XDECREF(extra);
+    return code < 0 ? -1 : async__py_transport_use(PART(object), made->protocol);
 }
 
-/* What get_extra_info knows: what is given, which may be NULL or None, and what the socket says. */
-static PyObject *make_extra(PyObject *given, PyObject *sock)
-{
-    PyObject *extra = PyDict_New();
-    PyObject *wrapped = extra ? PyObject_CallOneArg(transport_socket, sock) : NULL;
-    int code = wrapped ? 0 : -1;
-
-    if (code == 0 && given && given != Py_None) code = PyDict_Update(extra, given);
-    if (code == 0) code = PyDict_SetItem(extra, name_socket, wrapped);
-    if (code == 0 && !PyDict_Contains(extra, name_sockname))
-        code = add_address(extra, name_sockname, sock, name_getsockname);
-    if (code == 0 && !PyDict_Contains(extra, name_peername))
-        code = add_address(extra, name_peername, sock, name_getpeername);
-    Py_XDECREF(wrapped);
-    if (code < 0) Py_CLEAR(extra);
-    return extra;
-}
-
-static int open_transport(PyObject *object, PyObject *sock, PyObject *protocol, PyObject *extra)
-{
-    PyObject *all = make_extra(extra, sock);
-    int code = all ? async__py_endpoint_open(object, sock, all) : -1;
-
-    Py_XDECREF(all);
-    return code < 0 ? -1 : async__py_transport_use(PART(object), protocol);
-}
-
-PyObject *async__py_socket_transport_new(async__py_loop *loop, PyObject *sock, PyObject *protocol,
-                                         PyObject *waiter, PyObject *extra, PyObject *server,
-                                         PyObject *context)
+PyObject *async__py_socket_transport_new(async__py_loop *loop,
+                                         const struct async__py_connection *made)
 {
     PyObject *object = async__py_endpoint_new(type, &kind, loop);
     if (!object) return NULL;
@@ -77,9 +42,9 @@ PyObject *async__py_socket_transport_new(async__py_loop *loop, PyObject *sock, P
 
     self->flusher.callback.run = async__py_transport_flush_ready;
     self->flusher.holder.object = object;
-    if (async__py_endpoint_use_context(object, context) < 0 ||
-        open_transport(object, sock, protocol, extra) < 0 ||
-        async__py_endpoint_begin(object, waiter, server) < 0) {
+    if (async__py_endpoint_use_context(object, made->context) < 0 ||
+        open_transport(object, made) < 0 ||
+        async__py_endpoint_begin(object, made->waiter, made->server) < 0) {
         async__py_endpoint_discard(object);
         return NULL;
     }
@@ -92,16 +57,15 @@ static PyObject *transport_new(PyTypeObject *subtype, PyObject *args, PyObject *
 {
     static char *names[] = {"loop",  "sock",   "protocol", "waiter",
                             "extra", "server", "context",  NULL};
-    PyObject *loop, *sock, *protocol, *waiter = NULL, *extra = NULL, *server = NULL;
-    PyObject *context = NULL;
+    struct async__py_connection made = {0};
+    PyObject *loop;
 
     (void)subtype;
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!OO|OOOO:SocketTransport", names,
-                                     async__py_loop_type, &loop, &sock, &protocol, &waiter, &extra,
-                                     &server, &context))
+                                     async__py_loop_type, &loop, &made.sock, &made.protocol,
+                                     &made.waiter, &made.extra, &made.server, &made.context))
         return NULL;
-    return async__py_socket_transport_new((async__py_loop *)loop, sock, protocol, waiter, extra,
-                                          server, context);
+    return async__py_socket_transport_new((async__py_loop *)loop, &made);
 }
 
 /* ---- the end ---- */
@@ -127,12 +91,15 @@ static PyObject *transport_call_connection_lost(PyObject *object, PyObject *exce
 static int transport_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(PART(object)->empty_waiter);
+    Py_VISIT(PART(object)->shown);
     return async__py_endpoint_traverse(object, visit, arg);
 }
 
 static int transport_clear(PyObject *object)
 {
     Py_CLEAR(PART(object)->empty_waiter);
+    Py_CLEAR(PART(object)->shown);
+    Py_CLEAR(PART(object)->sockname);
     return async__py_endpoint_clear(object);
 }
 
@@ -176,7 +143,11 @@ static PyObject *get_eof(PyObject *object, void *none)
     return PyBool_FromLong(PART(object)->eof);
 }
 
-static PyGetSetDef getters[] = {{"_eof", get_eof, NULL, NULL, NULL}, {0}};
+static PyGetSetDef getters[] = {
+    {"_eof", get_eof, NULL, NULL, NULL},
+    {"_extra", async__py_get_extra, async__py_set_extra, NULL, NULL},
+    {0},
+};
 
 static PyMethodDef methods[] = {
     {"write", async__py_transport_write, METH_O,
@@ -185,6 +156,8 @@ static PyMethodDef methods[] = {
     {"write_eof", async__py_transport_write_eof, METH_NOARGS,
      "Ends the sending side, once all is written."},
     {"can_write_eof", transport_can_write_eof, METH_NOARGS, "True."},
+    {"get_extra_info", (PyCFunction)(void (*)(void))async__py_get_extra_info,
+     METH_VARARGS | METH_KEYWORDS, "What is known of the connection."},
     {"set_protocol", transport_set_protocol, METH_O, "Changes the protocol."},
     {"_call_connection_lost", transport_call_connection_lost, METH_O, NULL},
     {"_make_empty_waiter", async__py_transport_make_empty_waiter, METH_NOARGS, NULL},
@@ -220,14 +193,7 @@ static int add_marks(void)
 
 int async__py_add_transport(PyObject *module)
 {
-    static const struct async__py_name names[] = {
-        {&name_getsockname, "getsockname"}, {&name_getpeername, "getpeername"},
-        {&name_socket, "socket"},           {&name_sockname, "sockname"},
-        {&name_peername, "peername"},       {0},
-    };
-
-    transport_socket = async__py_import("asyncio.trsock", "TransportSocket");
-    if (!transport_socket || async__py_intern(names) < 0 || async__py_add_transport_read() < 0 ||
+    if (async__py_add_extra() < 0 || async__py_add_transport_read() < 0 ||
         async__py_add_transport_write() < 0)
         return -1;
     type = async__py_add_endpoint_type(module, "casyncio._casyncio.SocketTransport",
