@@ -115,7 +115,7 @@ static int read_failed(const async_stream *stream)
     char on[64];
     return async__failf(stream->read_error, "read on %s: %s",
                         async__wire_label(stream->wire, on, sizeof on),
-                        async_strerror(stream->read_error));
+                        async__wire_strerror(stream->wire, stream->read_error));
 }
 
 static ssize_t run(struct fetch *self, ssize_t (*attempt)(async__op *))

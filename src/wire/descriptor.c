@@ -102,8 +102,8 @@ static int socket_query(const async__wire *wire, enum async__wire_query what, vo
     switch (what) {
     case ASYNC__WIRE_FD: *(int *)result = self_of(wire)->fd; return 0;
     case ASYNC__WIRE_CAN_END: *(bool *)result = true; return 0;
+    default: return -EOPNOTSUPP;
     }
-    return -EOPNOTSUPP;
 }
 
 /* ---- other files ---- */
@@ -146,8 +146,8 @@ static int file_query(const async__wire *wire, enum async__wire_query what, void
     switch (what) {
     case ASYNC__WIRE_FD: *(int *)result = self_of(wire)->fd; return 0;
     case ASYNC__WIRE_CAN_END: *(bool *)result = can_end(self_of(wire)->fd); return 0;
+    default: return -EOPNOTSUPP;
     }
-    return -EOPNOTSUPP;
 }
 
 static const struct async__wire_type socket_type = {
