@@ -34,8 +34,10 @@ struct async_filter {
     bool starved;  /* the last call waits for something from below */
     bool received; /* the last call has had something from below */
     bool ended, end_below;
+    bool below_finishes; /* all is done here, and the wire below has an end of its own */
     struct async__wire_watches watches; /* for ASYNC__WRITE: until `out` is empty */
     async_watch *passed[2];             /* handed to the wire below; by direction above */
+    unsigned char passed_to[2];         /* the direction below */
     async_watch flush;                  /* sends `out` */
     struct async__buffer head;          /* what the stream had received before */
     struct async__buffer out;
@@ -263,7 +265,10 @@ static int discard(struct async_filter *self)
 static int finish_below(struct async_filter *self)
 {
     async__wire *below = self->wire.below;
-    return below->type->finish ? below->type->finish(below) : 0;
+
+    if (!below->type->finish) return 0;
+    self->below_finishes = self->starved = true;
+    return below->type->finish(below);
 }
 
 /* Sends the end, waits until all that is kept has gone out, ends the wire below as far as it has ends
@@ -275,6 +280,7 @@ static int filter_finish(async__wire *wire)
     bool can_end = false;
 
     if (!self->started || self->forks != async__forks) return 0;
+    if (self->below_finishes) return finish_below(self);
     self->starved = false;
     int code = filter_send_end(wire);
     if (code == 0 && !is_clear(self)) {
@@ -307,19 +313,22 @@ static void let_go(struct async_filter *self, async_loop *loop, async_watch *wat
     }
 }
 
-/* Hands the watch to the wire below, for ASYNC__READ. One that is there stays as it is if something
- * has come since it went off. */
+/* Hands the watch to the wire below. One that is there, and went off not in vain, is armed anew: to go
+ * on with it would tell the wire below that there was nothing. */
 static int pass(struct async_filter *self, async_loop *loop, unsigned direction, async_watch *watch)
 {
     async__wire *below = self->wire.below;
+    unsigned to = direction == ASYNC__WRITE && self->below_finishes ? ASYNC__WRITE : ASYNC__READ;
 
     if (self->passed[direction] && self->passed[direction] != watch) return -EBUSY;
-    if (self->passed[direction] != watch || !self->received) {
-        int code = below->type->watch(below, loop, ASYNC__READ, watch);
-        if (code < 0) return code;
-        self->passed[direction] = watch;
-    }
-    if (filter_pending(&self->wire)) async_call_soon(loop, &watch->callback);
+    if (self->passed[direction] && (self->received || to != self->passed_to[direction]))
+        below->type->unwatch(below, loop, watch);
+    self->passed[direction] = NULL;
+    int code = below->type->watch(below, loop, to, watch);
+    if (code < 0) return code;
+    self->passed[direction] = watch;
+    self->passed_to[direction] = (unsigned char)to;
+    if (to == ASYNC__READ && filter_pending(&self->wire)) async_call_soon(loop, &watch->callback);
     return 0;
 }
 
