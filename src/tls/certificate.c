@@ -16,13 +16,21 @@ struct async__tls_certificate {
     STACK_OF(X509) *chain;
 };
 
-/* The key's password. Without one a key that has a password is an error, and not a prompt. */
-static int give_password(char *buffer, int size, int writing, void *password)
+struct password {
+    const char *text; /* NULL: none */
+    bool missing;     /* it was asked for, and there is none */
+};
+
+/* Without a password a key that has one is an error, and no prompt. */
+static int give_password(char *buffer, int size, int writing, void *data)
 {
+    struct password *password = data;
     (void)writing;
-    size_t length = password ? strlen(password) : 0;
-    if (!password || length > (size_t)size) return -1;
-    memcpy(buffer, password, length);
+    size_t length = password->text ? strlen(password->text) : 0;
+
+    password->missing = !password->text;
+    if (!password->text || length > (size_t)size) return -1;
+    memcpy(buffer, password->text, length);
     return (int)length;
 }
 
@@ -45,8 +53,6 @@ static int not_pem(const char *path, const char *what)
 
     if (ERR_GET_REASON(error) == PEM_R_NO_START_LINE)
         return async__tls_raise(-EINVAL, "%s %s: there is none in it", what, path);
-    if (ERR_GET_REASON(error) == PEM_R_BAD_PASSWORD_READ)
-        return async__tls_raise(-EINVAL, "%s %s: it needs a password", what, path);
     if (ERR_GET_REASON(error) == PEM_R_BAD_DECRYPT || ERR_GET_LIB(error) == ERR_LIB_PROV ||
         ERR_GET_LIB(error) == ERR_LIB_EVP)
         return async__tls_raise(-EINVAL, "%s %s: the password is wrong, or the file damaged", what, path);
@@ -55,12 +61,13 @@ static int not_pem(const char *path, const char *what)
 
 static int read_chain(struct async__tls_certificate *self, BIO *file, const char *path)
 {
+    struct password none = {0};
     X509 *next;
 
-    self->certificate = PEM_read_bio_X509_AUX(file, NULL, give_password, NULL);
+    self->certificate = PEM_read_bio_X509_AUX(file, NULL, give_password, &none);
     if (!self->certificate) return not_pem(path, "certificate");
     self->chain = sk_X509_new_null();
-    while (self->chain && (next = PEM_read_bio_X509(file, NULL, give_password, NULL)))
+    while (self->chain && (next = PEM_read_bio_X509(file, NULL, give_password, &none)))
         if (!sk_X509_push(self->chain, next)) {
             X509_free(next);
             return async__tls_raise(-ENOMEM, "no memory for the certificates of %s", path);
@@ -71,13 +78,18 @@ static int read_chain(struct async__tls_certificate *self, BIO *file, const char
     return 0;
 }
 
-static int read_key(struct async__tls_certificate *self, const char *path, const char *password)
+static int read_key(struct async__tls_certificate *self, const char *path, const char *text)
 {
+    struct password password = {.text = text};
     BIO *file = open_file(path, "key");
     if (!file) return async_error_code();
     ERR_clear_error();
-    self->key = PEM_read_bio_PrivateKey(file, NULL, give_password, (void *)password);
+    self->key = PEM_read_bio_PrivateKey(file, NULL, give_password, &password);
     BIO_free(file);
+    if (!self->key && password.missing) {
+        ERR_clear_error();
+        return async__tls_raise(-EINVAL, "key %s: it needs a password", path);
+    }
     if (!self->key) return not_pem(path, "key");
     if (X509_check_private_key(self->certificate, self->key) == 1) return 0;
     ERR_clear_error();

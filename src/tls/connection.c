@@ -241,7 +241,6 @@ static void tls_free(void *state)
     async__free(self->server_name);
     async__free(self->alpn);
     async__free(self->reason);
-    async__free(self->refused);
     async__free(self);
     ERR_clear_error();
 }

@@ -73,6 +73,24 @@ unsigned long async__tls_take_error(char *text, size_t size)
     return error;
 }
 
+/* Keeps the message, as far as there is memory. */
+__attribute__((format(printf, 3, 4))) static int note(async__tls *self, int code,
+                                                      const char *format, ...)
+{
+    char text[MOST];
+    va_list arguments;
+
+    va_start(arguments, format);
+    int size = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (size >= (int)sizeof text) size = sizeof text - 1;
+    self->failed = code;
+    async__free(self->reason);
+    self->reason = async__alloc((size_t)size + 1);
+    if (self->reason) memcpy(self->reason, text, (size_t)size + 1);
+    return code;
+}
+
 /* ---- certificates ---- */
 
 char *async__tls_name_text(const X509_NAME *name)
@@ -93,26 +111,12 @@ char *async__tls_name_text(const X509_NAME *name)
     return copy;
 }
 
-int async__tls_on_verify(int good, X509_STORE_CTX *store)
+/* The names of hosts that the certificate is for, as far as there is room. */
+static void list_names(const X509 *certificate, char *text, size_t size)
 {
-    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-    async__tls *self = async__tls_of(ssl);
-    X509 *certificate = X509_STORE_CTX_get_current_cert(store);
-
-    if (good || !self || self->verify_error) return good;
-    self->verify_error = X509_STORE_CTX_get_error(store);
-    if (certificate) self->refused = async__tls_name_text(X509_get_subject_name(certificate));
-    return good;
-}
-
-/* The names that the peer's certificate is for, as far as there is room. */
-static void list_names(const SSL *ssl, char *text, size_t size)
-{
-    X509 *peer = SSL_get0_peer_certificate(ssl);
-    GENERAL_NAMES *names = peer ? X509_get_ext_d2i(peer, NID_subject_alt_name, NULL, NULL) : NULL;
+    GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
     size_t used = 0;
 
-    text[0] = 0;
     for (int i = 0; i < sk_GENERAL_NAME_num(names) && used < size; i++) {
         const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
         if (name->type != GEN_DNS) continue;
@@ -123,42 +127,38 @@ static void list_names(const SSL *ssl, char *text, size_t size)
     GENERAL_NAMES_free(names);
 }
 
-static void describe_refusal(const async__tls *self, char *text, size_t size)
+static void describe_refusal(const async__tls *self, const X509 *certificate, char *text,
+                             size_t size)
 {
-    const char *subject = self->refused ? self->refused : "?";
-    char names[200];
+    char *subject = certificate ? async__tls_name_text(X509_get_subject_name(certificate)) : NULL;
+    char names[MOST / 2] = "";
 
-    switch (self->verify_error) {
-    case X509_V_ERR_HOSTNAME_MISMATCH:
-    case X509_V_ERR_IP_ADDRESS_MISMATCH:
-        list_names(self->ssl, names, sizeof names);
-        snprintf(text, size, "the certificate of %s is not for %s, but for %s", subject,
-                 self->server_name, *names ? names : "no host name");
-        return;
-    default:
-        snprintf(text, size, "the certificate of %s is refused: %s", subject,
+    if (self->verify_error == X509_V_ERR_HOSTNAME_MISMATCH ||
+        self->verify_error == X509_V_ERR_IP_ADDRESS_MISMATCH) {
+        list_names(certificate, names, sizeof names);
+        snprintf(text, size, "the certificate of %.200s is not for %.100s, but for %s",
+                 subject ? subject : "?", self->server_name, *names ? names : "no host name");
+    } else {
+        snprintf(text, size, "the certificate of %.200s is refused: %s", subject ? subject : "?",
                  X509_verify_cert_error_string(self->verify_error));
     }
+    async__free(subject);
+}
+
+int async__tls_on_verify(int good, X509_STORE_CTX *store)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    async__tls *self = async__tls_of(ssl);
+    char text[MOST];
+
+    if (good || !self || self->verify_error) return good;
+    self->verify_error = X509_STORE_CTX_get_error(store);
+    describe_refusal(self, X509_STORE_CTX_get_current_cert(store), text, sizeof text);
+    note(self, 0, "%s", text);
+    return 0;
 }
 
 /* ---- failures of a connection ---- */
-
-__attribute__((format(printf, 3, 4))) static int note(async__tls *self, int code,
-                                                      const char *format, ...)
-{
-    char text[MOST];
-    va_list arguments;
-
-    va_start(arguments, format);
-    int size = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    if (size >= (int)sizeof text) size = sizeof text - 1;
-    self->failed = code;
-    async__free(self->reason);
-    self->reason = async__alloc((size_t)size + 1);
-    if (self->reason) memcpy(self->reason, text, (size_t)size + 1);
-    return code;
-}
 
 static int note_end(async__tls *self)
 {
@@ -182,10 +182,8 @@ int async__tls_failed(async__tls *self, int result)
     if (self->below < 0) return self->failed = self->below;
     if (ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE)
         return note(self, -ENOMEM, "%s", async_strerror(-ENOMEM));
-    if (self->verify_error && !self->done) {
-        describe_refusal(self, text, sizeof text);
-        return note(self, ASYNC_ECERT, "%s", text);
-    }
+    if (self->verify_error && !self->done)
+        return self->failed = ASYNC_ECERT; /* on_verify has said why */
     if (self->is_end && (kind == SSL_ERROR_SYSCALL || ERR_GET_LIB(error) != ERR_LIB_SSL ||
                          ERR_GET_REASON(error) == SSL_R_UNEXPECTED_EOF_WHILE_READING))
         return note_end(self);

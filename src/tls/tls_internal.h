@@ -63,9 +63,7 @@ typedef struct async__tls {
     int failed;        /* the code of a failure, which lasts; or 0 */
     char *alpn;        /* once it has been asked for */
     char *reason;      /* its message; NULL: there was no memory, or it is the code's */
-    /* Of the peer's certificate that was refused. */
-    int verify_error;
-    char *refused;
+    int verify_error;  /* X509_V_ERR_...: the peer's certificate was refused */
 } async__tls;
 
 /* The connection that an SSL belongs to. */
