@@ -80,6 +80,7 @@ struct async_stream {
     unsigned references; /* the owner's, and one for each call that is under way */
     bool closed;         /* async_stream_close or _abort has begun: no new calls */
     bool unready;        /* its filter has not started: calls begin with that */
+    bool stillborn;      /* it never will, and nothing has been written */
     bool starting;       /* a call is at it, and the others wait in `starters` */
     bool reading;        /* a call that reads is under way */
     bool eof;

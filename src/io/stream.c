@@ -158,7 +158,7 @@ int async_stream_close(async_stream *stream)
     int goodbye = say_goodbye(stream, code);
     /* Read before finish(), which drops what is kept and may free the stream. */
     bool dropped = async__stream_kept(stream) > 0;
-    int error = stream->write_error;
+    int error = stream->stillborn ? 0 : stream->write_error;
     bool torn = stream->torn;
     finish(stream);
     if (torn) return async__failf(error, "a write to the stream was cancelled half-way");

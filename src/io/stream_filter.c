@@ -13,6 +13,7 @@ static int stop(async_stream *stream, int code)
 {
     stream->read_error = stream->write_error = code;
     stream->unready = false;
+    stream->stillborn = true;
     return code;
 }
 
