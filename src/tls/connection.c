@@ -48,7 +48,7 @@ static int bio_write(BIO *bio, const char *data, size_t size, size_t *n)
     BIO_clear_retry_flags(bio);
     int code = async_filter_send(self->filter, data, size);
     *n = code < 0 ? 0 : size;
-    if (code < 0) self->below = code;
+    if (code < 0) self->unsent = code;
     return code == 0;
 }
 
@@ -93,7 +93,7 @@ static BIO *new_bio(async__tls *self)
 /* Before a call of OpenSSL's that may fail. */
 static void begin(async__tls *self)
 {
-    self->below = 0;
+    self->below = self->unsent = 0;
     ERR_clear_error();
 }
 

@@ -180,13 +180,15 @@ int async__tls_failed(async__tls *self, int result)
     }
     unsigned long error = async__tls_take_error(text, sizeof text);
     if (self->below < 0) return self->failed = self->below;
+    if (self->is_end && (kind == SSL_ERROR_SYSCALL ||
+                         ERR_GET_REASON(error) == SSL_R_UNEXPECTED_EOF_WHILE_READING))
+        return note_end(self);
+    /* After another failure it is only the alert that could not be sent. */
+    if (self->unsent < 0 && ERR_GET_LIB(error) != ERR_LIB_SSL) return self->failed = self->unsent;
     if (ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE)
         return note(self, -ENOMEM, "%s", async_strerror(-ENOMEM));
     if (self->verify_error && !self->done)
         return self->failed = ASYNC_ECERT; /* on_verify has said why */
-    if (self->is_end && (kind == SSL_ERROR_SYSCALL || ERR_GET_LIB(error) != ERR_LIB_SSL ||
-                         ERR_GET_REASON(error) == SSL_R_UNEXPECTED_EOF_WHILE_READING))
-        return note_end(self);
     if (self->server_name && !self->done)
         snprintf(whom, sizeof whom, " (with %s)", self->server_name);
     return note(self, ASYNC_ETLS, "%s%s", text, whom);

@@ -59,7 +59,7 @@ typedef struct async__tls {
     bool done;         /* the handshake is */
     bool is_end;       /* what is below has ended */
     bool drained;      /* the last read has found nothing more to decrypt */
-    int below;         /* the code that what is below has given, or 0 */
+    int below, unsent; /* what receiving and sending below have failed with, in this call; or 0 */
     int failed;        /* the code of a failure, which lasts; or 0 */
     char *alpn;        /* once it has been asked for */
     char *reason;      /* its message; NULL: there was no memory, or it is the code's */
