@@ -136,10 +136,10 @@ static void describe_refusal(const async__tls *self, const X509 *certificate, ch
     if (self->verify_error == X509_V_ERR_HOSTNAME_MISMATCH ||
         self->verify_error == X509_V_ERR_IP_ADDRESS_MISMATCH) {
         list_names(certificate, names, sizeof names);
-        snprintf(text, size, "the certificate of %.200s is not for %.100s, but for %s",
+        snprintf(text, size, "the certificate of %.150s is not for %.100s, but for %.200s",
                  subject ? subject : "?", self->server_name, *names ? names : "no host name");
     } else {
-        snprintf(text, size, "the certificate of %.200s is refused: %s", subject ? subject : "?",
+        snprintf(text, size, "the certificate of %.150s is refused: %.200s", subject ? subject : "?",
                  X509_verify_cert_error_string(self->verify_error));
     }
     async__free(subject);
