@@ -303,8 +303,7 @@ static int with_nginx(void *unused)
              "add_header X-Name $ssl_server_name; location / { return 200 \"%%s\"; } }\n",
              path[0], path[1]);
     char *percent = strstr(text, "%s");
-    char configuration[300000];
-    static char body[200000];
+    static char configuration[8192], body[3001];
     memset(body, 'b', sizeof body - 1);
     snprintf(configuration, sizeof configuration, "%.*s%.3000s%s", (int)(percent - text), text, body,
              percent + 2);
