@@ -21,7 +21,7 @@ BUILD = $(CLEAN) cmake --build build --parallel $(JOBS)
 all: build
 
 help:
-	@echo 'make demo          install what is missing, build, and show the twelve programs'
+	@echo 'make demo          install what is missing, build, and show the programs of examples/'
 	@echo 'make test          one build, and every C test that is not slow: about a minute'
 	@echo 'make check         install what is missing, build in every way, run every test (about 10 minutes on two cores)'
 	@echo 'make               build the libraries and the examples, in build/'
@@ -48,7 +48,7 @@ examples: configure
 bench: configure
 	@$(BUILD) --target bench
 	@build/bench/micro
-	@for name in echo http memory; do \
+	@for name in echo udp http memory process; do \
 	    test ! -x build/bench/$$name || BENCH_CONTINUED=1 build/bench/$$name || exit 1; \
 	done
 

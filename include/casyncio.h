@@ -13,7 +13,9 @@
 #include <casyncio/queues.h>
 #include <casyncio/sockets.h>
 #include <casyncio/streams.h>
+#include <casyncio/datagrams.h>
 #include <casyncio/files.h>
+#include <casyncio/subprocess.h>
 #include <casyncio/threads.h>
 #include <casyncio/loop.h>
 #include <casyncio/renamed.h>

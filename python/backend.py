@@ -167,7 +167,7 @@ def build_extension(target, objects, *, debug=False, sanitize="", werror=False, 
     flags = [*command, *compile_flags(debug, sanitize, werror)]
     extra = shlex.split(os.environ.get("CFLAGS", ""))
     work = [(source.relative_to(ROOT), [*flags, *own, *extra], objects)
-            for part, own in PARTS.items() for source in sorted((ROOT / part).glob("*.c"))]
+            for part, own in PARTS.items() for source in sorted((ROOT / part).rglob("*.c"))]
     with ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0))) as pool:
         made = list(pool.map(lambda item: compile_object(*item), work))
     if None in made:

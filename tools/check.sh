@@ -17,7 +17,7 @@ declare -A about=(
     [tsan]="gcc, ThreadSanitizer: all tests"
     [valgrind]="valgrind's memcheck over the C tests of the gcc build"
     [fault]="the n-th allocation, system call, await fails, under AddressSanitizer"
-    [aarch64]="AArch64 by Debian's cross compiler, run by qemu: fibers, loop, tasks, sync"
+    [aarch64]="AArch64 by Debian's cross compiler, run by qemu: fibers, loop, tasks, sync, processes"
     [musl]="musl, static: everything but HTTP and TLS"
     [tidy]="clang-tidy has nothing to say about src/"
     [python]="the Python face for Debian's python3: its tests, and CPython's own for asyncio"
@@ -189,9 +189,9 @@ stage_aarch64() {
     configure build/aarch64 -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/aarch64.cmake" -DCASYNCIO_SHARED=OFF -DCASYNCIO_HTTP=OFF -DCASYNCIO_TLS=OFF \
         -DCASYNCIO_MINI_CMOCKA=ON || return
     # shellcheck disable=SC2046
-    build build/aarch64 casyncio_static $(parts base fiber loop task sync) || return
+    build build/aarch64 casyncio_static $(parts base fiber loop task sync process) || return
     without_slow build/aarch64 "qemu makes them some ten times slower"
-    CASYNCIO_EMULATED=1 run_tests build/aarch64 -L '^(base|fiber|loop|task|sync)$' -LE '^slow$'
+    CASYNCIO_EMULATED=1 run_tests build/aarch64 -L '^(base|fiber|loop|task|sync|process)$' -LE '^slow$'
 }
 
 stage_musl() {

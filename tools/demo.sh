@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows the twelve programs: each under a heading, each line with the second at which it came, and whether that was as it should be.
+# Shows the programs of examples/: each under a heading, each line with the second at which it came, and whether that was as it should be.
 # They are taken from build/examples (or $1) and fetch from the demo's own server, a casyncio program too.
 # Exit status 0: all did what the table below says.
 set -euo pipefail
@@ -179,6 +179,16 @@ show 12_stream_api 0 <<'EOF'
 - .+
 - .+
 ...
+EOF
+show 14_name_lookup 0 <<'EOF'
+1 no answer: asking again
+0 www\.example\.org has the address 192\.0\.2\.7
+EOF
+
+show 13_memory_pair 0 <<'EOF'
+- it takes its reply in single bytes, and waits for one that takes minutes
+- it sees that a reply of fewer than 7 bytes is cut off
+- it tells when the connection is lost, at any of 3 calls
 EOF
 
 printf '\n%s programs, run %s times: %s as expected, %s not, in %.1f s\n' "$(wc -w <<<"$programs_shown")" $shown \

@@ -49,6 +49,7 @@ musl-tools              cmd:musl-gcc
 nginx-light             cmd:nginx
 openssl                 cmd:openssl
 netbase                 file:/etc/services
+socat                   cmd:socat
 libpythonX.Y-testsuite  python:test.test_asyncio
 python3-venv            python:ensurepip
 debootstrap             cmd:debootstrap

@@ -105,6 +105,11 @@ ASYNC_API const char *async_loop_backend(const async_loop *loop);
 ASYNC_API int64_t async_loop_time_ns(const async_loop *loop);
 ASYNC_API double async_loop_time(const async_loop *loop);
 
+/* The clock of the loop that runs here, in seconds: monotonic, from no point in particular (with a
+ * virtual clock, from 0). 0 outside a loop.
+ * asyncio: loop.time */
+ASYNC_API double async_now(void);
+
 /* ---- callbacks ---- */
 
 typedef struct async_callback {

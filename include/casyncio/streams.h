@@ -41,6 +41,23 @@ ASYNC_API async_stream *async_open_unix_connection(const char *path);
  * asyncio: open_connection(sock=...) */
 ASYNC_API async_stream *async_stream_from_fd(int fd);
 
+/* The same for an end of a pipe, a FIFO, a terminal, a pty's master or slave, a socket: what is none of
+ * these, or not open in that direction, is -EINVAL. A pty's master gives -EIO once all who had the
+ * slave have closed it: that is its end.
+ * asyncio: loop.connect_read_pipe, loop.connect_write_pipe */
+ASYNC_API async_stream *async_connect_read_pipe(int fd);
+ASYNC_API async_stream *async_connect_write_pipe(int fd);
+
+/* This process's standard input, output and error as streams, whatever they are: terminals, pipes,
+ * sockets, files. Their flags are not changed, since other processes may have them too. Each stream is
+ * the caller's, and is to be closed: what is written and not closed may be lost. Closing it, or
+ * sending its end, leaves descriptors 0, 1 and 2 open. What a stream of the input has read ahead no
+ * other one gets, nor stdio. A file holds up the loop's thread until the disk has answered.
+ * Does not block. NULL: -EBADF if the process has none; -ENOMEM, -EMFILE, -EISDIR. */
+ASYNC_API async_stream *async_stdin(void);
+ASYNC_API async_stream *async_stdout(void);
+ASYNC_API async_stream *async_stderr(void);
+
 /* ---- reading: the result is a number of bytes ----
  *
  * If a read is cancelled nothing is lost: what came meanwhile is there for the next one. What fails

@@ -153,11 +153,6 @@ ASYNC_API int async_sleep(double seconds);
  * NaN, -ENOMEM. */
 ASYNC_API int async_sleep_until(double when);
 
-/* The clock of the loop that runs here, in seconds: monotonic, from no point in particular (with a
- * virtual clock, from 0). 0 outside a loop.
- * asyncio: loop.time */
-ASYNC_API double async_now(void);
-
 /* Gives the code of a cancellation that is due, else 0, and now and then (once in 128 calls) lets
  * others run: for loops that compute for long. async_sleep(0) lets them run each time. -EPERM
  * outside a task.

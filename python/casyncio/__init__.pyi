@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from socket import AddressFamily, AddressInfo, socket
-from typing import Any, TypeVar, final
+from typing import Any, Literal, TypeVar, final
 
 from _typeshed import StrPath
 
@@ -113,7 +113,12 @@ def uninstall() -> None: ...
 
 class Lock(asyncio.Lock): ...
 class Event(asyncio.Event): ...
-class Condition(asyncio.Condition): ...
+class Condition(asyncio.Condition):
+    # Of its lock; asyncio's has them as attributes, too.
+    acquire: Callable[[], Coroutine[Any, Any, Literal[True]]]
+    locked: Callable[[], bool]
+    release: Callable[[], None]
+
 class Semaphore(asyncio.Semaphore): ...
 class BoundedSemaphore(asyncio.BoundedSemaphore, Semaphore): ...
 class Queue(asyncio.Queue[_T]):

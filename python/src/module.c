@@ -1,94 +1,37 @@
-/* module.c - the extension module casyncio._casyncio: its making, and help for all of its files.
+/* module.c - the extension module casyncio._casyncio: its making.
  *
  * Its types and constants are kept in static variables, so that a file reaches them without asking
  * the module. That is why there is one module in a process: a second interpreter is refused, since
  * objects of one must not be seen by another; a second import of the same name (sys.modules was
  * emptied) gives the module that is there; and when the interpreter that had it is finished and a
  * new one begun, it is refused too, for its objects are gone. */
-#include "face.h"
+#include "base/coroutine.h"
+#include "loop/descriptors.h"
+#include "loop/handle.h"
+#include "loop/loop_type.h"
+#include "loop/socket.h"
+#include "streams/stream.h"
+#include "sync/mixins.h"
+#include "tls/tls.h"
+#include "transport/datagram.h"
+#include "transport/transport.h"
 
-/* ---- help for all files ---- */
-
-int async__py_intern(const struct async__py_name *names)
-{
-    for (; names->where; names++) {
-        *names->where = PyUnicode_InternFromString(names->text);
-        if (!*names->where) return -1;
-    }
-    return 0;
-}
-
-PyObject *async__py_import(const char *module, const char *name)
-{
-    PyObject *from = PyImport_ImportModule(module);
-    if (!from) return NULL;
-    PyObject *found = PyObject_GetAttrString(from, name);
-    Py_DECREF(from);
-    return found;
-}
-
-PyObject *async__py_call_method(PyObject *object, const char *name, const char *format, ...)
-{
-    PyObject *interned = PyUnicode_InternFromString(name);
-    PyObject *method = interned ? PyObject_GetAttr(object, interned) : NULL, *result = NULL;
-    Py_XDECREF(interned);
-    if (!method) return NULL;
-    char in_brackets[16];
-    snprintf(in_brackets, sizeof in_brackets, "(%s)", format ? format : "");
-    va_list values;
-    va_start(values, format);
-    PyObject *args = Py_VaBuildValue(in_brackets, values);
-    va_end(values);
-    if (args) result = PyObject_Call(method, args, NULL);
-    Py_XDECREF(args);
-    Py_DECREF(method);
-    return result;
-}
-
-PyTypeObject *async__py_add_type(PyObject *module, PyType_Spec *spec, PyObject *bases)
-{
-    PyObject *type = PyType_FromModuleAndSpec(module, spec, bases);
-    if (!type) return NULL;
-    const char *dot = strrchr(spec->name, '.');
-    if (PyModule_AddObjectRef(module, dot ? dot + 1 : spec->name, type) < 0) Py_CLEAR(type);
-    return (PyTypeObject *)type;
-}
-
-static char *flag_of(PyObject *self, void *offset) { return (char *)self + (uintptr_t)offset; }
-
-PyObject *async__py_get_flag(PyObject *self, void *offset)
-{
-    return PyBool_FromLong(*flag_of(self, offset));
-}
-
-int async__py_set_flag(PyObject *self, PyObject *value, void *offset)
-{
-    if (!value) {
-        PyErr_SetString(PyExc_TypeError, "cannot delete attribute");
-        return -1;
-    }
-    int truth = PyObject_IsTrue(value);
-    if (truth >= 0) *flag_of(self, offset) = (char)truth;
-    return truth < 0 ? -1 : 0;
-}
-
-/* ---- the module ---- */
-
+/* In the order in which they are added: each after what it needs. */
 static int (*const parts[])(PyObject *) = {
-    async__py_add_handle,
-    async__py_add_loop,
-    async__py_add_schedule,
-    async__py_add_descriptors,
-    async__py_add_run,
-    async__py_add_tasks,
-    async__py_add_endpoint,
-    async__py_add_transport,
-    async__py_add_clients,
-    async__py_add_accept,
+    async__py_add_arguments,
     async__py_add_coroutine,
-    async__py_add_sock,
-    async__py_add_names,
-    async__py_add_datagram,
+    async__py_add_transport_base,
+    async__py_add_report,
+    async__py_add_handle,
+    async__py_add_descriptors,
+    async__py_add_socket,
+    async__py_add_loop,
+    async__py_add_loop_schedule,
+    async__py_add_loop_descriptors,
+    async__py_add_loop_run,
+    async__py_add_loop_tasks,
+    async__py_add_loop_sock,
+    async__py_add_loop_names,
     async__py_add_mixins,
     async__py_add_lock,
     async__py_add_event,
@@ -102,6 +45,11 @@ static int (*const parts[])(PyObject *) = {
     async__py_add_stream_protocol,
     async__py_add_stream_writer,
     async__py_add_tls,
+    async__py_add_endpoint,
+    async__py_add_clients,
+    async__py_add_transport,
+    async__py_add_datagram,
+    async__py_add_loop_accept,
 };
 
 static PyObject *the_module;

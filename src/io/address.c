@@ -2,6 +2,7 @@
 #include "io.h"
 
 #include <arpa/inet.h>
+#include <casyncio/datagrams.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -53,6 +54,30 @@ void async__address_text(const struct sockaddr *address, socklen_t length, char 
     case AF_UNIX: unix_text((const void *)address, length, text, size); return;
     default: snprintf(text, size, "an address of family %d", address->sa_family);
     }
+}
+
+void async_address_text(const async_address *address, char *text, size_t size)
+{
+    if (size > 0) text[0] = 0;
+    if (address && address->length > 0)
+        async__address_text((const struct sockaddr *)&address->storage, address->length, text,
+                            size);
+}
+
+bool async_address_equal(const async_address *a, const async_address *b)
+{
+    if (a->length == 0 || b->length == 0) return a->length == b->length;
+    if (a->storage.ss_family != b->storage.ss_family) return false;
+    if (a->storage.ss_family == AF_INET) {
+        const struct sockaddr_in *x = (const void *)&a->storage, *y = (const void *)&b->storage;
+        return x->sin_port == y->sin_port && x->sin_addr.s_addr == y->sin_addr.s_addr;
+    }
+    if (a->storage.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *x = (const void *)&a->storage, *y = (const void *)&b->storage;
+        return x->sin6_port == y->sin6_port && x->sin6_scope_id == y->sin6_scope_id &&
+               memcmp(&x->sin6_addr, &y->sin6_addr, sizeof x->sin6_addr) == 0;
+    }
+    return a->length == b->length && memcmp(&a->storage, &b->storage, a->length) == 0;
 }
 
 int async__unix_address(const char *path, struct sockaddr_un *address, socklen_t *length)

@@ -57,21 +57,35 @@ static ssize_t read_in_thread(async_file *file, void *buffer, size_t size)
     return n < 0 && n != -EAGAIN ? async__file_failed(file, "read", n) : n;
 }
 
+struct polled_read {
+    async__op op;
+    async_file *file;
+};
+
+/* A file with an offset is read there: the kernel's own offset of the descriptor is another. */
 static ssize_t try_read(async__op *op)
 {
-    return async__try_read(op->watch.fd, op->buffer, op->length, false);
+    const async_file *file = async__container(op, struct polled_read, op)->file;
+    if (!file->positioned) return async__try_read(file->fd, op->buffer, op->length, false);
+    ssize_t n =
+        ASYNC__CALL(pread(file->fd, op->buffer, ASYNC__SIZE(op->length), (off_t)file->offset));
+    return n < 0 ? -errno : n;
 }
 
 static ssize_t read_polled(async_file *file, void *buffer, size_t size)
 {
-    async__op op = {
-        .watch = {.fd = file->fd, .direction = ASYNC__READ},
-        .attempt = try_read,
-        .buffer = buffer,
-        .length = size,
-        .wait_first = file->unopened,
+    struct polled_read read = {
+        .op =
+            {
+                .watch = {.fd = file->fd, .direction = ASYNC__READ},
+                .attempt = try_read,
+                .buffer = buffer,
+                .length = size,
+                .wait_first = file->unopened,
+            },
+        .file = file,
     };
-    ssize_t n = async__op_run(&op, "read");
+    ssize_t n = async__op_run(&read.op, "read");
     if (n >= 0) file->unopened = false;
     return n;
 }

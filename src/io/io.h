@@ -35,6 +35,9 @@ struct async__unix_file {
  * stale file at a path is replaced; `mode`, unless 0, is set (unix_path.c). */
 int async__unix_listen(int fd, const struct sockaddr_un *address, socklen_t length, int mode,
                        int backlog, struct async__unix_file *file);
+/* The same for a datagram socket, which does not listen. */
+int async__unix_bind(int fd, const struct sockaddr_un *address, socklen_t length, int mode,
+                     struct async__unix_file *file);
 int async__unix_file_remove(struct async__unix_file *file);
 
 /* The host name for async_getaddrinfo: 0, or a code with its message set. */
@@ -97,9 +100,9 @@ struct async_stream {
     struct async__fd_wire own;
     struct async__buffer received; /* what has been read and not yet asked for; or no memory */
 
-    /* The outbox, sent as room comes: what is kept, and then the pieces of the writer that has the
-     * turn and waits until they need not be kept apart. */
-    struct async__buffer kept;
+    /* The outbox, sent as room comes: the send queue, and then the pieces of the writer that has
+     * the turn and waits until they are sent, or few enough to be queued. */
+    struct async__buffer queue;
     struct async__pieces *pieces; /* in that writer's frame; or NULL */
     size_t high;
     unsigned forks;                  /* async__forks when `flush` was armed */
@@ -159,13 +162,13 @@ static inline ssize_t async__stream_leave(async_stream *stream, ssize_t result)
     return result;
 }
 
-static inline size_t async__stream_kept(const async_stream *stream)
+static inline size_t async__stream_queued(const async_stream *stream)
 {
-    return async__buffer_size(&stream->kept);
+    return async__buffer_size(&stream->queue);
 }
 
 int async__stream_watch_room(async_stream *stream); /* sends the outbox as room comes */
 /* Empties the outbox, sent or not, and wakes the tasks that wait for that. */
-void async__stream_drop_kept(async_stream *stream);
+void async__stream_drop_outbox(async_stream *stream);
 
 #endif

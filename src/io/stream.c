@@ -42,7 +42,7 @@ void async__stream_unref(async_stream *stream)
 {
     if (--stream->references > 0) return;
     async__buffer_free(&stream->received);
-    async__buffer_free(&stream->kept);
+    async__buffer_free(&stream->queue);
     async__wire_free(stream->wire);
     async__free(stream);
 }
@@ -90,18 +90,18 @@ static void evict(async_loop *loop, async_stream *stream)
     async__wire *wire = stream->wire;
     bool flushing = wire->type->unwatch(wire, loop, &stream->flush);
     if (stream->reading || stream->starting) wire->type->forget(wire);
-    if (!flushing || async__stream_kept(stream) == 0) return;
+    if (!flushing || async__stream_queued(stream) == 0) return;
     int code = async__stream_watch_room(stream);
     if (code < 0) {
         stream->write_error = code;
-        async__stream_drop_kept(stream);
+        async__stream_drop_outbox(stream);
     }
 }
 
 /* Gives up the owner's reference: `stream` may be freed. */
 static int finish(async_stream *stream)
 {
-    async__stream_drop_kept(stream);
+    async__stream_drop_outbox(stream);
     int code = stream->wire->type->close(stream->wire);
     async__stream_unref(stream);
     return code;
@@ -136,7 +136,7 @@ static int say_goodbye(async_stream *stream, int code)
 {
     async__wire *wire = stream->wire;
 
-    if (!wire->type->finish || stream->write_error < 0 || async__stream_kept(stream) > 0) return 0;
+    if (!wire->type->finish || stream->write_error < 0 || async__stream_queued(stream) > 0) return 0;
     if (code == 0) return run_finish(wire);
     (void)wire->type->finish(wire);
     return 0;
@@ -148,16 +148,16 @@ int async_stream_close(async_stream *stream)
     if (stream->closed) return async__failf(-EBADF, "the stream is being closed already");
     async_loop *loop = async__loop();
     /* In a forked child: what the parent's loop has kept is the parent's to send. */
-    if (async__stream_kept(stream) > 0 && stream->forks != async__forks)
-        async__stream_drop_kept(stream);
+    if (async__stream_queued(stream) > 0 && stream->forks != async__forks)
+        async__stream_drop_outbox(stream);
     if (loop) evict(loop, stream);
 
     int code = async__checkpoint();
-    if (code == 0 && async__stream_kept(stream) > 0)
+    if (code == 0 && async__stream_queued(stream) > 0)
         code = async__wait_in(&stream->settled, "close", NULL);
     int goodbye = say_goodbye(stream, code);
     /* Read before finish(), which drops what is kept and may free the stream. */
-    bool dropped = async__stream_kept(stream) > 0;
+    bool dropped = async__stream_queued(stream) > 0;
     int error = stream->stillborn ? 0 : stream->write_error;
     bool torn = stream->torn;
     finish(stream);
@@ -172,7 +172,7 @@ void async_stream_abort(async_stream *stream)
 {
     if (!stream || stream->closed) return;
     async_loop *loop = async__loop();
-    async__stream_drop_kept(stream);
+    async__stream_drop_outbox(stream);
     if (loop) evict(loop, stream);
     finish(stream);
 }

@@ -132,7 +132,7 @@ static async_filter *put_on_later(async_stream *stream, const async_filter_optio
     if (code == 0) code = quiet(stream);
     if (code == 0) {
         stream->reading = stream->writing = true;
-        if (async__stream_kept(stream) > 0)
+        if (async__stream_queued(stream) > 0)
             code = async__wait_in(&stream->settled, options->type->name, NULL);
         stream->reading = stream->writing = false;
         if (code == 0) code = stream->closed ? async__stream_closed() : quiet(stream);
@@ -160,7 +160,7 @@ async_filter *async__stream_filter(async_stream *stream, const async_filter_opti
         return NULL;
     }
     if (check(&options) < 0) return NULL;
-    if (async__stream_kept(stream) > 0 || stream->unready) return put_on_later(stream, &options);
+    if (async__stream_queued(stream) > 0 || stream->unready) return put_on_later(stream, &options);
     if (stream->closed) {
         async__stream_closed();
         return NULL;

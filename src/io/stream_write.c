@@ -46,7 +46,7 @@ static int failed(async_stream *stream, ssize_t code)
 void async__stream_end_if_due(async_stream *stream)
 {
     if (!stream->eof_wanted || stream->eof_sent || stream->writing || stream->closed) return;
-    if (stream->unready || async__stream_kept(stream) > 0 || stream->write_error < 0) return;
+    if (stream->unready || async__stream_queued(stream) > 0 || stream->write_error < 0) return;
     stream->eof_sent = true;
     int code = stream->wire->type->send_end(stream->wire);
     if (code < 0) stream->write_error = code;
@@ -99,30 +99,30 @@ static int list_pieces(const struct async__pieces *pieces, struct iovec *iov, in
 
 /* ---- the outbox ---- */
 
-static void free_kept(async_stream *stream)
+static void free_queue(async_stream *stream)
 {
     stream->wire->type->unwatch(stream->wire, async__loop(), &stream->flush);
-    async__buffer_free(&stream->kept);
+    async__buffer_free(&stream->queue);
 }
 
-void async__stream_drop_kept(async_stream *stream)
+void async__stream_drop_outbox(async_stream *stream)
 {
     stream->pieces = NULL;
-    free_kept(stream);
+    free_queue(stream);
     async__wake_all(&stream->drained);
     async__wake_all(&stream->settled);
 }
 
 /* Copies the pieces behind what is kept: 0, or -ENOMEM and nothing has changed. */
-static int keep(async_stream *stream, const struct async__pieces *pieces)
+static int copy_to_queue(async_stream *stream, const struct async__pieces *pieces)
 {
     size_t skip = pieces->skip;
 
-    if (async__buffer_reserve(&stream->kept, pieces->size) < 0) return -ENOMEM;
+    if (async__buffer_reserve(&stream->queue, pieces->size) < 0) return -ENOMEM;
     for (int i = 0; i < pieces->count; i++) {
         const struct iovec *piece = &pieces->at[i];
         if (piece->iov_len > skip)
-            (void)async__buffer_append(&stream->kept, (const char *)piece->iov_base + skip,
+            (void)async__buffer_append(&stream->queue, (const char *)piece->iov_base + skip,
                                        piece->iov_len - skip);
         skip = 0;
     }
@@ -134,9 +134,9 @@ static ssize_t send_outbox(async_stream *stream)
     struct iovec iov[GATHERED];
     int count = 0;
 
-    if (async__stream_kept(stream) > 0)
+    if (async__stream_queued(stream) > 0)
         iov[count++] =
-            (struct iovec){async__buffer_bytes(&stream->kept), async__stream_kept(stream)};
+            (struct iovec){async__buffer_bytes(&stream->queue), async__stream_queued(stream)};
     if (stream->pieces) count += list_pieces(stream->pieces, iov + count, GATHERED - count);
     return put(stream, iov, count);
 }
@@ -144,14 +144,14 @@ static ssize_t send_outbox(async_stream *stream)
 /* `size` bytes of the outbox have been sent. */
 static void sent_of_outbox(async_stream *stream, size_t size)
 {
-    size_t kept = async__stream_kept(stream);
+    size_t queued = async__stream_queued(stream);
 
-    if (size <= kept) {
-        async__buffer_consume(&stream->kept, size);
+    if (size <= queued) {
+        async__buffer_consume(&stream->queue, size);
         return;
     }
-    async__buffer_consume(&stream->kept, kept);
-    advance(stream->pieces, size - kept);
+    async__buffer_consume(&stream->queue, queued);
+    advance(stream->pieces, size - queued);
 }
 
 /* Once no more of the pieces is left than may be kept, their writer can go on. */
@@ -159,8 +159,9 @@ static void settle_pieces(async_stream *stream)
 {
     struct async__pieces *pieces = stream->pieces;
 
-    if (!pieces || async__stream_kept(stream) > 0 || pieces->size > stream->high) return;
-    if (pieces->size > 0 && keep(stream, pieces) < 0) return; /* then they are sent from there */
+    if (!pieces || async__stream_queued(stream) > 0 || pieces->size > stream->high) return;
+    if (pieces->size > 0 && copy_to_queue(stream, pieces) < 0)
+        return; /* then they are sent from there */
     pieces->size = 0;
     stream->pieces = NULL;
     async__wake_all(&stream->settled);
@@ -181,16 +182,16 @@ static void on_room(async_callback *callback)
     if (n == -EAGAIN) n = watch_room(stream, async__loop());
     if (n < 0) {
         stream->write_error = (int)n;
-        async__stream_drop_kept(stream);
+        async__stream_drop_outbox(stream);
         return;
     }
     sent_of_outbox(stream, (size_t)n);
     settle_pieces(stream);
     if (stream->pieces) return;
-    if (async__stream_kept(stream) == 0) {
-        async__stream_drop_kept(stream);
+    if (async__stream_queued(stream) == 0) {
+        async__stream_drop_outbox(stream);
         async__stream_end_if_due(stream);
-    } else if (async__stream_kept(stream) <= low_water(stream)) {
+    } else if (async__stream_queued(stream) <= low_water(stream)) {
         async__wake_all(&stream->drained);
     }
 }
@@ -207,11 +208,11 @@ int async__stream_watch_room(async_stream *stream)
 /* Appends to what is kept: 0, or a code and nothing has changed. */
 static int enqueue(async_stream *stream, const struct async__pieces *pieces)
 {
-    bool first = async__stream_kept(stream) == 0;
-    int code = keep(stream, pieces);
+    bool first = async__stream_queued(stream) == 0;
+    int code = copy_to_queue(stream, pieces);
     if (code < 0 || !first) return code;
     code = async__stream_watch_room(stream);
-    if (code < 0) free_kept(stream);
+    if (code < 0) free_queue(stream);
     return code;
 }
 
@@ -246,14 +247,14 @@ static int take_turn(async_stream *stream)
 /* The caller has the turn. Lends the pieces to the outbox, and waits until it needs them no more. */
 static int lend(async_stream *stream, struct async__pieces *pieces)
 {
-    if (async__stream_kept(stream) == 0) {
+    if (async__stream_queued(stream) == 0) {
         int code = async__stream_watch_room(stream);
         if (code < 0) return async__failf(code, "write: cannot wait: %s", async_strerror(code));
     }
     stream->pieces = pieces;
     int code = async__wait_in(&stream->settled, "write", NULL);
     if (stream->closed) return code < 0 ? code : async__stream_closed();
-    if (stream->pieces && async__stream_kept(stream) == 0) free_kept(stream);
+    if (stream->pieces && async__stream_queued(stream) == 0) free_queue(stream);
     stream->pieces = NULL;
     if (code < 0) return code;
     return stream->write_error < 0 ? broken(stream) : 0;
@@ -291,14 +292,14 @@ static int write_rest(async_stream *stream, struct async__pieces *pieces, size_t
     }
     /* The turn goes on before this task waits for the outbox to drain. */
     if (turn && !stream->closed) async__stream_give_turn(stream);
-    if (code == 0 && async__stream_kept(stream) > stream->high) code = wait_drained(stream);
+    if (code == 0 && async__stream_queued(stream) > stream->high) code = wait_drained(stream);
     return code;
 }
 
 /* The stream is quiet: no writer has the turn, and the outbox is empty. */
 static inline bool is_quiet(const async_stream *stream)
 {
-    return !stream->writing && !stream->kept.data;
+    return !stream->writing && !stream->queue.data;
 }
 
 /* What put() gave for a message of that size is not all of it. */
@@ -319,7 +320,7 @@ static int write_behind(async_stream *stream, const struct iovec *at, int count,
     int code = turn ? take_turn(stream) : 0;
 
     if (code < 0) return code;
-    if (!stream->kept.data) n = put(stream, at, count);
+    if (!stream->queue.data) n = put(stream, at, count);
     if (n == -EAGAIN || (n >= 0 && (size_t)n < size)) return write_on(stream, at, count, size, n);
     if (n < 0) code = failed(stream, n);
     if (turn) async__stream_give_turn(stream);
@@ -371,7 +372,7 @@ static int write_now(async_stream *stream, const void *data, size_t size)
     struct iovec piece = {(void *)data, size};
     struct async__pieces rest = {&piece, 1, 0, size};
 
-    if (async__stream_kept(stream) == 0) {
+    if (async__stream_queued(stream) == 0) {
         ssize_t n = put(stream, &piece, 1);
         if (n < 0 && n != -EAGAIN) return failed(stream, n);
         advance(&rest, n > 0 ? (size_t)n : 0);
@@ -388,7 +389,7 @@ int async_stream_write_nowait(async_stream *stream, const void *data, size_t siz
     if (stream->closed) return async__stream_closed();
     if (stream->write_error < 0 || stream->eof_wanted) return broken(stream);
     if (size == 0) return 0;
-    if (stream->writing || stream->unready || async__stream_kept(stream) > stream->high)
+    if (stream->writing || stream->unready || async__stream_queued(stream) > stream->high)
         return async__fail(-EAGAIN);
     return write_now(stream, data, size);
 }
@@ -411,7 +412,7 @@ int async_stream_drain(async_stream *stream)
 {
     int code = async__stream_enter(stream);
     if (code == 0 && stream->write_error < 0) code = broken(stream);
-    if (code == 0 && async__stream_kept(stream) > low_water(stream)) code = wait_drained(stream);
+    if (code == 0 && async__stream_queued(stream) > low_water(stream)) code = wait_drained(stream);
     return (int)async__stream_leave(stream, code);
 }
 
@@ -419,10 +420,10 @@ void async_stream_set_high_water(async_stream *stream, size_t high)
 {
     if (!stream) return;
     stream->high = high;
-    if (async__stream_kept(stream) <= low_water(stream)) async__wake_all(&stream->drained);
+    if (async__stream_queued(stream) <= low_water(stream)) async__wake_all(&stream->drained);
 }
 
 size_t async_stream_unsent(const async_stream *stream)
 {
-    return stream ? async__stream_kept(stream) : 0;
+    return stream ? async__stream_queued(stream) : 0;
 }

@@ -1,4 +1,4 @@
-/* unix_path.c - a listening Unix socket and the file at its path.
+/* unix_path.c - a listening Unix socket, or one for datagrams, and the file at its path.
  *
  * bind(2) makes the file, and nothing removes it when its server dies. A new server must remove
  * such a stale file, but never one at which another server listens. The kernel has no call that
@@ -20,8 +20,9 @@
 #define LOCK_PAUSE 1000000 /* ns */
 
 enum {
-    LOCK_TRIES = 100
-}; /* a holder needs no more than a few system calls, unless it is stopped */
+    LOCK_TRIES = 100, /* a holder needs no more than a few system calls, unless it is stopped */
+    DATAGRAMS = -1,   /* in place of a backlog */
+};
 
 struct lock {
     int fd;
@@ -86,14 +87,16 @@ static int call_bind(int fd, const struct sockaddr_un *address, socklen_t length
     return ASYNC__CALL(bind(fd, (const struct sockaddr *)address, length)) < 0 ? -errno : 0;
 }
 
-/* 0: there is nothing at the path any more. -EADDRINUSE: something is there that has to stay. */
-static int remove_stale(const struct sockaddr_un *address, socklen_t length)
+/* 0: there is nothing at the path any more. -EADDRINUSE: something is there that has to stay. `type`
+ * is that of the socket that is to take its place: the kernel looks for a socket before it compares
+ * types, so a stale file refuses any. */
+static int remove_stale(const struct sockaddr_un *address, socklen_t length, int type)
 {
     struct stat status;
 
     if (ASYNC__CALL(lstat(address->sun_path, &status)) < 0) return errno == ENOENT ? 0 : -errno;
     if (!S_ISSOCK(status.st_mode)) return -EADDRINUSE;
-    int fd = ASYNC__CALL(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    int fd = ASYNC__CALL(socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (fd < 0) return -errno;
     int code = ASYNC__CALL(connect(fd, (const struct sockaddr *)address, length)) < 0 ? -errno : 0;
     close(fd);
@@ -103,12 +106,12 @@ static int remove_stale(const struct sockaddr_un *address, socklen_t length)
     return ASYNC__CALL(unlink(address->sun_path)) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-static int bind_path(int fd, const struct sockaddr_un *address, socklen_t length)
+static int bind_path(int fd, const struct sockaddr_un *address, socklen_t length, int type)
 {
     int code = call_bind(fd, address, length);
 
     if (code != -EADDRINUSE) return code;
-    code = remove_stale(address, length);
+    code = remove_stale(address, length, type);
     return code < 0 ? code : call_bind(fd, address, length);
 }
 
@@ -126,18 +129,30 @@ static int own_file(struct async__unix_file *file, const char *path, int mode)
     return mode && ASYNC__CALL(chmod(path, (mode_t)mode)) < 0 ? -errno : 0;
 }
 
-static int listen_at_path(int fd, const struct sockaddr_un *address, socklen_t length, int mode,
-                          int backlog, struct async__unix_file *file)
+/* A datagram socket has no backlog: DATAGRAMS. */
+static int start(int fd, int backlog)
 {
-    int code = bind_path(fd, address, length);
+    return backlog != DATAGRAMS && ASYNC__CALL(listen(fd, backlog)) < 0 ? -errno : 0;
+}
+
+static int start_at_path(int fd, const struct sockaddr_un *address, socklen_t length, int mode,
+                         int backlog, struct async__unix_file *file)
+{
+    int code = bind_path(fd, address, length, backlog == DATAGRAMS ? SOCK_DGRAM : SOCK_STREAM);
     if (code < 0) return code;
     code = own_file(file, address->sun_path, mode);
-    if (code == 0 && ASYNC__CALL(listen(fd, backlog)) < 0) code = -errno;
+    if (code == 0) code = start(fd, backlog);
     if (code < 0 && file->path[0])
         async__unix_file_remove(file);
     else if (code < 0)
         unlink(address->sun_path);
     return code;
+}
+
+int async__unix_bind(int fd, const struct sockaddr_un *address, socklen_t length, int mode,
+                     struct async__unix_file *file)
+{
+    return async__unix_listen(fd, address, length, mode, DATAGRAMS, file);
 }
 
 int async__unix_listen(int fd, const struct sockaddr_un *address, socklen_t length, int mode,
@@ -148,12 +163,11 @@ int async__unix_listen(int fd, const struct sockaddr_un *address, socklen_t leng
     file->path[0] = 0;
     if (address->sun_path[0] == 0) { /* an abstract name: the kernel frees it with the socket */
         int code = call_bind(fd, address, length);
-        if (code == 0 && ASYNC__CALL(listen(fd, backlog)) < 0) code = -errno;
-        return code;
+        return code == 0 ? start(fd, backlog) : code;
     }
     int code = lock_path(&lock, address->sun_path);
     if (code < 0) return code;
-    code = listen_at_path(fd, address, length, mode, backlog, file);
+    code = start_at_path(fd, address, length, mode, backlog, file);
     unlock(&lock);
     return code;
 }

@@ -63,6 +63,12 @@ int64_t async_loop_time_ns(const async_loop *loop)
 
 double async_loop_time(const async_loop *loop) { return (double)async_loop_time_ns(loop) * 1e-9; }
 
+double async_now(void)
+{
+    async_loop *loop = async__loop();
+    return loop ? async_loop_time(loop) : 0;
+}
+
 /* ---- callbacks and timers ---- */
 
 void async_call_soon(async_loop *loop, async_callback *callback)

@@ -2,6 +2,7 @@
  * other can overtake it. */
 #include "../task/task.h"
 
+#include <casyncio/contexts.h>
 #include <casyncio/sync.h>
 
 static int no_lock(const char *call) { return async__failf(-EBADF, "%s: the lock is NULL", call); }
@@ -39,4 +40,20 @@ int async_lock_release(async_lock *lock)
         async__unlikely(lock->waiters.first != NULL) ? async__wake_first(&lock->waiters) : NULL;
     lock->owner = next ? next->wait.task : NULL;
     return 0;
+}
+
+/* ---- async_with_lock ---- */
+
+static void leave_lock(void *lock) { async_lock_release(lock); }
+
+bool async__lock_enter(async__guard *guard, async_lock *lock)
+{
+    int code = async_lock_acquire(lock);
+    if (async__unlikely(code < 0)) {
+        async__pend(code);
+        return false;
+    }
+    guard->leave = leave_lock;
+    guard->context = lock;
+    return true;
 }

@@ -1,7 +1,7 @@
 /* refusals.c - reports a task that goes on calling although each call is refused.
  *
  * Once a task is cancelled, or its time has run out, its blocking calls return the code at once. A
- * loop that ignores the code then runs without ever waiting. It gives way to the others (switch.c),
+ * loop that ignores the code then runs without ever waiting. It gives way to the others (scheduler.c),
  * but it takes a whole processor, and its author has to learn where it is. */
 #include "task.h"
 

@@ -68,9 +68,3 @@ int async_sleep_until(double when)
     if (ns <= async_loop_time_ns(async__loop_of(self))) return yield_once(self);
     return sleep_until(self, ns);
 }
-
-double async_now(void)
-{
-    async_loop *loop = async__loop();
-    return loop ? async_loop_time(loop) : 0;
-}

@@ -4,7 +4,7 @@
  * of its coroutine, so that making one is to take a stack from the pool and fill in one struct, and
  * an idle one costs a page.
  *
- * A task runs until it parks (switch.c). When its coroutine has returned it calls task->done, the
+ * A task runs until it parks (scheduler.c). When its coroutine has returned it calls task->done, the
  * hook of the task that awaits it; its memory goes back to the pool when the handle is released, at
  * the latest when the loop ends. */
 #include "group.h"

@@ -133,7 +133,7 @@ struct async__tasks {
     async_task *zombie;    /* has left its stack, which can go back to the pool */
     uint64_t numbers;
     int budget;
-    bool chores;                        /* there is something to do on arrival: see switch.c */
+    bool chores;                        /* there is something to do on arrival: see scheduler.c */
     struct async__cxx *cxx, *cxx_owner; /* the thread's exceptions, and the place to save them in */
     struct async__cxx main_cxx;
     int create_failed; /* why the last task could not be made: async_await(NULL) gives it */
@@ -182,7 +182,7 @@ bool async__stale(const async_task *task, const char *call);
 #define async__stale(task, call) false
 #endif
 
-/* ---- switching (switch.c) ---- */
+/* ---- switching (scheduler.c) ---- */
 
 void async__switch_open(async_loop *loop);
 void async__switch_start(async_task *task);             /* makes a new task ready */

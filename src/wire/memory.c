@@ -273,7 +273,11 @@ static int memory_send_end(async__wire *wire)
         return 0;
     }
     receiver->end_due = async__deadline(now(), receiver->pair->latency);
-    return async__loop() && !next_mark(receiver) ? set_timer(receiver) : 0;
+    if (async__loop() && !next_mark(receiver) && set_timer(receiver) < 0) {
+        receiver->end_due = now(); /* sooner than it should, rather than never */
+        async__wire_notify(&receiver->watches, ASYNC__READ);
+    }
+    return 0;
 }
 
 /* ---- watches ---- */

@@ -14,6 +14,8 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+#include "io/file.h"
+
 /* The error of a constructor that gave NULL. */
 static int failed(void)
 {
@@ -100,6 +102,34 @@ static int files(void *unused)
     assert_null(file);
     code = async_error_code();
     return code == -ENOENT ? 0 : code;
+}
+
+/* A thread whose read would block leaves the file to be polled, which reads at the same place. */
+static int polled_at_its_offset(void *unused)
+{
+    (void)unused;
+    char line[16];
+    int code = 0;
+    async_with (async_file *, file, async_file_open(scratch, "w+"), async_file_close) {
+        assert_int_equal(async_file_write(file, "one\ntwo\nthree\n", 14), 0);
+        assert_int_equal(async_file_seek(file, 4, SEEK_SET), 4);
+        file->uncached = true;
+        async__fault_errno = EAGAIN;
+        async__worker_faults[ASYNC__FAULT_SYSTEM_CALL] = (struct async__fault_counter){.at = 1};
+        code = (int)async_file_readline(file, line, sizeof line);
+        async__worker_faults[ASYNC__FAULT_SYSTEM_CALL] = (struct async__fault_counter){.at = 0};
+        assert_int_equal(code, 4);
+        assert_string_equal(line, "two\n");
+        assert_int_equal(async_file_readline(file, line, sizeof line), 6);
+        assert_string_equal(line, "three\n");
+    }
+    return async_block_error();
+}
+
+static void test_polled_at_its_offset(void **state)
+{
+    (void)state;
+    assert_int_equal(async_run(polled_at_its_offset, NULL), 0);
 }
 
 /* ---- streams: a server, and clients, by TCP and by a Unix socket ---- */
@@ -447,10 +477,15 @@ SWEEP(threads, 0)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_files),       cmocka_unit_test(test_tcp),
-        cmocka_unit_test(test_unix_socket), cmocka_unit_test(test_pair),
-        cmocka_unit_test(test_names),       cmocka_unit_test(test_sockets),
-        cmocka_unit_test(test_pipes),       cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_tcp),
+        cmocka_unit_test(test_unix_socket),
+        cmocka_unit_test(test_pair),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_sockets),
+        cmocka_unit_test(test_pipes),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_polled_at_its_offset),
     };
     setvbuf(stdout, NULL, _IOLBF, 0);
     snprintf(scratch, sizeof scratch, "/tmp/casyncio-fault-%d", (int)getpid());

@@ -1,4 +1,4 @@
-/* The twelve programs, as they are, with a fault in each run: the n-th allocation, system call,
+/* The first twelve programs of examples/, as they are, with a fault in each run: the n-th allocation, system call,
  * transfer, await or wait, for every n that the program reaches (src/base/faults.h says what each
  * kind is). A run is a process of its own, and of each it is checked:
  *

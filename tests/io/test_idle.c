@@ -155,6 +155,46 @@ static int error_queues(void *unused)
 }
 TEST(error_queues)
 
+/* The same for an endpoint that reads its error queue: it is told of each refusal, also if a send has
+ * taken the socket's error, and then there is nothing to wake for; nor is there before, while nothing
+ * receives. */
+static int endpoint_queue(void *unused)
+{
+    (void)unused;
+    async_datagram_endpoint *endpoint = async_create_datagram_endpoint(
+        &(async_datagram_options){.local_addr = {"127.0.0.1", 0}, .report_errors = true});
+    struct sockaddr_in address;
+    async_address own;
+    count_looks();
+    assert_int_equal(async_datagram_sockname(endpoint, &own), 0);
+    int fd = async_datagram_fd(endpoint), errors = 0, count = 0;
+    memcpy(&address, &own.storage, sizeof address);
+    be_idle();
+    provoke_refusal(fd);
+    provoke_refusal(fd); /* not sent: this call gets the error */
+    provoke_refusal(fd);
+    be_idle();
+    async_for (async_datagram *, datagram, async_datagrams(endpoint)) {
+        looks = 0;
+        if (datagram->error < 0 && ++errors == 2) send_to(&address);
+        if (datagram->error == 0 && ++count == 3) break;
+        if (datagram->error == 0) send_to(&address);
+    }
+    assert_int_equal(async_block_error(), 0);
+    assert_int_equal(errors, 2);
+    be_idle();
+    provoke_refusal(fd);
+    async_timeout (3600) /* a receiver that waits for an hour beside what it has read */
+        async_for (async_datagram *, datagram, async_datagrams(endpoint)) {
+            assert_int_equal(datagram->error, -ECONNREFUSED);
+            looks = 0;
+        }
+    assert_int_equal(async_block_error(), -ETIMEDOUT);
+    async_datagram_close(endpoint);
+    return 0;
+}
+TEST(endpoint_queue)
+
 /* Once the queue has been emptied all is as before. */
 static int emptied_queue(void *unused)
 {
@@ -423,10 +463,11 @@ static void test_shut_for_reading(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_error_queues),     cmocka_unit_test(test_emptied_queue),
-        cmocka_unit_test(test_queue_wanted),     cmocka_unit_test(test_stamped_stream),
-        cmocka_unit_test(test_watches),          cmocka_unit_test(test_hang_ups),
-        cmocka_unit_test(test_shut_for_reading), cmocka_unit_test(test_unix_datagrams),
+        cmocka_unit_test(test_error_queues),   cmocka_unit_test(test_endpoint_queue),
+        cmocka_unit_test(test_emptied_queue),  cmocka_unit_test(test_queue_wanted),
+        cmocka_unit_test(test_stamped_stream), cmocka_unit_test(test_watches),
+        cmocka_unit_test(test_hang_ups),       cmocka_unit_test(test_shut_for_reading),
+        cmocka_unit_test(test_unix_datagrams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

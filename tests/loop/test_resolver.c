@@ -11,8 +11,10 @@
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -184,7 +186,20 @@ static int count_threads(void)
     return count;
 }
 
-static void *nothing(void *unused) { return unused; }
+static void *give_id(void *id)
+{
+    *(pid_t *)id = gettid();
+    return NULL;
+}
+
+/* pthread_join returns before the kernel has taken the thread off the list. */
+static void await_end(pid_t id)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d", (int)id);
+    while (access(path, F_OK) == 0)
+        sched_yield();
+}
 
 static int threads_at_start;
 
@@ -372,8 +387,10 @@ int main(void)
     };
     /* ThreadSanitizer makes a thread of its own with the first one. */
     pthread_t first;
-    pthread_create(&first, NULL, nothing, NULL);
+    pid_t id;
+    assert_int_equal(pthread_create(&first, NULL, give_id, &id), 0);
     pthread_join(first, NULL);
+    await_end(id);
     threads_at_start = count_threads();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

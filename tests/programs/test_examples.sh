@@ -127,6 +127,9 @@ run 10 10_chat
 run 11 11_files
 run 11-path 11_files "$work/lines"
 has 12_stream_api && run 12 12_stream_api
+run 13 13_memory_pair
+run 14 14_name_lookup
+run 15 15_subprocess
 wait
 
 expect 01 0 <<'END'
@@ -211,6 +214,28 @@ has 12_stream_api >/dev/null && expect 12 0 <<'END'
 - chunk 4 of 5
 - chunk 5 of 5
 END
+expect 13 0 <<'END'
+0 it takes its reply in single bytes, and waits for one that takes minutes
+0 it sees that a reply of fewer than 7 bytes is cut off
+0 it tells when the connection is lost, at any of 3 calls
+END
+
+expect 14 0 <<'END'
+1 no answer: asking again
+0 www.example.org has the address 192.0.2.7
+END
+
+expect 15 0 <<'END'
+0 9
+0 10
+0 100
+0 the shell says 1
+0 the shell says 2
+0 the shell says 3
+0 and ends with 4
+0 sleep takes too long
+0 no such program
+END
 
 # ---- bad input ----
 
@@ -220,6 +245,8 @@ fails 2 usage 10_chat serve here
 fails 1 'port 99999' 10_chat serve 99999
 fails 1 'Connection refused' 10_chat join 1 ann
 fails 2 usage demo_server here
+fails 1 'is no name' 14_name_lookup double..dot
+fails 1 'remote port 99999 is not one of 1 to 65535' 14_name_lookup name 127.0.0.1 99999
 if has 05_http_get; then
     fails 1 'Connection refused' 05_http_get http://127.0.0.1:1/
     fails 1 'nonsense' 05_http_get nonsense

@@ -46,6 +46,13 @@ def stock_cannot(why):
     return unittest.skipIf(STOCK, "not the standard loop: " + why)
 
 
+def socket_pair():
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    return ours, theirs
+
+
 class LoopCase(unittest.TestCase):
     """A test with a loop, `self.loop`, that has to end without an unforeseen error.
 
@@ -81,6 +88,18 @@ class LoopCase(unittest.TestCase):
     def until(self, condition, timeout=10):
         """Run the loop until condition() is true."""
         self.run_async(until(condition, timeout), timeout + 1)
+
+    def pair(self):
+        """Two connected sockets that do not block, and are closed with the test."""
+        ours, theirs = socket_pair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        return ours, theirs
+
+    async def connect(self, factory=None):
+        """A transport on one end of a pair: (transport, protocol, the other end)."""
+        ours, theirs = self.pair()
+        return *await self.loop.create_connection(factory or Recorder, sock=ours), theirs
 
     def turns(self, count=3):
         """Run the loop for a few turns."""
@@ -147,6 +166,34 @@ class Recorder(asyncio.Protocol):
 
     def resume_writing(self):
         self.calls.append("resume")
+
+
+class BufferedRecorder(asyncio.BufferedProtocol):
+    """A BufferedProtocol of 1000 bytes that only remembers its end."""
+
+    def __init__(self):
+        self.buffer = bytearray(1000)
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def get_buffer(self, hint):
+        return self.buffer
+
+    def buffer_updated(self, count):
+        pass
+
+    def connection_lost(self, error):
+        self.lost.set_result(error)
+
+
+def raising(base, method, kind):
+    """A class like `base` whose `method` raises, after it has done what it does."""
+
+    def fails(self, *arguments):
+        getattr(super(raises, self), method)(*arguments)
+        raise kind(method)
+
+    raises = type("Raises", (base,), {method: fails})
+    return raises
 
 
 class DatagramRecorder(asyncio.DatagramProtocol):

@@ -15,38 +15,12 @@ class Boom(Exception):
 
 
 def raising(base, method, kind=Boom):
-    """A class like `base` whose `method` raises, after it has done what it does."""
-
-    def fails(self, *arguments):
-        getattr(super(raises, self), method)(*arguments)
-        raise kind(method)
-
-    raises = type("Raises", (base,), {method: fails})
-    return raises
-
-
-class Buffered(asyncio.BufferedProtocol):
-    def __init__(self):
-        self.buffer = bytearray(1000)
-        self.lost = asyncio.get_running_loop().create_future()
-
-    def get_buffer(self, hint):
-        return self.buffer
-
-    def connection_lost(self, error):
-        self.lost.set_result(error)
+    return support.raising(base, method, kind)
 
 
 class Callbacks(support.LoopCase):
     """An exception in a callback reaches the exception handler, the transport ends or goes on as
     asyncio's does, and the loop goes on in any case."""
-
-    async def connected(self, factory):
-        ours, theirs = socket.socketpair()
-        theirs.setblocking(False)
-        self.addCleanup(theirs.close)
-        transport, protocol = await self.loop.create_connection(factory, sock=ours)
-        return transport, protocol, theirs
 
     def one_report(self):
         reports = self.take_errors()
@@ -56,9 +30,7 @@ class Callbacks(support.LoopCase):
 
     @asynchronous
     async def test_connection_made(self):
-        transport, protocol, theirs = await self.connected(
-            raising(support.Recorder, "connection_made")
-        )
+        transport, protocol, theirs = await self.connect(raising(support.Recorder, "connection_made"))
         self.one_report()
         theirs.send(b"still works")
         await support.until(lambda: protocol.data)
@@ -67,9 +39,7 @@ class Callbacks(support.LoopCase):
 
     @asynchronous
     async def test_data_received(self):
-        transport, protocol, theirs = await self.connected(
-            raising(support.Recorder, "data_received")
-        )
+        transport, protocol, theirs = await self.connect(raising(support.Recorder, "data_received"))
         theirs.send(b"x")
         self.assertIsInstance(await protocol.lost, Boom)
         report = self.one_report()
@@ -79,18 +49,14 @@ class Callbacks(support.LoopCase):
 
     @asynchronous
     async def test_eof_received(self):
-        transport, protocol, theirs = await self.connected(
-            raising(support.Recorder, "eof_received")
-        )
+        transport, protocol, theirs = await self.connect(raising(support.Recorder, "eof_received"))
         theirs.close()
         self.assertIsInstance(await protocol.lost, Boom)
         self.assertIn("eof_received() call failed", self.one_report()["message"])
 
     @asynchronous
     async def test_connection_lost(self):
-        transport, protocol, theirs = await self.connected(
-            raising(support.Recorder, "connection_lost")
-        )
+        transport, protocol, theirs = await self.connect(raising(support.Recorder, "connection_lost"))
         transport.close()
         await protocol.lost
         await asyncio.sleep(0)
@@ -99,14 +65,14 @@ class Callbacks(support.LoopCase):
 
     @asynchronous
     async def test_get_buffer(self):
-        transport, protocol, theirs = await self.connected(raising(Buffered, "get_buffer"))
+        transport, protocol, theirs = await self.connect(raising(support.BufferedRecorder, "get_buffer"))
         theirs.send(b"x")
         self.assertIsInstance(await protocol.lost, Boom)
         self.assertIn("get_buffer() call failed", self.one_report()["message"])
 
     @asynchronous
     async def test_buffer_updated(self):
-        transport, protocol, theirs = await self.connected(raising(Buffered, "buffer_updated"))
+        transport, protocol, theirs = await self.connect(raising(support.BufferedRecorder, "buffer_updated"))
         theirs.send(b"x")
         self.assertIsInstance(await protocol.lost, Boom)
         self.assertIn("buffer_updated() call failed", self.one_report()["message"])
@@ -114,9 +80,7 @@ class Callbacks(support.LoopCase):
     @asynchronous
     async def test_pause_and_resume_writing(self):
         for method in ("pause_writing", "resume_writing"):
-            transport, protocol, theirs = await self.connected(
-                raising(support.Recorder, method)
-            )
+            transport, protocol, theirs = await self.connect(raising(support.Recorder, method))
             size = 1_000_000
             transport.write(b"x" * size)
             while size:
@@ -291,18 +255,12 @@ class Exits(support.LoopCase):
             for base, method in (
                 (support.Recorder, "data_received"),
                 (support.Recorder, "eof_received"),
-                (Buffered, "get_buffer"),
-                (Buffered, "buffer_updated"),
+                (support.BufferedRecorder, "get_buffer"),
+                (support.BufferedRecorder, "buffer_updated"),
             ):
                 with self.subTest(kind=kind, method=method):
-                    ours, theirs = socket.socketpair()
-
-                    async def connect():
-                        return await self.loop.create_connection(
-                            raising(base, method, kind), sock=ours
-                        )
-
-                    transport, protocol = self.run_async(connect())
+                    factory = raising(base, method, kind)
+                    transport, protocol, theirs = self.run_async(self.connect(factory))
                     theirs.send(b"x")
                     if method == "eof_received":
                         theirs.shutdown(socket.SHUT_WR)
@@ -311,14 +269,8 @@ class Exits(support.LoopCase):
 
     def test_connection_lost(self):
         for kind in (KeyboardInterrupt, SystemExit):
-            ours, theirs = socket.socketpair()
-
-            async def connect():
-                return await self.loop.create_connection(
-                    raising(support.Recorder, "connection_lost", kind), sock=ours
-                )
-
-            transport, protocol = self.run_async(connect())
+            factory = raising(support.Recorder, "connection_lost", kind)
+            transport, protocol, theirs = self.run_async(self.connect(factory))
             transport.close()
             self.comes_out(kind)
             self.assertEqual(transport.get_extra_info("socket").fileno(), -1)
@@ -345,10 +297,9 @@ class Exits(support.LoopCase):
             def fails(*_):
                 raise kind
 
-            ours, theirs = socket.socketpair()
-            with ours, theirs:
-                self.loop.add_writer(ours, fails)
-                self.comes_out(kind, lambda: self.loop.remove_writer(ours))
+            ours, theirs = self.pair()
+            self.loop.add_writer(ours, fails)
+            self.comes_out(kind, lambda: self.loop.remove_writer(ours))
             self.loop.call_later(0.001, fails)
             self.comes_out(kind)
             self.loop.add_signal_handler(signal.SIGUSR1, fails)
@@ -359,6 +310,7 @@ class Exits(support.LoopCase):
             self.loop.call_soon(lambda: 1 / 0)
             self.comes_out(kind)
             self.loop.set_exception_handler(lambda _, report: self.errors.append(report))
+
 
 if __name__ == "__main__":
     support.main()

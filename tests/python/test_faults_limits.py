@@ -132,7 +132,7 @@ def turn_without_memory(prepare, allocations=60):
     for number in range(allocations):
         prepare()
         loop.call_soon(loop.stop)
-        loop.call_later(0.05, loop.stop)
+        guard = loop.call_later(0.05, loop.stop)
         _testcapi.set_nomemory(number, number + 1)
         try:
             loop.run_forever()
@@ -141,6 +141,7 @@ def turn_without_memory(prepare, allocations=60):
             failures[type(error)] += 1
         finally:
             _testcapi.remove_mem_hooks()
+        guard.cancel()  # on a slow machine it would stop a later run
         turn()
 
 def connected(factory=Protocol):

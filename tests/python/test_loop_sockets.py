@@ -15,11 +15,7 @@ from support import asynchronous
 class Pair(support.LoopCase):
     def setUp(self):
         super().setUp()
-        self.ours, self.theirs = socket.socketpair()
-        self.ours.setblocking(False)
-        self.theirs.setblocking(False)
-        self.addCleanup(self.ours.close)
-        self.addCleanup(self.theirs.close)
+        self.ours, self.theirs = self.pair()
 
 
 class ReadersAndWriters(Pair):

@@ -138,44 +138,17 @@ async def tls_connections(loop):
     await connections(loop, ssl=support.client_context(), server_hostname="localhost")
 
 
-class Buffered(asyncio.BufferedProtocol):
-    def __init__(self):
-        self.buffer = bytearray(1000)
-        self.lost = asyncio.get_running_loop().create_future()
-
-    def get_buffer(self, hint):
-        return self.buffer
-
-    def buffer_updated(self, count):
-        pass
-
-    def connection_lost(self, error):
-        self.lost.set_result(None)
-
-
 async def buffered(loop):
     ours, theirs = socket.socketpair()
-    transport, protocol = await loop.create_connection(Buffered, sock=ours)
+    transport, protocol = await loop.create_connection(support.BufferedRecorder, sock=ours)
     theirs.sendall(b"x" * 10_000)
     theirs.close()
     await protocol.lost
 
 
-def bad(method):
-    """A protocol whose `method` raises."""
-
-    class Bad(support.Recorder):
-        pass
-
-    def fails(self, *arguments):
-        getattr(support.Recorder, method)(self, *arguments)
-        raise ZeroDivisionError
-
-    setattr(Bad, method, fails)
-    return Bad
-
-
-BAD = [bad("connection_made"), bad("data_received"), bad("eof_received"), bad("connection_lost")]
+# Made once, for a class is garbage only to the collector.
+BAD = [support.raising(support.Recorder, method, ZeroDivisionError)
+       for method in ("connection_made", "data_received", "eof_received", "connection_lost")]
 
 
 async def bad_protocols(loop):
@@ -399,10 +372,7 @@ class References(support.LoopCase):
                 self.assertLess(abs(sys.getrefcount(constant) - before), 2000)
 
     def test_buffers_are_released(self):
-        ours, theirs = socket.socketpair()
-        transport, protocol = self.run_async(
-            self.loop.create_connection(lambda: support.Recorder(self.loop), sock=ours)
-        )
+        transport, protocol, theirs = self.run_async(self.connect())
         data = bytearray(3_000_000)
         transport.write(data)
         transport.abort()
@@ -411,10 +381,7 @@ class References(support.LoopCase):
         theirs.close()
 
     def test_transport_and_protocol_go_when_the_connection_does(self):
-        ours, theirs = socket.socketpair()
-        transport, protocol = self.run_async(
-            self.loop.create_connection(lambda: support.Recorder(self.loop), sock=ours)
-        )
+        transport, protocol, theirs = self.run_async(self.connect())
         weak = weakref.ref(protocol)
         theirs.close()
         self.run_async(protocol.lost)
@@ -458,10 +425,7 @@ class References(support.LoopCase):
             def data_received(self, data):
                 got.append(data)
 
-        ours, theirs = socket.socketpair()
-        transport, protocol = self.run_async(
-            self.loop.create_connection(lambda: Protocol(self.loop), sock=ours)
-        )
+        transport, protocol, theirs = self.run_async(self.connect(Protocol))
         theirs.send(b"x" * 100)
         self.until(lambda: got)
         self.assertLess(sys.getsizeof(got[0]), 200)
@@ -545,7 +509,7 @@ class Many(unittest.TestCase):
             sock = client.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.transport.abort()
-        await server.wait_closed() if sys.version_info >= (3, 12, 1) else asyncio.sleep(0.5)
+        await (server.wait_closed() if sys.version_info >= (3, 12, 1) else asyncio.sleep(0.5))
 
 
 if __name__ == "__main__":

@@ -144,6 +144,29 @@ class Stubs(unittest.TestCase):
                             *(each for each, kind in said if kind == kinds.POSITIONAL_OR_KEYWORD),
                             **{each: each for each, kind in said if kind == kinds.KEYWORD_ONLY})
 
+    def test_attributes_that_can_be_set(self):
+        """The stubs of asyncio have methods where its objects have attributes: acquire() of a Condition is
+        that of its lock. Ours has the attribute, so its stub says it."""
+        for name, node in public(stub_of("__init__")).items():
+            ours = getattr(casyncio, name)
+            if not isinstance(node, ast.ClassDef) or name in ("Loop", "Handle", "TimerHandle"):
+                continue
+            said = [each.target.id for each in node.body if isinstance(each, ast.AnnAssign)]
+            have = [each for each, value in vars(ours).items()
+                    if inspect.ismemberdescriptor(value) and not each.startswith("_")]
+            self.assertEqual(sorted(have), sorted(said), name)
+
+    def test_constructors_without_arguments(self):
+        for name in "Lock", "Event":
+            with self.subTest(name):
+                made = getattr(casyncio, name)
+                self.assertEqual(list(inspect.signature(made.__init__).parameters), ["self"])
+                self.assertEqual(list(inspect.signature(made).parameters), [])
+                again = made()
+                again.__init__()
+                for bad in lambda: made(1), lambda: made(a=1), lambda: again.__init__(1):
+                    self.assertRaises(TypeError, bad)
+
     def test_keywords_of_the_loop(self):
         """No keyword that asyncio's newest loops have is missing."""
         newest = {

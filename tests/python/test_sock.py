@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import select
 import socket
 import ssl
 import sys
@@ -14,19 +15,10 @@ import support
 from support import asynchronous
 
 
-def pair():
-    one, other = socket.socketpair()
-    one.setblocking(False)
-    other.setblocking(False)
-    return one, other
-
-
 class SockCase(support.LoopCase):
     def setUp(self):
         super().setUp()
-        self.one, self.other = pair()
-        self.addCleanup(self.one.close)
-        self.addCleanup(self.other.close)
+        self.one, self.other = self.pair()
 
     async def start(self, call):
         """A task of the call, which waits for its socket."""
@@ -332,7 +324,7 @@ class Waiting(SockCase):
         self.one.close()
         self.other.close()
         await asyncio.sleep(0.01)
-        one, other = pair()  # of which one has the number again
+        one, other = support.socket_pair()  # of which one has the number again
         with one, other:
             self.assertIn(number, (one.fileno(), other.fileno()))
             for _ in range(3):
@@ -354,7 +346,7 @@ class Waiting(SockCase):
         number = self.one.fileno()
         self.one.close()
         self.other.close()
-        ours, theirs = pair()
+        ours, theirs = support.socket_pair()
         if theirs.fileno() == number:
             ours, theirs = theirs, ours
         with theirs:
@@ -373,7 +365,7 @@ class Waiting(SockCase):
         with self.one.dup() as duplicate:
             receiving = await self.start(self.loop.sock_recv(self.one, 10))
             self.one.close()
-            one, other = pair()
+            one, other = support.socket_pair()
             with one, other:
                 waiting = await self.start(self.loop.sock_recv(one, 10))
                 self.other.send(b"for the duplicate")
@@ -498,6 +490,113 @@ class OtherSockets(SockCase):
         self.other.send(b"x")
         self.assertEqual(await receiving, b"x")
         self.assertEqual(len(made), 1)
+
+
+class Counting(socket.socket):
+    """A socket that counts the attempts to receive."""
+
+    attempts = 0
+
+    def recv(self, *args):
+        self.attempts += 1
+        return super().recv(*args)
+
+    def recv_into(self, *args):
+        self.attempts += 1
+        return super().recv_into(*args)
+
+    def recvfrom(self, *args):
+        self.attempts += 1
+        return super().recvfrom(*args)
+
+    def recvfrom_into(self, *args):
+        self.attempts += 1
+        return super().recvfrom_into(*args)
+
+
+@support.stock_cannot("it tries without end")
+class ErrorQueue(support.LoopCase):
+    """While a socket's error queue is not empty, epoll reports an error, which receiving does not end."""
+
+    IP_RECVERR = 11
+    MOST_ATTEMPTS = 10  # there are three or four; without end there are thousands
+
+    def make(self):
+        """A socket with an error in its queue, and one to send to it."""
+        sock = Counting(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(sock.close)
+        sock.setblocking(False)
+        sock.bind(("127.0.0.1", 0))
+        sock.setsockopt(socket.IPPROTO_IP, self.IP_RECVERR, 1)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+            closed.bind(("127.0.0.1", 0))
+            nowhere = closed.getsockname()
+        sock.sendto(b"nobody listens there", nowhere)
+        poll = select.poll()
+        poll.register(sock, 0)
+        if not poll.poll(10_000):
+            self.skipTest("no error comes back for a datagram to a closed port")
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self.assertTrue(poll.poll(0), "the error queue is still full")
+        friend = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(friend.close)
+        friend.connect(sock.getsockname())
+        return sock, friend
+
+    async def check(self, receive):
+        sock, friend = self.make()
+        for _ in range(3):
+            sock.attempts = 0
+            task = self.loop.create_task(receive(sock))
+            await asyncio.sleep(0.05)
+            self.assertFalse(task.done())
+            self.assertLess(sock.attempts, self.MOST_ATTEMPTS)
+            friend.send(b"data")
+            await task
+        sock.attempts = 0
+        task = self.loop.create_task(receive(sock))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0.05)
+        self.assertLess(sock.attempts, self.MOST_ATTEMPTS)
+        friend.send(b"data")  # what was cancelled has left nothing that would take it
+        await receive(sock)
+
+    @asynchronous
+    async def test_recv(self):
+        await self.check(lambda sock: self.loop.sock_recv(sock, 10))
+
+    @asynchronous
+    async def test_recv_into(self):
+        await self.check(lambda sock: self.loop.sock_recv_into(sock, bytearray(10)))
+
+    @asynchronous
+    async def test_recvfrom(self):
+        await self.check(lambda sock: self.loop.sock_recvfrom(sock, 10))
+
+    @asynchronous
+    async def test_recvfrom_into(self):
+        await self.check(lambda sock: self.loop.sock_recvfrom_into(sock, bytearray(10)))
+
+    @asynchronous
+    async def test_two_directions(self):
+        """What waits to receive does not keep a sender from its turn, nor a sender it."""
+        sock, friend = self.make()
+        task = self.loop.create_task(self.loop.sock_recv(sock, 10))
+        await asyncio.sleep(0.01)
+        for _ in range(3):
+            await self.loop.sock_sendto(sock, b"there", friend.getsockname())
+            self.assertEqual(friend.recv(10), b"there")
+        writable = asyncio.Event()
+        self.loop.add_writer(sock, writable.set)
+        await writable.wait()
+        self.loop.remove_writer(sock)
+        await asyncio.sleep(0.01)
+        self.assertFalse(task.done())
+        self.assertLess(sock.attempts, self.MOST_ATTEMPTS)
+        friend.send(b"data")
+        self.assertEqual(await task, b"data")
 
 
 class Leaks(SockCase):

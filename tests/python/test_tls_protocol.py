@@ -1,7 +1,6 @@
 """SSLProtocol: what it receives and what it sends."""
 
 import array
-import contextlib
 import ssl
 import sys
 
@@ -18,25 +17,13 @@ class Receiving(ProtocolCase):
 
     def test_data_with_the_end_of_the_handshake(self):
         self.make()
-        self.wire.connect(self.tls)
-        with contextlib.suppress(ssl.SSLWantReadError):
-            self.peer.do_handshake()
-        self.feed(self.outgoing.read())
-        self.to_peer()
-        self.peer.do_handshake()
-        self.feed(self.outgoing.read() + self.records(b"early ", b"bird"))
+        self.feed(self.last_flight() + self.records(b"early ", b"bird"))
         self.assertEqual(self.app.calls, ["made", "data"])
         self.assertEqual(self.app.data, b"early bird")
 
     def test_end_with_the_end_of_the_handshake(self):
         self.make()
-        self.wire.connect(self.tls)
-        with contextlib.suppress(ssl.SSLWantReadError):
-            self.peer.do_handshake()
-        self.feed(self.outgoing.read())
-        self.to_peer()
-        self.peer.do_handshake()
-        self.feed(self.outgoing.read() + self.records(b"all") + self.close_notify())
+        self.feed(self.last_flight() + self.records(b"all") + self.close_notify())
         self.turns()
         self.assertEqual(self.app.calls, ["made", "data", "eof", "lost"])
         self.assertEqual(self.app.data, b"all")

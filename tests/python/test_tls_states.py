@@ -113,11 +113,7 @@ class Handshake(ProtocolCase):
         waiter = self.waiter()
         self.client_context = ssl.create_default_context()  # knows nobody
         self.make(server_side=False, waiter=waiter)
-        self.wire.connect(self.tls)
-        self.to_peer()
-        with self.assertRaises(ssl.SSLWantReadError):
-            self.peer.do_handshake()
-        self.feed(self.outgoing.read())
+        self.feed(self.answered())
         self.assertIsInstance(waiter.exception(), ssl.SSLCertVerificationError)
         self.to_peer()
         with self.assertRaises(ssl.SSLError) as caught:
@@ -128,12 +124,9 @@ class Handshake(ProtocolCase):
         waiter = self.waiter()
         self.loop.set_debug(True)
         self.make(server_side=False, waiter=waiter, **options)
-        self.wire.connect(self.tls)
-        self.to_peer()
-        with contextlib.suppress(ssl.SSLWantReadError):
-            self.peer.do_handshake()
+        answer = self.answered()
         with self.assertLogs("asyncio", logging.DEBUG) as logs:
-            self.feed(self.outgoing.read())
+            self.feed(answer)
         self.turns()
         self.assertEqual(self.app.calls, [])
         return waiter.exception(), "\n".join(logs.output)

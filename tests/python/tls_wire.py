@@ -159,6 +159,25 @@ class ProtocolCase(support.LoopCase):
         self.to_peer()
         self.assertTrue(through)
 
+    def last_flight(self):
+        """Shake hands as a server up to the peer's last flight, which is not fed yet; what the peer
+        sends with it may follow."""
+        self.wire.connect(self.tls)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.peer.do_handshake()
+        self.feed(self.outgoing.read())
+        self.to_peer()
+        self.peer.do_handshake()
+        return self.outgoing.read()
+
+    def answered(self):
+        """Begin as a client; what the server answers is not fed yet."""
+        self.wire.connect(self.tls)
+        self.to_peer()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.peer.do_handshake()
+        return self.outgoing.read()
+
     def connected(self, app=None, **options):
         app = self.make(app, **options)
         self.shake_hands()

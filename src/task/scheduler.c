@@ -1,0 +1,206 @@
+/* scheduler.c: from one task to the next.
+ *
+ * A task that parks takes the next ready task itself and switches straight to it; only when the
+ * next callback is not a task's, or it is time to look at descriptors and timers, does it switch to
+ * the loop. So a switch between tasks is one switch, not two.
+ *
+ * What is switched to has chores first, if there are any (`chores`): to free the stack of a task
+ * that has just ended (the zombie), since a task cannot free the stack it runs on; and, in a
+ * program with C++ in it, to put its own exceptions in the place of those of what ran before. */
+#include "task.h"
+
+#include <pthread.h>
+
+/* Cache lines of a ready task, its struct and its last frames, that are prefetched: else they would
+ * be missed one after another. */
+#define PREFETCH_LINES 4
+
+__thread async_task *async__current;
+
+/* The C++ runtime keeps the exceptions that are being handled in a list of the thread's: a task
+ * that awaits inside of a catch block must find its own there again. Itanium C++ ABI, 2.2.2;
+ * libstdc++ and libc++abi both have it so. NULL in a program without C++. */
+extern struct async__cxx *__cxa_get_globals(void) __attribute__((weak));
+
+static void swap_exceptions(struct async__tasks *tasks)
+{
+    struct async__cxx *mine = async__current ? &async__current->cxx : &tasks->main_cxx;
+
+    if (mine == tasks->cxx_owner) return;
+    if (tasks->cxx_owner) *tasks->cxx_owner = *tasks->cxx;
+    *tasks->cxx = *mine;
+    tasks->cxx_owner = mine;
+}
+
+/* In this order: the owner of the exceptions may be the zombie. */
+void async__do_chores(struct async__tasks *tasks)
+{
+    async_task *zombie = tasks->zombie;
+
+    tasks->chores = tasks->cxx != NULL;
+    if (tasks->cxx) swap_exceptions(tasks);
+    if (!zombie) return;
+    tasks->zombie = NULL;
+    async__task_release(zombie);
+}
+
+static inline void arrived(struct async__tasks *tasks)
+{
+    tasks->budget = ASYNC__BUDGET;
+    if (async__unlikely(tasks->chores)) async__do_chores(tasks);
+}
+
+void async__switch_arrived(struct async__tasks *tasks) { arrived(tasks); }
+
+/* Runs in the loop: the callback of a task that is ready. */
+static void step(async_callback *callback)
+{
+    async_task *task = async__container(callback, async_task, step);
+    struct async__tasks *tasks = task->tasks;
+
+    task->state = ASYNC__RUNNING;
+    async__current = task;
+    async__fiber_switch(&tasks->main, &task->fiber);
+    async__current = NULL;
+    if (async__unlikely(tasks->chores)) async__do_chores(tasks);
+}
+
+static inline async_task *next_task(async_loop *loop)
+{
+    async_callback *callback = async__ready_take(loop, step);
+    if (!callback) return NULL;
+
+    async_task *task = async__container(callback, async_task, step);
+    async_callback *after = loop->ready.next; /* runs after the next: its lines have time to come */
+    if (after != &loop->ready)
+        for (int line = 0; line < PREFETCH_LINES; line++)
+            __builtin_prefetch((char *)after - line * 64);
+    task->state = ASYNC__RUNNING;
+    return task;
+}
+
+static inline void give_way(async_task *self)
+{
+    struct async__tasks *tasks = self->tasks;
+    async_task *next = next_task(tasks->loop);
+
+    if (next == self) {
+        tasks->budget = ASYNC__BUDGET;
+        return;
+    }
+    async__current = next; /* before the switch: the next task goes on behind its own call of it */
+    async__fiber_switch(&self->fiber, next ? &next->fiber : &tasks->main);
+    arrived(tasks);
+}
+
+void async__switch_leave(async_task *self)
+{
+    struct async__tasks *tasks = self->tasks;
+    async_task *next = next_task(tasks->loop);
+
+    async__current = next;
+    async__fiber_leave(&self->fiber, next ? &next->fiber : &tasks->main);
+    __builtin_unreachable();
+}
+
+void async__switch_start(async_task *task)
+{
+    task->step.run = step;
+    async__make_ready(task);
+}
+
+static bool idle(async_loop *loop)
+{
+    struct async__tasks *tasks = loop->client;
+    return async__stack_trim(tasks->stacks);
+}
+
+/* In a child that a task has forked no task runs: what would block the task is refused there, and
+ * does not go on to the parent's other tasks. */
+static void after_fork(void) { async__current = NULL; }
+static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
+
+void async__switch_open(async_loop *loop)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct async__tasks *tasks = loop->client;
+
+    pthread_once(&once, watch_forks);
+    loop->shuffled = step;
+    loop->idle = idle;
+    if (!__cxa_get_globals) return;
+    tasks->cxx = __cxa_get_globals();
+    tasks->cxx_owner = &tasks->main_cxx;
+    tasks->chores = true;
+}
+
+/* ---- parking ---- */
+
+#ifdef ASYNC_FAULTS
+/* The task has what it waited for, and is cancelled, or its time runs out, before it runs: its next
+ * wait has to notice. */
+void async__fault_at_wake(async_task *task)
+{
+    if (async__fault(ASYNC__FAULT_WAKE)) async_cancel(task, "fault");
+    async_scope *scope = task->scope;
+    while (scope && !scope->timer.slot)
+        scope = scope->parent;
+    if (!scope || !async__fault(ASYNC__FAULT_EXPIRE)) return;
+    async_timer_cancel(async__loop_of(task), &scope->timer);
+    scope->timer.callback.run(&scope->timer.callback);
+}
+#endif
+
+void async__park(async__wait *wait)
+{
+    async_task *self = async__current;
+
+    wait->task = self;
+    wait->interrupted = false;
+    self->wait = wait;
+    self->state = ASYNC__PARKED;
+#ifdef ASYNC_FAULTS
+    if (async__fault(ASYNC__FAULT_WAIT)) async_cancel(self, "fault");
+#endif
+    /* The cancellation may have come after the call's checkpoint, between two of its waits. Looking
+     * here means that no call that waits twice can miss it. */
+    if (async__unlikely(self->interrupt != 0)) async__scope_changed(self);
+    give_way(self);
+}
+
+void async__yield(async_task *self)
+{
+    async__make_ready(self);
+    give_way(self);
+}
+
+int async__interrupted(async_task *self)
+{
+    /* The cancellation may have been taken back before the task could run: its wait has ended all
+     * the same, without what it waited for. */
+    return async__fail(self->interrupt ? self->interrupt : -ECANCELED);
+}
+
+int async__checkpoint_slow(async_task *self)
+{
+    if (!self) return async__no_task();
+    if (!self->interrupt) {
+        async__yield(self);
+        return self->interrupt ? async__interrupted(self) : 0;
+    }
+    /* A call that is refused counts as one that finishes at once: a task that ignores the codes in
+     * a loop must not keep the others, and signals, from running. */
+    if (++self->refused == ASYNC__REFUSALS) async__report_refusals(self);
+    if (--self->tasks->budget <= 0) async__yield(self);
+    return async__interrupted(self);
+}
+
+int async__misuse(int code)
+{
+    async_task *self = async__current;
+
+    if (self && --self->tasks->budget <= 0) async__yield(self);
+    return code;
+}
+
+int async_checkpoint(void) { return async__checkpoint(); }
