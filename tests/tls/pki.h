@@ -6,6 +6,7 @@
 #define TESTS_TLS_PKI_H
 
 #include <ftw.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
