@@ -45,8 +45,8 @@ static async_server *start(void)
     async_tls_context *context = async_tls_server_context(
         &(async_tls_options){.certificate = pki("server.crt"), .key = pki("server.key")});
     if (!context) bench_fail(async_error_message());
-    async_server *server = async_tls_start_server("127.0.0.1", 0, context,
-                                                  &(async_server_options){.backlog = 1024});
+    async_server *server =
+        async_tls_start_server("127.0.0.1", 0, context, &(async_server_options){.backlog = 1024});
     async_tls_context_free(context);
     return server;
 }

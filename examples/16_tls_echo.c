@@ -21,17 +21,17 @@ struct echo {
 static int echo(struct echo *self)
 {
     /* The handshake is done by the first read, here, so that a slow client delays no other. */
-    async_with_stream (client, self->client)
-        async_for (char *, line, async_stream_lines(client))
-            if (async_stream_printf(client, "%s\n", line) < 0) break;
+    async_with_stream(client, self->client) async_for (
+        char *, line,
+        async_stream_lines(client)) if (async_stream_printf(client, "%s\n", line) < 0) break;
     if (async_block_error() < 0) warnx("a client: %s", async_error_message());
     return 0;
 }
 
 static int serve(void *unused)
 {
-    async_tls_context *context = async_tls_server_context(
-        &(async_tls_options){.certificate = words[1], .key = words[2]});
+    async_tls_context *context =
+        async_tls_server_context(&(async_tls_options){.certificate = words[1], .key = words[2]});
     if (!context) return async_error_code();
     async_server *server = async_tls_start_server("localhost", atoi(words[0]), context, NULL);
     async_tls_context_free(context); /* the server has its own part in it */
@@ -51,7 +51,8 @@ static int ask(void *unused)
     async_tls_context *context =
         async_tls_client_context(&(async_tls_options){.ca_file = words[2]});
     if (!context) return async_error_code();
-    async_with_stream (stream, async_tls_open_connection(words[0], atoi(words[1]), context)) {
+    async_with_stream(stream, async_tls_open_connection(words[0], atoi(words[1]), context))
+    {
         printf("%s\n", async_tls_version(stream));
         for (char **word = words + 3; *word; word++) {
             if (async_stream_printf(stream, "%s\n", *word) < 0) break;

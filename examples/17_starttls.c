@@ -52,8 +52,8 @@ static int ask(void *unused)
         async_tls_client_context(&(async_tls_options){.ca_file = words[2]});
     if (!context) return async_error_code();
     async_timeout (30)
-        async_with_stream (stream, async_open_connection(words[0], atoi(words[1])))
-            code = greet(stream, context);
+        async_with_stream(stream, async_open_connection(words[0], atoi(words[1]))) code =
+            greet(stream, context);
     async_tls_context_free(context);
     return code < 0 ? code : async_block_error();
 }

@@ -62,14 +62,14 @@ typedef struct async_tls_options {
     const char *const *alpn; /* protocols, the best first, NULL: {"h2", "http/1.1", NULL} */
     enum async_tls_version least_version;    /* 0: TLS 1.2 */
     enum async_tls_version greatest_version; /* 0: the last that there is */
-    const char *ciphers;                  /* of TLS 1.2, as OpenSSL lists them: "ECDHE+AESGCM" */
-    const char *cipher_suites;            /* of TLS 1.3: "TLS_AES_128_GCM_SHA256:..." */
+    const char *ciphers;                     /* of TLS 1.2, as OpenSSL lists them: "ECDHE+AESGCM" */
+    const char *cipher_suites;               /* of TLS 1.3: "TLS_AES_128_GCM_SHA256:..." */
 
     double handshake_timeout, shutdown_timeout; /* seconds; 0: 60, 30; INFINITY: none */
 
-    const char *key_log_file;  /* what a packet analyser needs to decrypt: for debugging */
-    bool no_resumption;        /* sessions are not resumed: a full handshake each time */
-    bool no_host_name_check;   /* any certificate of a trusted CA is good, whatever host it is for */
+    const char *key_log_file; /* what a packet analyser needs to decrypt: for debugging */
+    bool no_resumption;       /* sessions are not resumed: a full handshake each time */
+    bool no_host_name_check;  /* any certificate of a trusted CA is good, whatever host it is for */
     bool insecure_skip_verify; /* any certificate is good: for tests */
 } async_tls_options;
 

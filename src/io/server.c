@@ -37,7 +37,7 @@ struct async_server {
     bool iterating; /* the iterator has a reference */
     bool accepting; /* a task waits for a connection */
     async__wait *waiting;
-    async_stream *spare; /* for the next connection */
+    async_stream *spare;                                  /* for the next connection */
     int (*make_filter)(void *data, async_stream *stream); /* NULL: none */
     void (*drop_filter)(void *data);
     void *filter_data;

@@ -136,7 +136,8 @@ static int say_goodbye(async_stream *stream, int code)
 {
     async__wire *wire = stream->wire;
 
-    if (!wire->type->finish || stream->write_error < 0 || async__stream_queued(stream) > 0) return 0;
+    if (!wire->type->finish || stream->write_error < 0 || async__stream_queued(stream) > 0)
+        return 0;
     if (code == 0) return run_finish(wire);
     (void)wire->type->finish(wire);
     return 0;

@@ -103,7 +103,8 @@ static int quiet(async_stream *stream)
                             async__wire_label(stream->wire, on, sizeof on));
     if (stream->eof_wanted || stream->write_error < 0)
         return async__failf(stream->write_error < 0 ? stream->write_error : -EPIPE,
-                            "%s takes no more data", async__wire_label(stream->wire, on, sizeof on));
+                            "%s takes no more data",
+                            async__wire_label(stream->wire, on, sizeof on));
     return 0;
 }
 

@@ -13,7 +13,7 @@ struct async__tls_certificate {
     struct async__tls_certificate *next;
     X509 *certificate;
     EVP_PKEY *key;
-    STACK_OF(X509) *chain;
+    STACK_OF(X509) * chain;
 };
 
 struct password {
@@ -55,7 +55,8 @@ static int not_pem(const char *path, const char *what)
         return async__tls_raise(-EINVAL, "%s %s: there is none in it", what, path);
     if (ERR_GET_REASON(error) == PEM_R_BAD_DECRYPT || ERR_GET_LIB(error) == ERR_LIB_PROV ||
         ERR_GET_LIB(error) == ERR_LIB_EVP)
-        return async__tls_raise(-EINVAL, "%s %s: the password is wrong, or the file damaged", what, path);
+        return async__tls_raise(-EINVAL, "%s %s: the password is wrong, or the file damaged", what,
+                                path);
     return async__tls_raise(-EINVAL, "%s %s: %s", what, path, text);
 }
 
@@ -134,8 +135,8 @@ int async__tls_use_certificate(SSL_CTX *ssl, const char *certificate, const char
 
 static bool is_for(const struct async__tls_certificate *self, const char *name)
 {
-    return X509_check_host(self->certificate, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) ==
-           1;
+    return X509_check_host(self->certificate, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS,
+                           NULL) == 1;
 }
 
 static int on_server_name(SSL *ssl, int *alert, void *data)
@@ -167,7 +168,7 @@ int async_tls_context_add_certificate(async_tls_context *context, const char *ce
     if (!context) return async__tls_raise(-EBADF, "there is no TLS context: it is NULL");
     if (!context->server || !certificate)
         return async__tls_raise(-EINVAL, "async_tls_context_add_certificate: %s",
-                           certificate ? "the context is a client's" : "there is no file");
+                                certificate ? "the context is a client's" : "there is no file");
     if (!SSL_CTX_get0_certificate(context->ssl))
         return async__tls_use_certificate(context->ssl, certificate, key, key_password);
     added = async__alloc_zeroed(sizeof *added);

@@ -301,8 +301,9 @@ static int set_server(async__tls *self)
         if (good) good = SSL_set_tlsext_host_name(self->ssl, self->server_name) == 1;
     }
     ERR_clear_error();
-    return good ? 0 : async__tls_raise(-EINVAL, "TLS: '%.255s' is no name of a server",
-                                       self->server_name);
+    return good ? 0
+                : async__tls_raise(-EINVAL, "TLS: '%.255s' is no name of a server",
+                                   self->server_name);
 }
 
 static int prepare(async__tls *self, const char *server_name)

@@ -99,7 +99,8 @@ char *async__tls_name_text(const X509_NAME *name)
     char *copy = NULL, *text;
     long size;
 
-    if (memory && X509_NAME_print_ex(memory, name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) >= 0) {
+    if (memory &&
+        X509_NAME_print_ex(memory, name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) >= 0) {
         size = BIO_get_mem_data(memory, &text);
         copy = async__alloc((size_t)size + 1);
         if (copy) {
@@ -139,8 +140,8 @@ static void describe_refusal(const async__tls *self, const X509 *certificate, ch
         snprintf(text, size, "the certificate of %.150s is not for %.100s, but for %.200s",
                  subject ? subject : "?", self->server_name, *names ? names : "no host name");
     } else {
-        snprintf(text, size, "the certificate of %.150s is refused: %.200s", subject ? subject : "?",
-                 X509_verify_cert_error_string(self->verify_error));
+        snprintf(text, size, "the certificate of %.150s is refused: %.200s",
+                 subject ? subject : "?", X509_verify_cert_error_string(self->verify_error));
     }
     async__free(subject);
 }
@@ -166,7 +167,8 @@ static int note_end(async__tls *self)
         return note(self, ASYNC_EINCOMPLETE,
                     "the connection has ended without TLS's close_notify: what came may be cut "
                     "off");
-    return note(self, ASYNC_ETLS, "the peer has closed the connection in the middle of the handshake");
+    return note(self, ASYNC_ETLS,
+                "the peer has closed the connection in the middle of the handshake");
 }
 
 int async__tls_failed(async__tls *self, int result)
@@ -180,8 +182,8 @@ int async__tls_failed(async__tls *self, int result)
     }
     unsigned long error = async__tls_take_error(text, sizeof text);
     if (self->below < 0) return self->failed = self->below;
-    if (self->is_end && (kind == SSL_ERROR_SYSCALL ||
-                         ERR_GET_REASON(error) == SSL_R_UNEXPECTED_EOF_WHILE_READING))
+    if (self->is_end &&
+        (kind == SSL_ERROR_SYSCALL || ERR_GET_REASON(error) == SSL_R_UNEXPECTED_EOF_WHILE_READING))
         return note_end(self);
     /* After another failure it is only the alert that could not be sent. */
     if (self->unsent < 0 && ERR_GET_LIB(error) != ERR_LIB_SSL) return self->failed = self->unsent;

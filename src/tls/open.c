@@ -91,8 +91,7 @@ async_server *async__tls_start_server(const char *host, int port, async_tls_cont
 }
 
 async_server *async__tls_start_unix_server(const char *path, async_tls_context *context,
-                                           const async_server_options *options,
-                                           size_t options_size)
+                                           const async_server_options *options, size_t options_size)
 {
     if (check_server(context) < 0) return NULL;
     return serve(async__start_unix_server(path, options, options_size), context);

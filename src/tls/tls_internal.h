@@ -46,7 +46,7 @@ struct async_tls_context {
     struct async__tls_certificate *certificates; /* further ones, the first first */
     FILE *key_log;
 
-    pthread_mutex_t lock; /* of what follows */
+    pthread_mutex_t lock;                /* of what follows */
     struct async__tls_session *sessions; /* the one that was used last first */
     unsigned session_count;
 };

@@ -26,9 +26,9 @@ struct async_filter {
     async__wire wire; /* wire.below carries what goes through */
     const async_filter_type *type;
     void *self;
-    double start_limit, finish_limit;  /* s */
-    unsigned forks;                    /* async__forks when it was made */
-    int error;                         /* of sending; it lasts */
+    double start_limit, finish_limit; /* s */
+    unsigned forks;                   /* async__forks when it was made */
+    int error;                        /* of sending; it lasts */
     bool started, closed;
     bool held;     /* what is sent is gathered */
     bool starved;  /* the last call waits for something from below */
@@ -345,7 +345,8 @@ static int filter_watch(async__wire *wire, async_loop *loop, unsigned direction,
     struct async_filter *self = self_of(wire);
 
     if (self->closed) return -EBADF;
-    if (watch == self->passed[ASYNC__WRITE]) direction = ASYNC__WRITE; /* the wire below changes it */
+    if (watch == self->passed[ASYNC__WRITE])
+        direction = ASYNC__WRITE; /* the wire below changes it */
     if (direction == ASYNC__READ) return pass(self, loop, ASYNC__READ, watch);
     if (!self->starved || !is_clear(self)) return wait_for_room(self, loop, watch);
     if (self->passed[ASYNC__WRITE] != watch) let_go(self, loop, watch);

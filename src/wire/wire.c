@@ -41,7 +41,7 @@ const char *async__wire_strerror(const async__wire *wire, int code)
 {
     struct async__wire_reason reason = {.code = code};
     return async__wire_ask(wire, ASYNC__WIRE_REASON, &reason) == 0 ? reason.text
-                                                                    : async_strerror(code);
+                                                                   : async_strerror(code);
 }
 
 void async__wire_free(async__wire *wire)

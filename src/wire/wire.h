@@ -140,7 +140,7 @@ async__wire *async__filter_wire(async_filter *filter);
 /* For a wire that is a filter. A step of its start: 0, -EAGAIN: call again when a watch for
  * ASYNC__WRITE goes off; a code. */
 int async__filter_start(async__wire *wire);
-double async__filter_start_limit(const async__wire *wire);  /* s */
+double async__filter_start_limit(const async__wire *wire); /* s */
 const char *async__filter_name(const async__wire *wire);
 
 /* ---- system calls that do not block (nonblocking.c): a result, or a negated errno ---- */

@@ -46,7 +46,8 @@ static int contexts(void *unused)
     options.client_certificate = ASYNC_TLS_CLIENT_CERTIFICATE_REQUIRED;
     context = async_tls_server_context(&options);
     if (!context) return clean(failed());
-    int code = async_tls_context_add_certificate(context, pki("server.crt"), pki("server.key"), NULL);
+    int code =
+        async_tls_context_add_certificate(context, pki("server.crt"), pki("server.key"), NULL);
     async_tls_context_free(context);
     return clean(code);
 }
@@ -166,8 +167,7 @@ static int start_tls(void *unused)
     ssize_t n = async_stream_write_nowait(ends[1], "hello\nmore\n", 11);
     if (n == 0) n = async_stream_readline(ends[0], line, sizeof line);
     if (n == 6) n = async_stream_readline(ends[0], line, sizeof line);
-    async_task *task =
-        n == 5 ? async_spawn(serve_one, .stream = ends[1], .start = true) : NULL;
+    async_task *task = n == 5 ? async_spawn(serve_one, .stream = ends[1], .start = true) : NULL;
     if (!task) {
         code = n < 0 ? (int)n : failed();
         async_stream_abort(ends[0]);

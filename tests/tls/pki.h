@@ -20,16 +20,16 @@
 enum { DAY = 24 * 60 * 60 };
 
 struct pki_request {
-    const char *file;         /* <file>.crt, <file>.key */
-    const char *subject;      /* the common name; NULL: file */
-    const char *names;        /* as OpenSSL has them: "DNS:localhost,IP:127.0.0.1" */
-    const char *issuer;       /* a file of ours; NULL: it signs itself */
-    const char *chain;        /* a file whose certificate is put behind it */
-    const char *usage;        /* "serverAuth", "clientAuth" */
-    const char *password;     /* of the key */
-    bool authority;           /* it is a CA's */
-    long from, to;            /* seconds from now; 0, 0: from yesterday to tomorrow */
-    long serial;              /* 0: a new one */
+    const char *file;     /* <file>.crt, <file>.key */
+    const char *subject;  /* the common name; NULL: file */
+    const char *names;    /* as OpenSSL has them: "DNS:localhost,IP:127.0.0.1" */
+    const char *issuer;   /* a file of ours; NULL: it signs itself */
+    const char *chain;    /* a file whose certificate is put behind it */
+    const char *usage;    /* "serverAuth", "clientAuth" */
+    const char *password; /* of the key */
+    bool authority;       /* it is a CA's */
+    long from, to;        /* seconds from now; 0, 0: from yesterday to tomorrow */
+    long serial;          /* 0: a new one */
 };
 
 static char pki_dir[64];
@@ -98,8 +98,8 @@ static void pki_write(const struct pki_request *request, X509 *x509, EVP_PKEY *k
     fclose(stream);
     stream = fopen(pki_with(request->file, ".key"), "w");
     const EVP_CIPHER *cipher = request->password ? EVP_aes_128_cbc() : NULL;
-    if (!stream || PEM_write_PrivateKey(stream, key, cipher, NULL, 0, NULL,
-                                        (void *)request->password) != 1)
+    if (!stream ||
+        PEM_write_PrivateKey(stream, key, cipher, NULL, 0, NULL, (void *)request->password) != 1)
         pki_fail(request->file);
     fclose(stream);
 }

@@ -10,10 +10,10 @@ static int agreed(void *unused)
     (void)unused;
     async_stream *ends[2], *plain[2];
     const char *const offered[] = {"h2", "http/1.1", NULL}, *const known[] = {"http/1.1", NULL};
-    async_tls_context *from = client_context(.alpn = offered, .certificate = pki("client.crt"),
-                                             .key = pki("client.key"));
-    async_tls_context *to = server_context(.alpn = known, .ca_file = pki("ca.crt"),
-                                           .client_certificate = 2);
+    async_tls_context *from =
+        client_context(.alpn = offered, .certificate = pki("client.crt"), .key = pki("client.key"));
+    async_tls_context *to =
+        server_context(.alpn = known, .ca_file = pki("ca.crt"), .client_certificate = 2);
     assert_int_equal(async_stream_pair(ends), 0);
     assert_string_equal(async_tls_alpn(ends[0]), "");
     assert_null(async_tls_peer_certificate(ends[0]));

@@ -77,8 +77,9 @@ static int answer(struct answer *self)
 {
     char line[256];
     ssize_t n = async_stream_readline(self->stream, line, sizeof line);
-    if (n > 0) async_stream_printf(self->stream, "%s: %.*s!\n", async_tls_version(self->stream),
-                                   (int)n - 1, line);
+    if (n > 0)
+        async_stream_printf(self->stream, "%s: %.*s!\n", async_tls_version(self->stream),
+                            (int)n - 1, line);
     async_stream_close(self->stream);
     return n < 0 ? (int)n : 0;
 }
@@ -90,8 +91,7 @@ static int answer_http(struct answer *self)
     while ((n = async_stream_readline(self->stream, line, sizeof line)) > 2)
         ;
     if (n > 0)
-        async_stream_printf(self->stream,
-                            "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nby %s, %s\n",
+        async_stream_printf(self->stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nby %s, %s\n",
                             async_tls_version(self->stream), async_tls_alpn(self->stream));
     return async_stream_close(self->stream);
 }
@@ -211,10 +211,11 @@ static int with_s_client(void *unused)
     char command[512];
     static const char *const versions[] = {"TLSv1.2", "TLSv1.3"};
     for (int i = 0; i < 2; i++) {
-        snprintf(command, sizeof command,
-                 "exec openssl s_client -quiet -verify_return_error -CAfile %s -servername localhost "
-                 "-verify_hostname localhost -connect 127.0.0.1:%%d %s 2>/dev/null",
-                 pki("ca.crt"), i ? "-tls1_3" : "-tls1_2");
+        snprintf(
+            command, sizeof command,
+            "exec openssl s_client -quiet -verify_return_error -CAfile %s -servername localhost "
+            "-verify_hostname localhost -connect 127.0.0.1:%%d %s 2>/dev/null",
+            pki("ca.crt"), i ? "-tls1_3" : "-tls1_2");
         const char *got = talk_to(answer, false, command, "hello\n");
         char expected[64];
         snprintf(expected, sizeof expected, "%s: hello!\n", versions[i]);
@@ -305,8 +306,8 @@ static int with_nginx(void *unused)
     char *percent = strstr(text, "%s");
     static char configuration[8192], body[3001];
     memset(body, 'b', sizeof body - 1);
-    snprintf(configuration, sizeof configuration, "%.*s%.3000s%s", (int)(percent - text), text, body,
-             percent + 2);
+    snprintf(configuration, sizeof configuration, "%.*s%.3000s%s", (int)(percent - text), text,
+             body, percent + 2);
     assert_true(nginx_start(&nginx, configuration));
     for (int i = 0; i < 3; i++) {
         async_stream *stream = async_tls_open_connection("localhost", nginx.port[1], client);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The examples that speak TLS: the echo server and its client, with each other; the client of STARTTLS with
 # a small server of Python's.
-# ctest: timeout=120
+# ctest: labels=programs timeout=120
 set -uo pipefail
 programs=$BUILD_DIR/examples
 for needed in openssl python3; do

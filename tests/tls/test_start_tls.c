@@ -46,8 +46,8 @@ static int with_buffered(void *unused)
     for (int wait = 0; wait < 2; wait++) {
         assert_int_equal(async_stream_pair(ends), 0);
         assert_int_equal(async_stream_printf(ends[0], "STARTTLS\n"), 0);
-        async_task *task = async_spawn(secure_end, .stream = ends[0], .context = client,
-                                       .name = "localhost");
+        async_task *task =
+            async_spawn(secure_end, .stream = ends[0], .context = client, .name = "localhost");
         if (wait) settle();
         assert_int_equal(async_stream_readline(ends[1], line, sizeof line), 9);
         assert_int_equal(async_stream_start_tls(ends[1], server, NULL), 0);

@@ -99,9 +99,9 @@ static async_stream *with_peer(struct peer *peer, bool serving, int version)
     assert_int_equal(async_stream_pair(ends), 0);
     *peer = make_peer(ends[1], serving, version);
     async_task *task = async_spawn(shake, .peer = peer);
-    assert_int_equal(async_stream_start_tls(ends[0], serving ? client : server,
-                                            serving ? "localhost" : NULL),
-                     0);
+    assert_int_equal(
+        async_stream_start_tls(ends[0], serving ? client : server, serving ? "localhost" : NULL),
+        0);
     assert_int_equal(async_await(task), 0);
     return ends[0];
 }
@@ -156,9 +156,9 @@ static int ends_in_handshake(void *unused)
         assert_int_equal(async_stream_pair(ends), 0);
         if (serve) async_stream_write(ends[1], "\x16\x03\x01\x02", 4);
         async_stream_write_eof(ends[1]);
-        assert_int_equal(async_stream_start_tls(ends[0], serve ? server : client,
-                                                serve ? NULL : "localhost"),
-                         ASYNC_ETLS);
+        assert_int_equal(
+            async_stream_start_tls(ends[0], serve ? server : client, serve ? NULL : "localhost"),
+            ASYNC_ETLS);
         assert_message("in the middle of the handshake");
         async_stream_close(ends[0]);
         async_stream_close(ends[1]);
@@ -166,9 +166,9 @@ static int ends_in_handshake(void *unused)
         /* It says nothing at all. */
         assert_int_equal(async_stream_pair(ends), 0);
         double begin = async_now();
-        assert_int_equal(async_stream_start_tls(ends[0], serve ? server : client,
-                                                serve ? NULL : "localhost"),
-                         -ETIMEDOUT);
+        assert_int_equal(
+            async_stream_start_tls(ends[0], serve ? server : client, serve ? NULL : "localhost"),
+            -ETIMEDOUT);
         assert_message("60 s");
         assert_true(async_now() - begin > 59.9 && async_now() - begin < 60.1);
         assert_int_equal(async_stream_write(ends[0], "x", 1), -ETIMEDOUT);
@@ -465,14 +465,10 @@ TEST(key_update)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_tls),
-        cmocka_unit_test(test_ends_in_handshake),
-        cmocka_unit_test(test_cut_off),
-        cmocka_unit_test(test_close_without_answer),
-        cmocka_unit_test(test_bad_records),
-        cmocka_unit_test(test_renegotiation),
-        cmocka_unit_test(test_key_update),
-        cmocka_unit_test(test_resets),
+        cmocka_unit_test(test_no_tls),      cmocka_unit_test(test_ends_in_handshake),
+        cmocka_unit_test(test_cut_off),     cmocka_unit_test(test_close_without_answer),
+        cmocka_unit_test(test_bad_records), cmocka_unit_test(test_renegotiation),
+        cmocka_unit_test(test_key_update),  cmocka_unit_test(test_resets),
     };
     pki_make();
     client = client_context(0);

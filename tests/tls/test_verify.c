@@ -285,8 +285,8 @@ static void test_options(void **state)
     refused(false, -ENOENT, "key_log_file", .key_log_file = pki("missing/log"));
 
     /* With its password it is good, and so is a server without a certificate, for now. */
-    async_tls_context *context = server_context(
-        .certificate = pki("locked.crt"), .key = pki("locked.key"), .key_password = "secret");
+    async_tls_context *context = server_context(.certificate = pki("locked.crt"),
+                                                .key = pki("locked.key"), .key_password = "secret");
     async_tls_context_free(context);
     context = async_tls_server_context(NULL);
     assert_null(async_tls_start_server("127.0.0.1", 0, context, NULL));
