@@ -116,6 +116,7 @@ static int tls_start(void *state)
     if (self->failed) return self->failed;
     begin(self);
     int result = SSL_do_handshake(self->ssl);
+    self->drained = result != 1;
     if (result == 1) {
         self->done = true;
         return 0;

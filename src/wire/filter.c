@@ -17,6 +17,7 @@
 #include <string.h>
 
 enum {
+    MOST = 1 << 20,   /* bytes of answers that are kept for a peer that sends and does not read */
     DISCARDED = 4096, /* bytes that are read at once of what comes after the end was sent */
     READS = 64,       /* of that size, before others get a turn */
     GATHERED = 16,    /* pieces whose sizes are looked at */
@@ -144,7 +145,9 @@ int async_filter_send(async_filter *self, const void *data, size_t size)
             return 0;
         }
     }
-    int code = async__buffer_append(&self->out, data, size);
+    int code = async__buffer_size(&self->out) + size > MOST
+                   ? -ENOBUFS
+                   : async__buffer_append(&self->out, data, size);
     if (code < 0) fail(self, code); /* the other side lacks a piece */
     return code;
 }

@@ -1,6 +1,8 @@
 /* What a connection agrees on, servers over TCP and Unix sockets, several certificates, sessions. */
 #include "tls_test.h"
 
+#include <pthread.h>
+
 static async_tls_context *client, *server;
 
 /* ---- what has been agreed on ---- */
@@ -125,15 +127,14 @@ static int slow_clients(void *unused)
 {
     (void)unused;
     async_tls_context *hasty = server_context(.handshake_timeout = 0.2);
-    async_server *listening = async_tls_start_server("localhost", 0, hasty, NULL);
+    async_server *listening = async_tls_start_unix_server(pki("slow"), hasty, NULL);
     assert_non_null(listening);
     async_tls_context_free(hasty);
-    int port = async_server_port(listening);
     async_task *task = async_spawn(serve, .server = listening);
-    async_stream *silent = async_open_connection("localhost", port);
-    async_stream *half = async_open_connection("localhost", port);
+    async_stream *silent = async_open_unix_connection(pki("slow"));
+    async_stream *half = async_open_unix_connection(pki("slow"));
     assert_int_equal(async_stream_write(half, "\x16\x03\x01\x02", 4), 0);
-    async_stream *stream = async_tls_open_connection("localhost", port, client);
+    async_stream *stream = async_tls_open_unix_connection(pki("slow"), "localhost", client);
     talk(stream, "hello");
     assert_int_equal(async_stream_close(stream), 0);
     char byte;
@@ -170,7 +171,7 @@ static int unix_server(void *unused)
     return 0;
 }
 
-/* A thousand at once. */
+/* Many at once. */
 struct one_of_many {
     int port;
 };
@@ -185,7 +186,7 @@ static int one_of_many(struct one_of_many *self)
 static int many(void *unused)
 {
     (void)unused;
-    enum { CLIENTS = 100 };
+    enum { CLIENTS = 50 };
     async_task *tasks[CLIENTS];
     async_server *listening = async_tls_start_server("127.0.0.1", 0, server, NULL);
     async_task *task = async_spawn(serve, .server = listening);
@@ -336,7 +337,7 @@ static int gathered(void *unused)
 {
     (void)unused;
     async_stream *ends[2];
-    static char body[30000];
+    static __thread char body[30000];
     char text[16];
     assert_int_equal(async_stream_pair_with(ends, &(async_pair_options){.capacity = 1 << 20}), 0);
     assert_int_equal(secure_pair(ends, client, server), 0);
@@ -352,6 +353,7 @@ static int gathered(void *unused)
 }
 
 TEST(agreed)
+TEST(slow_clients)
 TEST(unix_server)
 TEST(several)
 TEST(sessions)
@@ -359,12 +361,29 @@ TEST(sessions_of_clients)
 TEST(key_log)
 TEST(gathered)
 
+/* Contexts that several threads use at once, each with a loop of its own. */
+static void *one_thread(void *unused)
+{
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(run(gathered, unused), 0);
+    return NULL;
+}
+
+static void test_threads(void **state)
+{
+    pthread_t threads[4];
+    (void)state;
+    for (size_t i = 0; i < COUNT(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, one_thread, NULL), 0);
+    for (size_t i = 0; i < COUNT(threads); i++)
+        pthread_join(threads[i], NULL);
+}
+
 static void in_real_time(async_coroutine coroutine)
 {
     notes[0] = 0;
     assert_int_equal(async_run(coroutine, NULL), 0);
 }
-static void test_slow_clients(void **state) { (void)state, in_real_time(slow_clients); }
 static void test_many(void **state) { (void)state, in_real_time(many); }
 
 int main(void)
@@ -379,11 +398,12 @@ int main(void)
         cmocka_unit_test(test_sessions_of_clients),
         cmocka_unit_test(test_key_log),
         cmocka_unit_test(test_gathered),
+        cmocka_unit_test(test_threads),
     };
     pki_make();
     pki_issue(.file = "client", .issuer = "ca");
-    client = client_context(0);
-    server = server_context(0);
+    client = client_context(.handshake_timeout = INFINITY);
+    server = server_context(.handshake_timeout = INFINITY);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     async_tls_context_free(client);
     async_tls_context_free(server);

@@ -359,8 +359,8 @@ int main(void)
     if (!is_there("openssl")) return 77;
     const char *const ours[] = {"two", "http/1.1", NULL};
     pki_make();
-    client = client_context(.alpn = ours);
-    server = server_context(.alpn = ours);
+    client = client_context(.alpn = ours, .handshake_timeout = INFINITY);
+    server = server_context(.alpn = ours, .handshake_timeout = INFINITY);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     async_tls_context_free(client);
     async_tls_context_free(server);

@@ -96,9 +96,10 @@ static void test_suite(void **state)
 {
     (void)state;
     pki_make();
-    client = client_context(0);
-    server = server_context(0);
-    old_client = client_context(.ciphers = "ECDHE+AESGCM", .greatest_version = ASYNC_TLS_1_2);
+    client = client_context(.handshake_timeout = INFINITY);
+    server = server_context(.handshake_timeout = INFINITY);
+    old_client = client_context(.handshake_timeout = INFINITY, .ciphers = "ECDHE+AESGCM",
+                                .greatest_version = ASYNC_TLS_1_2);
     for (size_t i = 0; i < COUNT(carriers); i++)
         run_suite(&carriers[i]);
     async_tls_context_free(client);

@@ -1,4 +1,5 @@
-/* Peers that do what they must not: speak something else, stop, renegotiate, send what is no record, end
+/* ctest: timeout=300
+ * Peers that do what they must not: speak something else, stop, renegotiate, send what is no record, end
  * without a word, are reset in each state. The other end is a plain stream, or OpenSSL by hand. */
 #include "tls_test.h"
 
@@ -444,7 +445,7 @@ static void test_resets(void **state)
         assert_true(bad > 5);
         /* Cut off after n bytes, as an end and as an error. */
         good = 0;
-        for (size_t n = 1; n < 200000 && good < 3; n += n < 4000 ? 7 : 3001) {
+        for (size_t n = 1; n < 200000 && good < 3; n += n < 4000 ? 41 : 9973) {
             fault = (async_pair_options){.cut_after = n, .cut_error = n % 2 ? -ETIMEDOUT : 0};
             int code = run(with_fault, NULL);
             good = code == 0 ? good + 1 : 0;
