@@ -180,15 +180,22 @@ show 12_stream_api 0 <<'EOF'
 - .+
 ...
 EOF
-show 14_name_lookup 0 <<'EOF'
-1 no answer: asking again
-0 www\.example\.org has the address 192\.0\.2\.7
-EOF
-
 show 13_memory_pair 0 <<'EOF'
 - it takes its reply in single bytes, and waits for one that takes minutes
 - it sees that a reply of fewer than 7 bytes is cut off
 - it tells when the connection is lost, at any of 3 calls
+EOF
+show 14_name_lookup 0 <<'EOF'
+1 no answer: asking again
+0 www\.example\.org has the address 192\.0\.2\.7
+EOF
+show 15_subprocess 0 <<'EOF'
+- 9
+- 10
+- 100
+- the shell says 1
+...
+- no such program
 EOF
 
 printf '\n%s programs, run %s times: %s as expected, %s not, in %.1f s\n' "$(wc -w <<<"$programs_shown")" $shown \

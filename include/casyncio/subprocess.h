@@ -50,14 +50,13 @@ typedef struct async_subprocess_options {
     bool new_session;       /* setsid(2) */
     bool new_process_group; /* setpgid(2), a group of its own; not with new_session */
     pid_t process_group;    /* not 0: joins this group; not with the two above */
-    bool
-        terminal; /* with new_session: the terminal that is its standard input becomes the session's */
+    bool terminal;  /* with new_session: its standard input becomes the session's terminal */
     bool set_umask; /* to `umask` */
     mode_t umask;
-    bool
-        keep_signals; /* the child starts with the signals that this thread has blocked, and with an
-                          ignored SIGPIPE; otherwise none is blocked, and SIGPIPE is not ignored */
-    double grace;     /* seconds, for async_process_close; 0: 5; negative: none */
+    /* The child starts with the signals that this thread has blocked, and with an ignored SIGPIPE;
+     * otherwise none is blocked, and SIGPIPE is not ignored. */
+    bool keep_signals;
+    double grace; /* seconds, for async_process_close; 0: 5; negative: none */
 } async_subprocess_options;
 
 /* The arguments as an array: ASYNC_ARGUMENTS("ls", "-l"). C only. */
@@ -155,8 +154,9 @@ ASYNC_API int async_process_communicate(async_process *process, const void *inpu
 /* Frees what it has, and clears it; NULL is fine. */
 ASYNC_API void async_process_output_free(async_process_output *output);
 
-/* Sends a signal: 0, also if it has ended and no wait or poll knows yet; -ESRCH afterwards; -EINVAL for what is no signal; -EPERM. Never reaches
- * another process that has the number by now. terminate is SIGTERM, kill SIGKILL. They do not block.
+/* Sends a signal: 0, also if it has ended and no wait or poll has found that out; -ESRCH afterwards;
+ * -EINVAL for what is no signal; -EPERM. Never reaches another process that has the number by now.
+ * terminate is SIGTERM, kill SIGKILL. They do not block.
  * asyncio: Process.send_signal, terminate, kill */
 ASYNC_API int async_process_send_signal(async_process *process, int signal);
 ASYNC_API int async_process_terminate(async_process *process);

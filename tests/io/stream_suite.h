@@ -10,7 +10,7 @@
  *     };
  *     SUITE(carriers)
  *
- * Each test is a coroutine in virtual time. Most of them write to ends[0] and read from ends[1]. */
+ * Each test is a coroutine, in virtual time if both ends are in this process. Most of them write to ends[0] and read from ends[1]. */
 #ifndef STREAM_SUITE_H
 #define STREAM_SUITE_H
 
@@ -21,9 +21,11 @@ struct carrier {
     /* Opens a new connection: 0. Runs in a task. What can be under way in a direction must be less
      * than 1 MiB. */
     int (*open)(async_stream *ends[2]);
-    bool two_way;    /* both ends read and write; else ends[0] writes and ends[1] reads */
-    bool half_close; /* async_stream_write_eof works, and the other direction goes on */
-    int end_error;   /* what a reader may get in place of the end (a pty: -EIO); or 0 */
+    bool two_way;       /* both ends read and write; else ends[0] writes and ends[1] reads */
+    bool half_close;    /* async_stream_write_eof works, and the other direction goes on */
+    int end_error;      /* what a reader may get in place of the end (a pty: -EIO); or 0 */
+    bool real_time;     /* another process carries the bytes, and takes its time */
+    void (*done)(void); /* at the end of each test, in its task; or NULL */
 };
 
 static const struct carrier *carrier;
@@ -47,6 +49,8 @@ static void expect_end(async_stream *stream)
     assert_true(is_end(async_stream_read(stream, &byte, 1)));
 }
 
+static double shortened(double seconds) { return carrier->real_time ? seconds / 50 : seconds; }
+
 /* ---- helpers that are tasks ---- */
 
 /* Writes `size` bytes of the pattern from `from` on, in messages of at most `step`; 0: of all sizes
@@ -68,7 +72,7 @@ static int send_pattern(struct send_pattern *self)
         size_t n = step < self->size - done ? step : self->size - done;
         code = async_stream_write(self->stream, data + done, n);
         done += n;
-        if (code == 0 && self->pause > 0) code = async_sleep(self->pause);
+        if (code == 0 && self->pause > 0) code = async_sleep(shortened(self->pause));
     }
     free(data);
     return code;
@@ -92,7 +96,7 @@ static int expect_from(struct expect_from *self)
         if (n <= 0) break;
         assert_true(is_pattern(data, (size_t)n, self->from + done));
         done += (size_t)n;
-        if (self->pause > 0) async_sleep(self->pause);
+        if (self->pause > 0) async_sleep(shortened(self->pause));
     }
     free(data);
     return done == self->size ? 0 : n < 0 ? (int)n : ASYNC_EINCOMPLETE;
@@ -626,7 +630,7 @@ static int suite_many_writers(void *unused)
 
 /* ---- running it ---- */
 
-static const struct {
+static const struct suite_test {
     const char *name;
     async_coroutine coroutine;
 } suite[] = {
@@ -651,6 +655,14 @@ static const struct {
     {"many writers", suite_many_writers},
 };
 
+static int run_one(void *argument)
+{
+    const struct suite_test *test = argument;
+    int code = test->coroutine(NULL);
+    if (carrier->done) carrier->done();
+    return code;
+}
+
 /* Every test over the carrier; no descriptor is left. */
 UNUSED void run_suite(const struct carrier *over)
 {
@@ -659,7 +671,8 @@ UNUSED void run_suite(const struct carrier *over)
         int before = open_fds();
         printf("    %s: %s\n", carrier->name, suite[i].name);
         fflush(stdout);
-        assert_int_equal(run(suite[i].coroutine, NULL), 0);
+        async_run_options options = {.loop = {.virtual_clock = !carrier->real_time}};
+        assert_int_equal(async_run_with(run_one, (void *)&suite[i], &options), 0);
         assert_int_equal(open_fds(), before);
     }
 }

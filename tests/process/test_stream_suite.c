@@ -1,0 +1,32 @@
+/* ctest: timeout=300
+ * The suite of streams over a child's pipes: what is written to its input comes back as its output. */
+#include "../io/stream_suite.h"
+
+#include <casyncio/subprocess.h>
+
+static async_process *child;
+
+static int open_child(async_stream *ends[2])
+{
+    async_subprocess_options options = {.in = ASYNC_PIPE, .out = ASYNC_PIPE};
+    assert_int_equal(async_process_close(child), 0);
+    assert_non_null(child = async_create_subprocess_exec(ASYNC_ARGUMENTS("cat"), &options));
+    ends[0] = async_process_stdin(child);
+    ends[1] = async_process_stdout(child);
+    return 0;
+}
+
+static void close_child(void)
+{
+    assert_int_equal(async_process_close(child), 0);
+    child = NULL;
+}
+
+static const struct carrier carriers[] = {
+    {.name = "child's pipes",
+     .open = open_child,
+     .half_close = true,
+     .real_time = true,
+     .done = close_child},
+};
+SUITE(carriers)
