@@ -15,6 +15,7 @@
 #include <casyncio/streams.h>
 #include <casyncio/datagrams.h>
 #include <casyncio/files.h>
+#include <casyncio/transfers.h>
 #include <casyncio/subprocess.h>
 #include <casyncio/threads.h>
 #include <casyncio/loop.h>

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Installs what `make demo`, `make check`, the benchmarks in bench/python or the tests of one Python need and this machine lacks:
-#   tools/install_packages.sh demo|check|bench-python|python-X.Y
+# Installs what `make demo`, `make check`, the benchmarks in bench/python, the tests of one Python, or the libraries whose tests
+# tests/python/foreign runs need and this machine lacks:
+#   tools/install_packages.sh demo|check|bench-python|python-X.Y|python-programs
 # For Debian 12 and later; python-X.Y where the suite has that version (fresh.sh makes a root of sid).
 # What is there is recognised by what it provides, not by its package: a cmake from elsewhere is a cmake. If nothing is missing
 # nothing is run. Asks for root only when it must.
 set -euo pipefail
 purpose=${1:-}
 case $purpose in
-    demo | check | bench-python | python-3.*) ;;
-    *) echo "usage: $0 demo|check|bench-python|python-X.Y" >&2; exit 2 ;;
+    demo | check | bench-python | python-3.* | python-programs) ;;
+    *) echo "usage: $0 demo|check|bench-python|python-X.Y|python-programs" >&2; exit 2 ;;
 esac
 
 # Debian's package, and how to see that it is there: cmd:NAME, header:PATH, file:PATTERN, or python:MODULE for what the Python
@@ -70,11 +71,47 @@ openssl                  cmd:openssl
 netbase                  file:/etc/services
 procps                   cmd:ps
 "
+programs="
+python3                  file:/usr/bin/python3
+python3-dev              file:/usr/include/python3.*/Python.h
+python3-aiohttp          python:aiohttp
+python3-anyio            python:anyio
+python3-asyncpg          python:asyncpg
+python3-redis            python:redis
+python3-tornado          python:tornado
+python3-uvicorn          python:uvicorn
+python3-uvloop           python:uvloop
+python3-websockets       python:websockets
+postgresql               file:/usr/lib/postgresql/*/bin/initdb
+redis-server             cmd:redis-server
+python3-pytest           python:pytest
+python3-pytest-asyncio   python:pytest_asyncio
+python3-pytest-mock      python:pytest_mock
+python3-pytest-timeout   python:pytest_timeout
+python3-a2wsgi           python:a2wsgi
+python3-brotli           python:brotli
+python3-coverage         python:coverage
+python3-distro           python:distro
+python3-dotenv           python:dotenv
+python3-freezegun        python:freezegun
+python3-httptools        python:httptools
+python3-httpx            python:httpx
+python3-hypothesis       python:hypothesis
+python3-mock             python:mock
+python3-psutil           python:psutil
+python3-re-assert        python:re_assert
+python3-trustme          python:trustme
+python3-typing-extensions python:typing_extensions
+python3-werkzeug         python:werkzeug
+python3-wsproto          python:wsproto
+python3-yaml             python:yaml
+"
 interpreter=/usr/bin/python3
 case $purpose in
     demo) needs=$compiler$library ;;
     check) needs=$compiler$library$check$python ;;
     bench-python) needs=$compiler$python$bench ;;
+    python-programs) needs=$compiler$programs ;;
     python-*) needs=$compiler$one_python interpreter=/usr/bin/python$version ;;
 esac
 

@@ -208,6 +208,7 @@ typedef struct async_server_options {
     bool reuse_port; /* several processes or threads on one port */
     bool ipv6_only;  /* an IPv6 socket takes no IPv4 (the default where `host` names both) */
     int mode;        /* of a Unix socket's file; 0: as umask says */
+    bool keep_alive; /* connections on which nothing comes are probed: SO_KEEPALIVE */
 } async_server_options;
 
 /* Listens on every address of `host` (NULL or "": all of the machine's) and on `port` (0: any free
@@ -254,6 +255,57 @@ ASYNC_API async_iterator *async_server_clients(async_server *server);
  * for one. asyncio: loop.sock_accept on the server's socket */
 ASYNC_API async_stream *async_server_accept(async_server *server);
 
+/* async_server_serve(server, coroutine), async_server_serve(server, coroutine, data): accepts
+ * connections until the server is closed, and runs coroutine(client) or coroutine(client, data) in a
+ * task for each: an int echo(async_stream *client), or an int echo(async_stream *client, struct
+ * state *data). The stream is closed when the coroutine has returned (what it keeps is sent first),
+ * unless the coroutine has closed it.
+ *
+ *     return async_server_serve(async_start_server("127.0.0.1", 8888, NULL), echo);
+ *
+ * A client's failure, the negative code that its coroutine returns or leaves in a block, goes to the
+ * loop's exception handler, and ends no other client. If there are no descriptors or no memory left
+ * for a connection or its task, it tries again a second later.
+ *
+ * The server belongs to the call: it is closed when that returns, and must not be closed again. After
+ * async_server_close, in another task, the call waits until all clients have ended. If it is
+ * cancelled it closes the server, cancels the clients' tasks and waits for them.
+ *
+ * 0 after a close. The code of a cancellation; -EBUSY if another task takes the connections, and then
+ * the server is left alone; for a server that is NULL the last error (why it could not be made), else
+ * -EBADF. asyncio: start_server(callback), Server.serve_forever */
+typedef int async__client_handler(async_stream *client, void *data);
+ASYNC_API int async__server_serve(async_server *server, async__client_handler *handler, void *data,
+                                  const char *name);
+#ifndef __cplusplus
+#define async_server_serve(...)                                                                    \
+    ASYNC__SERVE_CHOICE(__VA_ARGS__, ASYNC__SERVE_WITH, ASYNC__SERVE, )(__VA_ARGS__)
+#define ASYNC__SERVE_CHOICE(server, function, data, choice, ...) choice
+#define ASYNC__SERVE(server, function)                                                             \
+    async__server_serve(server, ASYNC__HANDLER(function, (async_stream *)0), NULL, #function)
+#define ASYNC__SERVE_WITH(server, function, data)                                                  \
+    async__server_serve(server, ASYNC__HANDLER(function, (async_stream *)0, data), data, #function)
+/* Does not compile unless the function can be called so, and gives an int. */
+#define ASYNC__HANDLER(function, ...)                                                              \
+    ((async__client_handler *)(void (*)(void)) _Generic(function(__VA_ARGS__), int : (function)))
+#endif
+
+/* Ends all the clients that async_server_serve serves, as if each had sent its end: what a client's
+ * task reads is the end, and what it writes is still sent. Abort: each connection is closed at once;
+ * calls on its stream give -EBADF, and that a client's task fails then is not reported. Neither stops
+ * the listening (async_server_close does, before) or cancels a task (a cancellation of
+ * async_server_serve does). 0, or -EBADF for NULL. Do not block.
+ * asyncio: Server.close_clients, abort_clients */
+ASYNC_API int async_server_close_clients(async_server *server);
+ASYNC_API int async_server_abort_clients(async_server *server);
+
+/* async_server_close, and then waits until the tasks of all clients that async_server_serve serves
+ * have ended. To be called in place of async_server_close, or right after it, with no call that
+ * blocks between them, while async_server_serve is under way. 0, or the close's error; the code of a
+ * cancellation: it is closed all the same; -EDEADLK in the task of such a client, and nothing has
+ * happened. asyncio: Server.close + wait_closed */
+ASYNC_API int async_server_wait_closed(async_server *server);
+
 /* The port; 0 for a Unix socket. asyncio: server.sockets[0].getsockname() */
 ASYNC_API int async_server_port(const async_server *server);
 
@@ -264,4 +316,19 @@ ASYNC_API int async_server_port(const async_server *server);
 ASYNC_API int async_server_close(async_server *server);
 
 ASYNC_END
+
+#ifdef __cplusplus
+inline int async_server_serve(async_server *server, int (*coroutine)(async_stream *))
+{
+    return async__server_serve(server, (async__client_handler *)(void (*)(void))coroutine, nullptr,
+                               nullptr);
+}
+template <class Data>
+inline int async_server_serve(async_server *server, int (*coroutine)(async_stream *, Data *),
+                              Data *data)
+{
+    return async__server_serve(server, (async__client_handler *)(void (*)(void))coroutine,
+                               (void *)data, nullptr);
+}
+#endif
 #endif

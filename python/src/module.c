@@ -6,6 +6,7 @@
  * emptied) gives the module that is there; and when the interpreter that had it is finished and a
  * new one begun, it is refused too, for its objects are gone. */
 #include "base/coroutine.h"
+#include "loop/clock.h"
 #include "loop/descriptors.h"
 #include "loop/handle.h"
 #include "loop/loop_type.h"
@@ -22,6 +23,7 @@ static int (*const parts[])(PyObject *) = {
     async__py_add_coroutine,
     async__py_add_transport_base,
     async__py_add_report,
+    async__py_add_clock,
     async__py_add_handle,
     async__py_add_descriptors,
     async__py_add_socket,

@@ -80,6 +80,7 @@ struct async__pieces {
  * connections in turn each call misses its cache lines. */
 struct async_stream {
     async__wire *wire;   /* what carries the bytes: `own`, or one of its own memory */
+    async__op *reader;   /* of the call that waits for something to read; or NULL */
     unsigned references; /* the owner's, and one for each call that is under way */
     bool closed;         /* async_stream_close or _abort has begun: no new calls */
     bool unready;        /* its filter has not started: calls begin with that */
@@ -94,7 +95,8 @@ struct async_stream {
     bool writing; /* a task has the turn, its message is half-way: other writers queue up */
     bool eof_wanted;
     bool eof_sent;
-    bool torn; /* a message was cancelled when a part of it had gone out */
+    bool torn;    /* a message was cancelled when a part of it had gone out */
+    bool sending; /* the call that has the turn waits for the wire itself, not for the outbox */
     int read_error;
     int write_error;
     struct async__fd_wire own;
@@ -111,7 +113,16 @@ struct async_stream {
     struct async__wait_list starters;
     struct async__wait_list drained; /* wait until no more than the low-water mark is kept */
     struct async__wait_list
-        settled; /* a writer, until its pieces are gone; a close, until all is */
+        settled;                   /* a writer, until its pieces are gone; a close, until all is */
+    struct async__copying *copy;   /* from this stream, or NULL */
+    struct async__copying *copies; /* to this stream */
+};
+
+/* A copy waits on one of its streams, and has to learn that the other one is gone: then its scope is
+ * cancelled. */
+struct async__copying {
+    async_scope scope;
+    struct async__copying *next; /* to the same stream */
 };
 
 /* A stream without a wire, for callers that must have its memory before they accept or open one;
@@ -166,6 +177,55 @@ static inline size_t async__stream_queued(const async_stream *stream)
 {
     return async__buffer_size(&stream->queue);
 }
+
+/* ---- reading, for calls that are no plain read (stream_read.c) ---- */
+
+/* One read through the loop's scratch: take() says how much of the data it took, and the rest is
+ * received for later. */
+struct async__fetch {
+    async__op op;
+    async_stream *stream;
+    size_t (*take)(struct async__fetch *self, const char *data, size_t size);
+    char *buffer;
+    size_t size;
+    size_t taken;
+};
+
+/* Begins a reading call: one at a time. After a code the caller still has the stream's reference,
+ * and gives it up by async__stream_leave; else by async__read_end. */
+int async__read_begin(async_stream *stream);
+ssize_t async__read_end(async_stream *stream, ssize_t result);
+/* Waits until the attempt gives something: how much; 0 is the end. */
+ssize_t async__read_run(struct async__fetch *self, ssize_t (*attempt)(async__op *));
+ssize_t async__try_fetch(async__op *op);
+/* Notes the end or the error that an attempt has got from the wire, and gives it back. */
+ssize_t async__read_ended(async_stream *stream, ssize_t n);
+/* The loop's scratch, of ASYNC__SCRATCH bytes; NULL: no memory. */
+void *async__scratch_of(async_loop *loop);
+/* Makes bytes that lie in the scratch the next to be read. Nothing is buffered. Cannot fail. */
+void async__read_keep(async_stream *stream, const char *data, size_t size);
+void async__read_consume(async_stream *stream, size_t size); /* of what is buffered */
+/* As if the other side had sent its end: what is buffered can still be read. */
+void async__stream_end_reading(async_stream *stream);
+
+/* ---- writing, for calls that are no plain write (stream_write.c) ---- */
+
+/* Takes the turn: 0, and async__write_end must follow; or a code. */
+int async__write_begin(async_stream *stream);
+void async__write_end(async_stream *stream);
+/* With the turn: writes bytes that are no message, so that a failure or a cancellation leaves the
+ * stream whole: *left says how many have not been taken. */
+int async__write_bytes(async_stream *stream, const void *data, size_t size, size_t *left);
+/* With the turn: waits until the outbox is empty. */
+int async__write_settled(async_stream *stream);
+/* With the turn, the outbox is empty: an operation that sends on the wire's own descriptor. */
+ssize_t async__write_run(async_stream *stream, async__op *op, const char *what);
+/* Sends at once as much as goes out at once, if no writer is before it; in an attempt, too. */
+size_t async__write_at_once(async_stream *stream, const void *data, size_t size);
+/* 0, or why nothing can be written, with its message. */
+int async__write_check(async_stream *stream);
+/* The copies from and to the stream: nothing more is to be had of it. */
+void async__cancel_copies(async_stream *stream);
 
 int async__stream_watch_room(async_stream *stream); /* sends the outbox as room comes */
 /* Empties the outbox, sent or not, and wakes the tasks that wait for that. */

@@ -7,7 +7,7 @@
  *
  * A server is reference-counted, as streams are: its owner, each call under way, and the iterator
  * have a reference each. */
-#include "io.h"
+#include "server.h"
 
 #include <netdb.h>
 #include <netinet/in.h>
@@ -23,30 +23,7 @@ enum {
     PORT_TRIES = 32, /* attempts to find a port that is free for all the addresses */
 };
 
-struct listener {
-    async_watch watch;
-    async_server *server;
-    int fd;
-};
-
-struct async_server {
-    async_iterator iterator;
-    unsigned references;
-    int port;
-    bool closed;
-    bool iterating; /* the iterator has a reference */
-    bool accepting; /* a task waits for a connection */
-    async__wait *waiting;
-    async_stream *spare;                                  /* for the next connection */
-    int (*make_filter)(void *data, async_stream *stream); /* NULL: none */
-    void (*drop_filter)(void *data);
-    void *filter_data;
-    struct async__unix_file file;
-    size_t count, turn; /* turn: index of the socket that accept4 is called on first */
-    struct listener listeners[];
-};
-
-static void unref(async_server *server)
+void async__server_unref(async_server *server)
 {
     if (--server->references > 0) return;
     if (server->spare) async__stream_unref(server->spare);
@@ -118,7 +95,7 @@ static int wait_for_connection(async_server *server)
     return code;
 }
 
-static int wait_for_resources(async_server *server)
+int async__server_wait_for_resources(async_server *server)
 {
     async_loop *loop = async__loop();
     struct pause pause = {
@@ -210,14 +187,14 @@ static int accept_once(async_server *server)
     if (fd == -EAGAIN)
         code = wait_for_connection(server);
     else if (is_shortage(fd))
-        code = wait_for_resources(server);
+        code = async__server_wait_for_resources(server);
     else
         code = async__failf(fd, "accept: %s", async_strerror(fd));
     if (server->closed) return closed();
     return code < 0 ? code : -EAGAIN;
 }
 
-static int accept_stream(async_server *server, async_stream **stream)
+int async__server_accept_stream(async_server *server, async_stream **stream)
 {
     if (server->accepting)
         return async__failf(-EBUSY, "another task waits for a connection of this server");
@@ -233,7 +210,7 @@ static int accept_stream(async_server *server, async_stream **stream)
         server->spare = NULL;
         (*stream)->own.fd = fd;
     }
-    unref(server);
+    async__server_unref(server);
     return fd < 0 ? fd : 0;
 }
 
@@ -244,7 +221,7 @@ async_stream *async_server_accept(async_server *server)
         async__misuse(async__failf(-EBADF, "there is no server: it is NULL"));
         return NULL;
     }
-    if (accept_stream(server, &stream) < 0) return NULL;
+    if (async__server_accept_stream(server, &stream) < 0) return NULL;
     return stream;
 }
 
@@ -252,7 +229,7 @@ static int next_client(async_iterator *iterator, void *value)
 {
     async_server *server = async__container(iterator, async_server, iterator);
     if (server->closed) return 0;
-    int code = accept_stream(server, value);
+    int code = async__server_accept_stream(server, value);
     if (code < 0) return server->closed ? 0 : code;
     return 1;
 }
@@ -262,7 +239,7 @@ static void close_clients(async_iterator *iterator)
     async_server *server = async__container(iterator, async_server, iterator);
     if (!server->closed) async_server_close(server);
     server->iterating = false;
-    unref(server);
+    async__server_unref(server);
 }
 
 async_iterator *async_server_clients(async_server *server)
@@ -271,7 +248,7 @@ async_iterator *async_server_clients(async_server *server)
         async__fail_null("the server");
         return NULL;
     }
-    if (server->iterating) {
+    if (server->iterating || server->serving) {
         async__failf(-EBUSY, "another loop takes the connections of this server");
         return NULL;
     }
@@ -312,7 +289,7 @@ int async_server_close(async_server *server)
     }
     /* A call under way finds `closed` when it runs; its reference keeps the server until then. */
     if (server->waiting) async__unpark(server->waiting);
-    unref(server);
+    async__server_unref(server);
     return code;
 }
 
@@ -361,7 +338,10 @@ static int prepare(int fd, const struct addrinfo *address, bool only_ipv6,
     if (code == 0 && address->ai_family == AF_INET6 && only_ipv6)
         code = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     if (code < 0) return code;
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* the connections inherit it */
+    /* The connections inherit both. */
+    if (options->keep_alive) code = set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    if (code < 0) return code;
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     if (ASYNC__CALL(bind(fd, address->ai_addr, address->ai_addrlen)) < 0) return -errno;
     if (ASYNC__CALL(listen(fd, backlog_of(options))) < 0) return -errno;
     return 0;
@@ -474,7 +454,7 @@ async_server *async__start_server(const char *host, int port, const async_server
     if (code < 0 && failed) listen_failed(code, failed);
     freeaddrinfo(list);
     if (code == 0) return server;
-    if (server) unref(server);
+    if (server) async__server_unref(server);
     return NULL;
 }
 
@@ -508,7 +488,7 @@ async_server *async__start_unix_server(const char *path, const async_server_opti
     if (!server) return NULL;
     int code = listen_unix(server, &address, length, &options);
     if (code == 0) return server;
-    unref(server);
+    async__server_unref(server);
     async__failf(code, "listen on %s: %s", path, async_strerror(code));
     return NULL;
 }

@@ -87,9 +87,10 @@ static void evict(async_loop *loop, async_stream *stream)
     async__wake_all(&stream->starters);
     async__wake_all(&stream->drained);
     async__wake_all(&stream->settled);
+    async__cancel_copies(stream);
     async__wire *wire = stream->wire;
     bool flushing = wire->type->unwatch(wire, loop, &stream->flush);
-    if (stream->reading || stream->starting) wire->type->forget(wire);
+    if (stream->reading || stream->sending || stream->starting) wire->type->forget(wire);
     if (!flushing || async__stream_queued(stream) == 0) return;
     int code = async__stream_watch_room(stream);
     if (code < 0) {

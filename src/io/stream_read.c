@@ -23,16 +23,6 @@ enum {
     FIRST_ROOM = 1024, /* that is added to what is left over of a read, for the rest of a line */
 };
 
-/* One read through the scratch: take() says how much of the data it took. */
-struct fetch {
-    async__op op;
-    async_stream *stream;
-    size_t (*take)(struct fetch *self, const char *data, size_t size);
-    char *buffer;
-    size_t size;
-    size_t taken;
-};
-
 /* ---- from the wire ---- */
 
 /* Whether the connection is gone: the kernel reports such an error once. If a write has got it, a
@@ -45,7 +35,7 @@ static bool lost(int write_error)
 
 /* Notes the end or the error for later reads: an error of the connection lasts, but the kernel
  * reports it once. A lack of memory passes. */
-static ssize_t ended(async_stream *stream, ssize_t n)
+ssize_t async__read_ended(async_stream *stream, ssize_t n)
 {
     if (n == 0 && lost(stream->write_error)) n = stream->write_error;
     if (n == 0)
@@ -69,18 +59,17 @@ static ssize_t receive(async_stream *stream, void *buffer, size_t size)
         stream->full_reads = FULL_READS;
         return n;
     }
-    return n == -EINTR ? n : ended(stream, n);
+    return n == -EINTR ? n : async__read_ended(stream, n);
 }
 
-static void *scratch_of(async_loop *loop)
+void *async__scratch_of(async_loop *loop)
 {
     if (async__unlikely(!loop->scratch)) loop->scratch = async__alloc(ASYNC__SCRATCH);
     return loop->scratch;
 }
 
-/* Keeps what is left over of the loop's scratch. The stream has no buffer. Cannot fail: the data
- * has left the kernel. */
-static void buffer_rest(async_stream *stream, const char *data, size_t size)
+/* Cannot fail: the data has left the kernel. */
+void async__read_keep(async_stream *stream, const char *data, size_t size)
 {
     async_loop *loop = async__loop();
 
@@ -93,20 +82,21 @@ static void buffer_rest(async_stream *stream, const char *data, size_t size)
 
 static ssize_t try_receive(async__op *op)
 {
-    return receive(async__container(op, struct fetch, op)->stream, op->buffer, op->length);
+    return receive(async__container(op, struct async__fetch, op)->stream, op->buffer, op->length);
 }
 
-static ssize_t try_fetch(async__op *op)
+ssize_t async__try_fetch(async__op *op)
 {
-    struct fetch *self = async__container(op, struct fetch, op);
-    char *scratch = scratch_of(async__loop());
+    struct async__fetch *self = async__container(op, struct async__fetch, op);
+    char *scratch = async__scratch_of(async__loop());
     if (!scratch) return -ENOMEM;
 
     ssize_t n = receive(self->stream, scratch, ASYNC__SCRATCH);
     if (n <= 0) return n;
     size_t size = (size_t)n;
     self->taken = self->take(self, scratch, size);
-    if (self->taken < size) buffer_rest(self->stream, scratch + self->taken, size - self->taken);
+    if (self->taken < size)
+        async__read_keep(self->stream, scratch + self->taken, size - self->taken);
     return n;
 }
 
@@ -118,7 +108,7 @@ static int read_failed(const async_stream *stream)
                         async__wire_strerror(stream->wire, stream->read_error));
 }
 
-static ssize_t run(struct fetch *self, ssize_t (*attempt)(async__op *))
+ssize_t async__read_run(struct async__fetch *self, ssize_t (*attempt)(async__op *))
 {
     async_stream *stream = self->stream;
 
@@ -126,13 +116,25 @@ static ssize_t run(struct fetch *self, ssize_t (*attempt)(async__op *))
     if (stream->eof) return 0;
     async__op_init(&self->op, stream->wire, ASYNC__READ, attempt);
     self->op.wait_first = stream->wait_first;
+    stream->reader = &self->op;
     ssize_t n = async__op_run(&self->op, "read");
+    stream->reader = NULL;
     return async__unlikely(n == -EBADF && stream->closed) ? async__stream_closed() : n;
+}
+
+void async__stream_end_reading(async_stream *stream)
+{
+    async__op *op = stream->reader;
+
+    stream->eof = true;
+    if (!op || !stream->wire->type->unwatch(stream->wire, async__loop(), &op->watch)) return;
+    op->result = 0;
+    op->done(op);
 }
 
 /* ---- what has been read already ---- */
 
-static void consume(async_stream *stream, size_t size)
+void async__read_consume(async_stream *stream, size_t size)
 {
     async__buffer_consume(&stream->received, size);
     if (async__buffer_size(&stream->received) == 0) async__buffer_free(&stream->received);
@@ -144,7 +146,7 @@ static size_t take_buffered(async_stream *stream, void *buffer, size_t size)
     size_t there = async__buffer_size(&stream->received);
     if (size > there) size = there;
     memcpy(buffer, async__buffer_bytes(&stream->received), size);
-    consume(stream, size);
+    async__read_consume(stream, size);
     return size;
 }
 
@@ -162,7 +164,7 @@ static int make_room(async_stream *stream)
 
 /* ---- reading bytes ---- */
 
-static size_t take_bytes(struct fetch *self, const char *data, size_t size)
+static size_t take_bytes(struct async__fetch *self, const char *data, size_t size)
 {
     if (size > self->size) size = self->size;
     memcpy(self->buffer, data, size);
@@ -172,24 +174,22 @@ static size_t take_bytes(struct fetch *self, const char *data, size_t size)
 /* Reads something, up to `size` bytes; nothing is buffered. 0 is the end. */
 static ssize_t read_some(async_stream *stream, void *buffer, size_t size)
 {
-    struct fetch fetch; /* run() sets the operation */
+    struct async__fetch fetch; /* run() sets the operation */
 
     fetch.stream = stream;
     if (async__likely(size < SMALL)) {
         fetch.take = take_bytes;
         fetch.buffer = buffer;
         fetch.size = size;
-        ssize_t n = run(&fetch, try_fetch);
+        ssize_t n = async__read_run(&fetch, async__try_fetch);
         return async__likely(n > 0) ? (ssize_t)fetch.taken : n;
     }
     fetch.op.buffer = buffer;
     fetch.op.length = size;
-    return run(&fetch, try_receive);
+    return async__read_run(&fetch, try_receive);
 }
 
-/* Begins a reading call: one at a time. After a code the caller still has the stream's reference,
- * and gives it up by async__stream_leave, not by end(). */
-static int begin(async_stream *stream)
+int async__read_begin(async_stream *stream)
 {
     int code = async__stream_enter(stream);
     if (async__unlikely(code < 0)) return code;
@@ -199,7 +199,7 @@ static int begin(async_stream *stream)
     return 0;
 }
 
-static ssize_t end(async_stream *stream, ssize_t result)
+ssize_t async__read_end(async_stream *stream, ssize_t result)
 {
     stream->reading = false;
     return async__stream_leave(stream, result);
@@ -207,12 +207,12 @@ static ssize_t end(async_stream *stream, ssize_t result)
 
 ssize_t async_stream_read(async_stream *stream, void *buffer, size_t size)
 {
-    int code = begin(stream);
+    int code = async__read_begin(stream);
     if (async__unlikely(code < 0)) return async__stream_leave(stream, code);
     ssize_t n = 0;
     if (size > 0) n = (ssize_t)take_buffered(stream, buffer, size);
     if (n == 0 && size > 0) n = read_some(stream, buffer, size);
-    return end(stream, n);
+    return async__read_end(stream, n);
 }
 
 /* Makes `size` bytes the next to be read. Nothing is buffered. */
@@ -244,7 +244,7 @@ static ssize_t read_cut_short(async_stream *stream, const void *data, size_t got
 
 ssize_t async_stream_readexactly(async_stream *stream, void *buffer, size_t size)
 {
-    int code = begin(stream);
+    int code = async__read_begin(stream);
     if (async__unlikely(code < 0)) return async__stream_leave(stream, code);
 
     size_t got = size > 0 ? take_buffered(stream, buffer, size) : 0;
@@ -256,15 +256,16 @@ ssize_t async_stream_readexactly(async_stream *stream, void *buffer, size_t size
             n = async__stream_again(stream);
             if (n == 0) continue;
         }
-        return end(stream, read_cut_short(stream, buffer, got, size, n));
+        return async__read_end(stream, read_cut_short(stream, buffer, got, size, n));
     }
-    return end(stream, (ssize_t)size);
+    return async__read_end(stream, (ssize_t)size);
 }
 
 /* ---- reading up to a separator ---- */
 
 struct line {
-    struct fetch fetch; /* its buffer and size are where the line goes; with the 0 byte behind it */
+    struct async__fetch
+        fetch; /* its buffer and size are where the line goes; with the 0 byte behind it */
     const char *separator;
     size_t separator_size;
     size_t limit; /* the longest that the line may be, its separator included */
@@ -300,7 +301,7 @@ static bool put_line(struct line *line, const char *data, size_t length)
 }
 
 /* Takes the line out of the scratch if it is whole; else all of the data is left over. */
-static size_t take_line(struct fetch *self, const char *data, size_t size)
+static size_t take_line(struct async__fetch *self, const char *data, size_t size)
 {
     struct line *line = async__container(self, struct line, fetch);
     size_t length = find(line, data, size, 0);
@@ -313,7 +314,7 @@ static ssize_t append(async_stream *stream, struct line *line)
     if (code < 0) return code;
     line->fetch.op.buffer = stream->received.data + stream->received.end;
     line->fetch.op.length = async__buffer_room(&stream->received);
-    ssize_t n = run(&line->fetch, try_receive);
+    ssize_t n = async__read_run(&line->fetch, try_receive);
     if (n > 0) stream->received.end += (size_t)n;
     return n;
 }
@@ -322,7 +323,7 @@ static ssize_t take_buffered_line(async_stream *stream, struct line *line, size_
 {
     if (!put_line(line, async__buffer_bytes(&stream->received), length))
         return async__failf(-ENOMEM, "no memory for a line of %zu bytes", length);
-    consume(stream, length);
+    async__read_consume(stream, length);
     return (ssize_t)length;
 }
 
@@ -343,7 +344,8 @@ static ssize_t read_line(async_stream *stream, struct line *line)
         }
         seen = there; /* searched in vain, but for a separator that lies across its end: find() */
         line->fetch.taken = 0;
-        ssize_t n = there > 0 ? append(stream, line) : run(&line->fetch, try_fetch);
+        ssize_t n =
+            there > 0 ? append(stream, line) : async__read_run(&line->fetch, async__try_fetch);
         if (n <= 0) return n;
         if (line->fetch.taken > 0) return (ssize_t)line->fetch.taken;
         n = async__stream_again(stream);
@@ -378,11 +380,11 @@ static void set_line(struct line *line, async_stream *stream, char *buffer, size
 ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
                                const void *separator, size_t separator_size)
 {
-    int code = begin(stream);
+    int code = async__read_begin(stream);
     if (code < 0) return async__stream_leave(stream, code);
     if (size == 0 || separator_size == 0)
-        return end(stream, async__failf(-EINVAL, "readuntil: the %s has a size of 0",
-                                        size == 0 ? "buffer" : "separator"));
+        return async__read_end(stream, async__failf(-EINVAL, "readuntil: the %s has a size of 0",
+                                                    size == 0 ? "buffer" : "separator"));
 
     struct line line;
     set_line(&line, stream, buffer, size, separator, separator_size);
@@ -391,19 +393,20 @@ ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
         n = async__failf(ASYNC_EINCOMPLETE,
                          "the stream ended after %zu bytes, and before the separator",
                          async__buffer_size(&stream->received));
-    return end(stream, n);
+    return async__read_end(stream, n);
 }
 
 ssize_t async_stream_readline(async_stream *stream, char *buffer, size_t size)
 {
-    int code = begin(stream);
+    int code = async__read_begin(stream);
     if (code < 0) return async__stream_leave(stream, code);
     if (size == 0)
-        return end(stream, async__failf(-EINVAL, "readline: the buffer has a size of 0"));
+        return async__read_end(stream,
+                               async__failf(-EINVAL, "readline: the buffer has a size of 0"));
 
     struct line line;
     set_line(&line, stream, buffer, size, "\n", 1);
-    return end(stream, read_last_line(stream, &line));
+    return async__read_end(stream, read_last_line(stream, &line));
 }
 
 /* ---- the lines of a stream ---- */
@@ -420,13 +423,13 @@ static int next_line(async_iterator *iterator, void *value)
     struct lines *self = async__container(iterator, struct lines, iterator);
     async_stream *stream = self->stream;
 
-    int code = begin(stream);
+    int code = async__read_begin(stream);
     if (code < 0) return (int)async__stream_leave(stream, code);
     struct line line;
     set_line(&line, stream, self->buffer, ASYNC__PUT_BACK + 1, "\n", 1);
     line.fetch.size = self->size;
     line.grown = &self->buffer;
-    ssize_t n = end(stream, read_last_line(stream, &line));
+    ssize_t n = async__read_end(stream, read_last_line(stream, &line));
     self->size = line.fetch.size;
     if (n <= 0) return (int)n;
 

@@ -41,6 +41,18 @@ static int failed(async_stream *stream, ssize_t code)
     return broken(stream);
 }
 
+int async__write_check(async_stream *stream)
+{
+    return stream->write_error < 0 || stream->eof_wanted ? broken(stream) : 0;
+}
+
+void async__cancel_copies(async_stream *stream)
+{
+    if (stream->copy) async_scope_cancel(&stream->copy->scope);
+    for (struct async__copying *copy = stream->copies; copy; copy = copy->next)
+        async_scope_cancel(&copy->scope);
+}
+
 /* ---- the end ---- */
 
 void async__stream_end_if_due(async_stream *stream)
@@ -183,6 +195,7 @@ static void on_room(async_callback *callback)
     if (n < 0) {
         stream->write_error = (int)n;
         async__stream_drop_outbox(stream);
+        async__cancel_copies(stream);
         return;
     }
     sent_of_outbox(stream, (size_t)n);
@@ -335,6 +348,78 @@ static inline int write_all(async_stream *stream, const struct iovec *at, int co
     ssize_t n = put(stream, at, count);
     return async__likely(n == (ssize_t)size) ? 0 : write_on(stream, at, count, size, n);
 }
+
+/* ---- copying: what is written is no message (stream_copy.c, sendfile.c) ---- */
+
+int async__write_begin(async_stream *stream)
+{
+    int code = async__write_check(stream);
+    return code < 0 ? code : take_turn(stream);
+}
+
+void async__write_end(async_stream *stream)
+{
+    if (!stream->closed) async__stream_give_turn(stream);
+}
+
+int async__write_bytes(async_stream *stream, const void *data, size_t size, size_t *left)
+{
+    struct iovec piece = {(void *)data, size};
+    struct async__pieces pieces = {&piece, 1, 0, size};
+    int code = 0;
+
+    ssize_t n = stream->queue.data ? -EAGAIN : put(stream, &piece, 1);
+    if (n < 0 && n != -EAGAIN) return failed(stream, n);
+    if (n > 0) advance(&pieces, (size_t)n);
+    if (pieces.size > stream->high || (pieces.size > 0 && enqueue(stream, &pieces) < 0))
+        code = lend(stream, &pieces);
+    else
+        pieces.size = 0;
+    *left = pieces.size;
+    if (code == 0 && async__stream_queued(stream) > stream->high) code = wait_drained(stream);
+    return code;
+}
+
+int async__write_settled(async_stream *stream)
+{
+    while (async__stream_queued(stream) > 0) {
+        int code = async__wait_in(&stream->settled, "write", NULL);
+        if (code < 0) return code;
+        if (stream->closed) return async__stream_closed();
+        if (stream->write_error < 0) return broken(stream);
+    }
+    return 0;
+}
+
+/* Errors of the socket; others are of what is read. */
+static bool is_of_socket(ssize_t code)
+{
+    return code == -EPIPE || code == -ECONNRESET || code == -ETIMEDOUT || code == -EHOSTUNREACH ||
+           code == -ENETUNREACH;
+}
+
+ssize_t async__write_run(async_stream *stream, async__op *op, const char *what)
+{
+    stream->sending = true;
+    ssize_t n = async__op_run(op, what);
+    stream->sending = false;
+    if (n >= 0) return n;
+    if (stream->closed) return op->result == -ECANCELED ? n : async__stream_closed();
+    return is_of_socket(op->result) ? failed(stream, op->result) : n;
+}
+
+size_t async__write_at_once(async_stream *stream, const void *data, size_t size)
+{
+    struct iovec piece = {(void *)data, size};
+
+    if (stream->closed || stream->write_error < 0 || stream->eof_wanted || !is_quiet(stream))
+        return 0;
+    ssize_t n = put(stream, &piece, 1);
+    if (n < 0 && n != -EAGAIN) stream->write_error = (int)n;
+    return n > 0 ? (size_t)n : 0;
+}
+
+/* ---- the calls ---- */
 
 int async_stream_write(async_stream *stream, const void *data, size_t size)
 {

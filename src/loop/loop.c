@@ -485,6 +485,11 @@ int async_loop_close(async_loop *loop)
     async__timers_free(&loop->timers);
     async__free(loop->fds);
     async__free(loop->scratch);
+    while (loop->pipe_count > 0) {
+        const int *ends = loop->pipes[--loop->pipe_count];
+        close(ends[0]);
+        close(ends[1]);
+    }
     async__free(loop);
     return 0;
 }

@@ -135,6 +135,8 @@ void async__op_abandon(async_loop *loop, async__op *op);
 struct async__signal_state; /* signals.c */
 struct async__pool;         /* pool.c */
 
+enum { ASYNC__PIPES = 16 }; /* empty pipes that a loop keeps */
+
 struct async_loop {
     /* The ready queue: a ring through this node. */
     async_callback ready;
@@ -179,6 +181,8 @@ struct async_loop {
     bool (*idle)(async_loop *loop); /* called before a sleep; true: call again after a short one */
     void *client;                   /* the task layer's state */
     void *scratch;                  /* one read buffer for all streams (io) */
+    int pipes[ASYNC__PIPES][2];     /* empty ones, for splice (io) */
+    int pipe_count;
     async_poll_hooks hooks;
     unsigned forks; /* async__forks when the loop was made */
     async_exception_handler *exception_handler;

@@ -116,7 +116,9 @@ static void child_done(async_task *task)
     async_group *group = task->owner;
 
     unlink_child(group, task);
-    if (is_failure(task)) {
+    if (is_failure(task) && group->tolerant) {
+        async__task_report(task, "failed");
+    } else if (is_failure(task)) {
         async__error *cause = task->record.error;
         task->record.error = NULL;
         if (cause) async__error_passed(cause, task);
@@ -133,7 +135,7 @@ const async_task *async__group_owner(const async_task *task)
 
 /* ---- making one ---- */
 
-static async_task *new_child(async_group *group, async_coroutine coroutine, void *argument,
+async_task *async__group_add(async_group *group, async_coroutine coroutine, void *argument,
                              const async_task_options *options)
 {
     if (!coroutine) {
@@ -165,7 +167,7 @@ async_task *async__group_create_task(async_group *group, async_coroutine corouti
         async__failf(-ECANCELED, "the group is being cancelled: it takes no new task");
         return NULL;
     }
-    async_task *task = new_child(group, coroutine, argument, options);
+    async_task *task = async__group_add(group, coroutine, argument, options);
     if (!task) async_group_fail(group, async_error_code());
     return task;
 }

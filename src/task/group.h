@@ -12,10 +12,15 @@ struct async_group {
     size_t count;
     async__wait wait; /* the owner's, while it waits for the tasks */
     bool waiting, cancelling;
+    bool tolerant;       /* a task's failure is reported, and is no failure of the group */
     bool pending_before; /* the owner had an unreported block error when it entered the group */
     int code;            /* of the first failure */
     async__error *error; /* with a cause for each */
 };
+
+/* async_group_create_task, but a task that cannot be made is no failure of the group. */
+async_task *async__group_add(async_group *group, async_coroutine coroutine, void *argument,
+                             const async_task_options *options);
 
 /* The coroutine has returned with groups open: cancels what is in them, waits for it, and closes
  * them. Gives the result that the task then has. */

@@ -102,6 +102,10 @@ static int socket_query(const async__wire *wire, enum async__wire_query what, vo
     switch (what) {
     case ASYNC__WIRE_FD: *(int *)result = self_of(wire)->fd; return 0;
     case ASYNC__WIRE_CAN_END: *(bool *)result = true; return 0;
+    case ASYNC__WIRE_DIRECT: /* sendfile and splice have no MSG_DONTWAIT */
+        if (async__is_blocking(self_of(wire)->fd) != 0) return -EOPNOTSUPP;
+        *(int *)result = self_of(wire)->fd;
+        return 0;
     default: return -EOPNOTSUPP;
     }
 }
@@ -146,7 +150,7 @@ static int file_query(const async__wire *wire, enum async__wire_query what, void
     switch (what) {
     case ASYNC__WIRE_FD: *(int *)result = self_of(wire)->fd; return 0;
     case ASYNC__WIRE_CAN_END: *(bool *)result = can_end(self_of(wire)->fd); return 0;
-    default: return -EOPNOTSUPP;
+    default: return -EOPNOTSUPP; /* DIRECT: a pipe's other end may be blocking, or a terminal */
     }
 }
 

@@ -389,7 +389,8 @@ static int filter_query(const async__wire *wire, enum async__wire_query what, vo
     struct async__wire_state *state = result;
 
     switch (what) {
-    case ASYNC__WIRE_FD: return -EOPNOTSUPP;
+    case ASYNC__WIRE_FD:
+    case ASYNC__WIRE_DIRECT: return -EOPNOTSUPP; /* the kernel must not go round the filter */
     case ASYNC__WIRE_CAN_END: *(bool *)result = true; return 0;
     case ASYNC__WIRE_FINISHED: *(bool *)result = self->end_below; return 0;
     case ASYNC__WIRE_REASON:

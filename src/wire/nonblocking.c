@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -44,24 +45,79 @@ ssize_t async__try_read(int fd, void *buffer, size_t size, bool blocking)
     return result < 0 ? -errno : result;
 }
 
-static ssize_t write_with_signal_blocked(int fd, const struct iovec *pieces, int count)
+/* SIGPIPE is blocked in this thread between the two. */
+struct blocked {
+    sigset_t before;
+    bool pending_before;
+};
+
+static struct blocked block_sigpipe(void)
 {
-    sigset_t pipe_signal, before, pending;
+    struct blocked self = {.pending_before = false};
+    sigset_t pipe_signal, pending;
 
     sigemptyset(&pipe_signal);
     sigaddset(&pipe_signal, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &self.before);
+    /* One that is pending already was blocked before, and stays. */
+    if (sigismember(&self.before, SIGPIPE) != 1) return self;
     sigpending(&pending);
-    bool pending_before = sigismember(&pending, SIGPIPE) == 1;
-    if (!pending_before) pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    self.pending_before = sigismember(&pending, SIGPIPE) == 1;
+    return self;
+}
 
-    ssize_t result = ASYNC__CALL(writev(fd, pieces, count));
-    if (result < 0) result = -errno;
+/* `raised`: one may have been raised meanwhile. */
+static void unblock_sigpipe(const struct blocked *self, bool raised)
+{
+    sigset_t pipe_signal;
 
-    if (pending_before) return result;
-    if (result == -EPIPE)
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    if (raised && !self->pending_before)
         while (sigtimedwait(&pipe_signal, NULL, &(struct timespec){0}) < 0 && errno == EINTR)
             ;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_sigmask(SIG_SETMASK, &self->before, NULL);
+}
+
+static ssize_t write_with_signal_blocked(int fd, const struct iovec *pieces, int count)
+{
+    struct blocked blocked = block_sigpipe();
+    ssize_t result = ASYNC__CALL(writev(fd, pieces, count));
+    if (result < 0) result = -errno;
+    unblock_sigpipe(&blocked, result == -EPIPE);
+    return result;
+}
+
+/* These send piece by piece: after a part has gone out, -EPIPE is the number of its bytes, and the
+ * signal has been raised all the same. */
+static bool may_have_raised(ssize_t result, size_t size)
+{
+    return result == -EPIPE || (result >= 0 && (size_t)result < size);
+}
+
+ssize_t async__try_sendfile(int socket, int file, int64_t *offset, size_t size)
+{
+    off_t at = (off_t)*offset;
+    struct blocked blocked = block_sigpipe();
+    ssize_t result = ASYNC__CALL(sendfile(socket, file, &at, ASYNC__SIZE(size)));
+    if (result < 0) result = -errno;
+    unblock_sigpipe(&blocked, may_have_raised(result, size));
+    if (result > 0) *offset += result;
+    return result;
+}
+
+ssize_t async__try_splice_in(int socket, int pipe, size_t size)
+{
+    ssize_t result = ASYNC__CALL(
+        splice(socket, NULL, pipe, NULL, ASYNC__SIZE(size), SPLICE_F_MOVE | SPLICE_F_NONBLOCK));
+    return result < 0 ? -errno : result;
+}
+
+ssize_t async__try_splice_out(int pipe, int socket, size_t size)
+{
+    struct blocked blocked = block_sigpipe();
+    ssize_t result = async__try_splice_in(pipe, socket, size);
+    unblock_sigpipe(&blocked, may_have_raised(result, size));
     return result;
 }
 

@@ -20,6 +20,13 @@ int async__wire_fd(const async__wire *wire)
     return async__wire_ask(wire, ASYNC__WIRE_FD, &fd) == 0 ? fd : -1;
 }
 
+/* A wire that transforms the bytes need not know of the question: it does not answer. */
+int async__wire_direct(const async__wire *wire)
+{
+    int fd = -1;
+    return wire->type->query(wire, ASYNC__WIRE_DIRECT, &fd) == 0 ? fd : -1;
+}
+
 static const async__wire *lowest(const async__wire *wire)
 {
     while (wire->below)

@@ -24,6 +24,9 @@ enum async__wire_query {
     ASYNC__WIRE_FINISH_LIMIT, /* double: seconds that `finish` may take; INFINITY */
     ASYNC__WIRE_FINISHED,     /* bool: all has been sent, and `finish` only waits for an answer */
     ASYNC__WIRE_STATE,        /* struct async__wire_state: of a filter */
+    /* int: a descriptor that the kernel may read from and write to in place of recv and send
+     * (sendfile, splice). Use async__wire_direct, which never asks what lies below. */
+    ASYNC__WIRE_DIRECT,
 };
 
 struct async__wire_reason {
@@ -92,6 +95,8 @@ int async__wire_ask(const async__wire *wire, enum async__wire_query what, void *
 int async__wire_fd(const async__wire *wire); /* -1: it has none */
 /* Why a call failed, if the wire knows more than the code says: for messages. */
 const char *async__wire_strerror(const async__wire *wire, int code);
+/* The answer to ASYNC__WIRE_DIRECT, or -1: there is none. */
+int async__wire_direct(const async__wire *wire);
 /* "descriptor 5", "a memory stream": for messages. */
 const char *async__wire_label(const async__wire *wire, char *text, size_t size);
 void async__wire_free(async__wire *wire); /* NULL is fine */
@@ -149,6 +154,12 @@ ssize_t async__try_read(int fd, void *buffer, size_t size, bool blocking);
 /* Without a SIGPIPE. */
 ssize_t async__try_write(int fd, const void *data, size_t size, bool blocking);
 ssize_t async__try_writev(int fd, const struct iovec *pieces, int count, bool blocking);
+
+/* sendfile(2) to a non-blocking socket, without a SIGPIPE; *offset moves along. */
+ssize_t async__try_sendfile(int socket, int file, int64_t *offset, size_t size);
+/* splice(2) from a pipe to a non-blocking socket, without a SIGPIPE; and the other way. */
+ssize_t async__try_splice_out(int pipe, int socket, size_t size);
+ssize_t async__try_splice_in(int socket, int pipe, size_t size);
 
 /* 1: the descriptor is blocking, 0: it is not, -EBADF. */
 int async__is_blocking(int fd);

@@ -628,6 +628,269 @@ static int suite_many_writers(void *unused)
     return 0;
 }
 
+/* ---- copying ---- */
+
+struct copy_stream {
+    async_stream *from, *to;
+    int64_t *copied;
+};
+static int copy_stream(struct copy_stream *self)
+{
+    int64_t n = async_stream_copy(self->from, self->to, self->copied);
+    if (n >= 0) assert_true(n == *self->copied);
+    return n < 0 ? (int)n : 0;
+}
+
+/* What had been read already goes first; and the end is not passed on. */
+static int suite_copy(void *unused)
+{
+    (void)unused;
+    async_stream *in[2], *out[2];
+    int64_t copied = -1;
+    char line[16];
+    open_ends(in);
+    open_ends(out);
+    assert_int_equal(async_stream_printf(in[0], "one\ntwo\n"), 0);
+    assert_int_equal(async_stream_readline(in[1], line, sizeof line), 4);
+    async_task *task = async_spawn(copy_stream, .from = in[1], .to = out[0], .copied = &copied);
+    async_task *reader = async_spawn(read_byte, .stream = out[1]);
+    assert_int_equal(async_await(reader), 1);
+    assert_int_equal(async_stream_readline(out[1], line, sizeof line), 3);
+    assert_string_equal(line, "wo\n");
+    assert_int_equal(async_stream_read(in[1], line, 1), -EBUSY);
+
+    async_task *sender = async_spawn(send_pattern, .stream = in[0], .size = HUGE_MESSAGE);
+    assert_int_equal(receive_pattern(out[1], 0, HUGE_MESSAGE, 60000), 0);
+    assert_int_equal(async_await(sender), 0);
+    /* Little by little, after much. */
+    sender = async_spawn(send_pattern, .stream = in[0], .size = 500, .step = 10, .pause = 0.01);
+    assert_int_equal(receive_pattern(out[1], 0, 500, 100), 0);
+    assert_int_equal(async_await(sender), 0);
+    assert_int_equal(copied, 4 + HUGE_MESSAGE + 500);
+    /* Others may write meanwhile. */
+    assert_int_equal(async_stream_write(out[0], "other", 5), 0);
+    assert_int_equal(async_stream_readexactly(out[1], line, 5), 5);
+    async_stream_close(in[0]);
+    assert_true(is_end(async_await(task)));
+    assert_int_equal(async_stream_write(out[0], "last", 4), 0);
+    assert_int_equal(async_stream_readexactly(out[1], line, 4), 4);
+    async_stream_close(in[1]);
+    close_ends(out);
+    return 0;
+}
+
+/* A copy that times out again and again, while the other side has room now and then: what has been
+ * read and not written is the next to be read. */
+static int suite_cancelled_copies(void *unused)
+{
+    (void)unused;
+    async_stream *in[2], *out[2];
+    int64_t done = 0, copied = 0;
+    int timeouts = 0;
+    open_ends(in);
+    open_ends(out);
+    async_task *sender = async_spawn(send_pattern, .stream = in[0], .size = HUGE_MESSAGE);
+    async_task *receiver = async_spawn(expect_from, .stream = out[1], .size = HUGE_MESSAGE,
+                                       .step = 50000, .pause = 0.01);
+    while (done < HUGE_MESSAGE) {
+        int64_t n = 0;
+        async_timeout (0.003 * (double)(timeouts % 7))
+            n = async_stream_copy(in[1], out[0], &copied);
+        assert_int_equal(n, -ETIMEDOUT);
+        assert_true(copied >= 0);
+        done += copied;
+        timeouts++;
+    }
+    assert_int_equal(done, HUGE_MESSAGE);
+    assert_true(timeouts > 5 || carrier->real_time);
+    assert_int_equal(async_await(sender), 0);
+    assert_int_equal(async_await(receiver), 0);
+    close_ends(in);
+    close_ends(out);
+    return 0;
+}
+
+/* Where the copy has been cancelled a plain read goes on. */
+static int suite_read_after_copy(void *unused)
+{
+    (void)unused;
+    async_stream *in[2], *out[2];
+    int64_t copied = 0;
+    open_ends(in);
+    open_ends(out);
+    async_task *sender = async_spawn(send_pattern, .stream = in[0], .size = HUGE_MESSAGE);
+    async_task *task = async_spawn(copy_stream, .from = in[1], .to = out[0], .copied = &copied);
+    for (int i = 0; i < 20; i++)
+        async_sleep(0.01); /* until both are full */
+    async_cancel(task, NULL);
+    assert_int_equal(async_await(task), -ECANCELED);
+    assert_true(copied > 0 && copied < HUGE_MESSAGE);
+    async_task *rest = async_spawn(expect_from, .stream = in[1], .from = (size_t)copied,
+                                   .size = HUGE_MESSAGE - (size_t)copied, .step = 60000);
+    assert_int_equal(receive_pattern(out[1], 0, (size_t)copied, 60000), 0);
+    assert_int_equal(async_await(rest), 0);
+    assert_int_equal(async_await(sender), 0);
+    close_ends(in);
+    close_ends(out);
+    return 0;
+}
+
+/* A close of either stream ends the copy, also while there is nothing to copy. */
+static int suite_close_under_copy(void *unused)
+{
+    (void)unused;
+    for (int way = 0; way < 4; way++) {
+        async_stream *in[2], *out[2];
+        int64_t copied;
+        open_ends(in);
+        open_ends(out);
+        async_task *task = async_spawn(copy_stream, .from = in[1], .to = out[0], .copied = &copied);
+        async_task *sender = NULL;
+        if (way & 1)
+            sender = async_spawn(send_pattern, .stream = in[0], .size = HUGE_MESSAGE,
+                                 .step = HUGE_MESSAGE);
+        for (int i = 0; i < 20; i++)
+            async_sleep(0.01);
+        async_stream **stream = way & 2 ? &in[1] : &out[0];
+        async_stream_abort(*stream);
+        *stream = NULL;
+        assert_int_equal(async_await(task), -EBADF);
+        for (int i = 0; i < 2; i++) {
+            async_stream_abort(in[i]);
+            async_stream_abort(out[i]);
+        }
+        if (sender) async_await(sender);
+    }
+    return 0;
+}
+
+struct relay_streams {
+    async_stream *a, *b;
+    int64_t *copied;
+};
+static int relay_streams(struct relay_streams *self)
+{
+    return async_stream_relay(self->a, self->b, self->copied);
+}
+
+static int suite_relay(void *unused)
+{
+    (void)unused;
+    async_stream *left[2], *right[2];
+    int64_t copied[2];
+    async_task *tasks[4];
+    if (!carrier->two_way) return 0;
+    open_ends(left);
+    open_ends(right);
+    async_task *task = async_spawn(relay_streams, .a = left[1], .b = right[0], .copied = copied);
+    async_stream *outer[] = {left[0], right[1]};
+    for (int i = 0; i < 2; i++) {
+        tasks[2 * i] = async_spawn(send_pattern, .stream = outer[i], .size = HUGE_MESSAGE);
+        tasks[2 * i + 1] =
+            async_spawn(expect_from, .stream = outer[!i], .size = HUGE_MESSAGE, .step = 50000);
+    }
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(async_await(tasks[i]), 0);
+    assert_true(copied[0] == HUGE_MESSAGE && copied[1] == HUGE_MESSAGE);
+    if (carrier->half_close) {
+        assert_int_equal(async_stream_write_eof(left[0]), 0);
+        expect_end(right[1]);
+        assert_false(async_task_done(task));
+        assert_int_equal(
+            send_pattern(&(struct send_pattern){.stream = right[1], .size = 1000, .step = 1000}),
+            0);
+        assert_int_equal(receive_pattern(left[0], 0, 1000, 1000), 0);
+        assert_int_equal(async_stream_write_eof(right[1]), 0);
+        expect_end(left[0]);
+        assert_int_equal(async_await(task), 0);
+        assert_true(copied[1] == HUGE_MESSAGE + 1000);
+    } else {
+        async_cancel(task, NULL);
+        assert_int_equal(async_await(task), -ECANCELED);
+    }
+    close_ends(left);
+    close_ends(right);
+    return 0;
+}
+
+/* ---- files ---- */
+
+UNUSED int pattern_file(size_t size)
+{
+    int fd = memfd_create("pattern", MFD_CLOEXEC);
+    unsigned char *data = malloc(size);
+    fill(data, size, 0);
+    assert_int_equal(write(fd, data, size), (ssize_t)size);
+    free(data);
+    return fd;
+}
+
+struct send_file {
+    async_stream *stream;
+    int fd;
+    int64_t offset, count, *sent;
+};
+static int send_file(struct send_file *self)
+{
+    return (int)async_sendfile_fd(self->stream, self->fd, self->offset, self->count, self->sent);
+}
+
+static int suite_sendfile(void *unused)
+{
+    (void)unused;
+    async_stream *ends[2];
+    char text[8] = "";
+    int64_t sent = 0, done = 0;
+    int fd = pattern_file(HUGE_MESSAGE);
+    open_ends(ends);
+    async_task *reader = async_spawn(expect_from, .stream = ends[1], .from = 5,
+                                     .size = HUGE_MESSAGE - 5, .step = 50000);
+    assert_int_equal(async_sendfile_fd(ends[0], fd, 5, -1, &sent), HUGE_MESSAGE - 5);
+    assert_int_equal(sent, HUGE_MESSAGE - 5);
+    assert_int_equal(async_await(reader), 0);
+    /* Between writes, and behind what is kept. */
+    async_task *task = async_spawn(write_message, .stream = ends[0], .data = "head ", .size = 5);
+    settle();
+    assert_int_equal(async_await(task), 0);
+    assert_int_equal(async_sendfile_fd(ends[0], fd, 100, 10, NULL), 10);
+    assert_int_equal(async_stream_write(ends[0], "tail", 4), 0);
+    assert_int_equal(async_stream_readexactly(ends[1], text, 5), 5);
+    assert_int_equal(receive_pattern(ends[1], 100, 10, 10), 0);
+    assert_int_equal(async_stream_readexactly(ends[1], text, 4), 4);
+    assert_memory_equal(text, "tail", 4);
+    /* The file ends before; there is nothing to be sent. */
+    assert_int_equal(async_sendfile_fd(ends[0], fd, HUGE_MESSAGE - 3, 10, &sent), 3);
+    assert_int_equal(receive_pattern(ends[1], HUGE_MESSAGE - 3, 3, 10), 0);
+    assert_int_equal(async_sendfile_fd(ends[0], fd, HUGE_MESSAGE + 3, 10, &sent), 0);
+    assert_int_equal(async_sendfile_fd(ends[0], fd, 0, 0, &sent), 0);
+
+    /* Cancelled again and again, and gone on with. */
+    reader = async_spawn(expect_from, .stream = ends[1], .size = HUGE_MESSAGE, .step = 50000,
+                         .pause = 0.01);
+    for (int i = 0; done < HUGE_MESSAGE; i++) {
+        int64_t n = 0;
+        async_timeout (0.004 * (double)(i % 5))
+            n = async_sendfile_fd(ends[0], fd, done, HUGE_MESSAGE - done, &sent);
+        assert_true(n == -ETIMEDOUT || done + n == HUGE_MESSAGE);
+        done += sent;
+    }
+    assert_int_equal(async_await(reader), 0);
+
+    /* Cancelled, and nobody knows how far it has come. */
+    task = async_spawn(send_file, .stream = ends[0], .fd = fd, .count = -1);
+    for (int i = 0; i < 20; i++)
+        async_sleep(0.01);
+    async_task *behind = async_spawn(write_message, .stream = ends[0], .data = "x", .size = 1);
+    settle();
+    async_cancel(task, NULL);
+    assert_int_equal(async_await(task), -ECANCELED);
+    assert_int_equal(async_await(behind), -EPIPE);
+    async_stream_abort(ends[0]);
+    async_stream_abort(ends[1]);
+    close(fd);
+    return 0;
+}
+
 /* ---- running it ---- */
 
 static const struct suite_test {
@@ -653,6 +916,12 @@ static const struct suite_test {
     {"close under", suite_close_under},
     {"two readers", suite_two_readers},
     {"many writers", suite_many_writers},
+    {"copy", suite_copy},
+    {"cancelled copies", suite_cancelled_copies},
+    {"read after copy", suite_read_after_copy},
+    {"close under copy", suite_close_under_copy},
+    {"relay", suite_relay},
+    {"sendfile", suite_sendfile},
 };
 
 static int run_one(void *argument)

@@ -4,13 +4,15 @@
 
 #include <casyncio/subprocess.h>
 
-static async_process *child;
+static async_process *children[2]; /* a copy goes from one to another */
+static unsigned opened;
 
 static int open_child(async_stream *ends[2])
 {
     async_subprocess_options options = {.in = ASYNC_PIPE, .out = ASYNC_PIPE};
-    assert_int_equal(async_process_close(child), 0);
-    assert_non_null(child = async_create_subprocess_exec(ASYNC_ARGUMENTS("cat"), &options));
+    async_process **slot = &children[opened++ % COUNT(children)], *child;
+    assert_int_equal(async_process_close(*slot), 0);
+    assert_non_null(*slot = child = async_create_subprocess_exec(ASYNC_ARGUMENTS("cat"), &options));
     ends[0] = async_process_stdin(child);
     ends[1] = async_process_stdout(child);
     return 0;
@@ -18,8 +20,10 @@ static int open_child(async_stream *ends[2])
 
 static void close_child(void)
 {
-    assert_int_equal(async_process_close(child), 0);
-    child = NULL;
+    for (size_t i = 0; i < COUNT(children); i++) {
+        assert_int_equal(async_process_close(children[i]), 0);
+        children[i] = NULL;
+    }
 }
 
 static const struct carrier carriers[] = {

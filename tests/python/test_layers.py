@@ -41,8 +41,8 @@ LAYERS = {
         report.c
         state.c socket.h
         socket.c address.c
-        handle.h
-        handle_kind.h handle.c mutual
+        handle.h clock.h
+        handle_kind.h handle.c clock.c mutual
         handle_type.c descriptors
         loop_type.h
         loop.c

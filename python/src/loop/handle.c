@@ -18,6 +18,7 @@
  * and cancelled() of another thread wait while the callback runs, so that afterwards it does not.
  * asyncio has a lock in each; here the handle says that it runs, and those that wait for the end
  * share one condition. */
+#include "clock.h"
 #include "handle_kind.h"
 
 #include <pthread.h>
@@ -242,6 +243,7 @@ void async__py_handle_run(async__py_loop *loop, PyObject *self)
     struct async__py_handle_kind *kind = async__py_kind_of(self);
 
     if (ASYNC__PY_SLOT(self, kind, cancelled) != Py_False) return;
+    if (loop->other_time) async__py_look_at_clock(loop); /* which the callback may move */
     if (!loop->debug) {
         call(loop, kind, self);
         return;
@@ -262,12 +264,29 @@ static void handle_run(async_callback *callback)
     Py_DECREF(self);
 }
 
+/* The timer is set again, since by the program's clock it is not due. */
+static bool put_off(struct async__py_timer_part *part, PyObject *self)
+{
+    async__py_loop *loop = part->loop;
+    int64_t ns;
+
+    if (!loop->other_time || async__py_handle_cancelled(self) || !async__py_too_early(loop, self))
+        return false;
+    PyObject *when = ASYNC__PY_SLOT(self, &async__py_timers, when);
+    double seconds = when ? PyFloat_AsDouble(when) : -1;
+    int code = PyErr_Occurred() ? -1 : async__py_engine_time(loop, seconds, &ns);
+    PyErr_Clear();                     /* the look tells of a clock that fails */
+    async_loop *engine = loop->engine; /* to ask for the time is to run the program's code */
+    return code == 0 && engine && async_call_at_ns(engine, &part->timer, ns) == 0;
+}
+
 static void timer_run(async_callback *callback)
 {
     struct async__py_timer_part *part =
         async__container(callback, struct async__py_timer_part, timer.callback);
     PyObject *self = (PyObject *)((char *)part - async__py_timers.part);
 
+    if (put_off(part, self)) return;
     Py_XSETREF(ASYNC__PY_SLOT(self, &async__py_timers, scheduled), Py_NewRef(Py_False));
     async__py_handle_run(part->loop, self);
     Py_DECREF(self);
@@ -377,6 +396,18 @@ int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *self, int64_
     Py_INCREF(self);
     Py_XSETREF(ASYNC__PY_SLOT(self, &async__py_timers, scheduled), Py_NewRef(Py_True));
     return 0;
+}
+
+/* One that is due already stays so. */
+void async__py_timer_handle_move(async__py_loop *loop, PyObject *self, int64_t when)
+{
+    async_timer *timer = &ASYNC__PY_TIMER_PART(self)->timer;
+
+    if (!timer->slot || !loop->engine) return;
+    if (when == 0 || async_call_at_ns(loop->engine, timer, when) < 0) {
+        async_timer_cancel(loop->engine, timer);
+        async_call_soon(loop->engine, &timer->callback);
+    }
 }
 
 static bool unschedule(PyObject *self, struct async__py_handle_kind *kind,

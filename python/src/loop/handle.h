@@ -20,6 +20,9 @@ void async__py_handle_schedule(async__py_loop *loop, PyObject *handle);
 int async__py_handle_schedule_threadsafe(async__py_loop *loop, PyObject *handle);
 int async__py_timer_handle_schedule(async__py_loop *loop, PyObject *handle, int64_t when);
 
+/* Sets a timer that is set for another time; 0: it is due now. */
+void async__py_timer_handle_move(async__py_loop *loop, PyObject *handle, int64_t when);
+
 /* Calls it in its context, now; what it raises is reported. */
 void async__py_handle_run(async__py_loop *loop, PyObject *handle);
 void async__py_handle_cancel(PyObject *handle);

@@ -29,8 +29,10 @@ typedef struct async__py_loop {
     unsigned long owner;              /* that made it, or ran it last */
     char debug, closed;
     PyObject *task_factory; /* or NULL */
-    bool other_time; /* time() is not ours any more: a subclass's, or replaced on the instance */
-    PyObject *time;  /* what loop.time is: our own, once asked for, or what took its place */
+    bool other_time;    /* time() is not ours any more: a subclass's, or replaced on the instance */
+    PyObject *time;     /* what loop.time is: our own, once asked for, or what took its place */
+    double apart;       /* seconds from the program's clock to the engine's, at the last look */
+    async__py_due look; /* queued: whether that has changed */
     double slow_callback_duration; /* seconds */
     PyObject *raised;              /* what run_forever is to end with */
     PyThreadState *state;          /* of the thread that polls */

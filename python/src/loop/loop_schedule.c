@@ -1,10 +1,7 @@
 /* loop_schedule.c - call_soon, call_later and their like, and the clock.
  *
- * A call makes one object: the handle, which has the engine's callback or timer in it.
- *
- * loop.time() can be replaced, in a subclass or on an instance, as test loops do that travel in
- * time: then delays are taken from that clock when the timer is set, and count by the real one from
- * there. */
+ * A call makes one object: the handle, which has the engine's callback or timer in it. */
+#include "clock.h"
 #include "handle.h"
 #include "loop_type.h"
 
@@ -12,7 +9,7 @@
 
 typedef async__py_loop loop_object;
 
-static PyObject *name_time, *thread_get_ident;
+static PyObject *thread_get_ident;
 
 /* What debug mode asks of each call_soon and call_at. */
 static int check_call(loop_object *self, PyObject *callback, const char *method, bool any_thread)
@@ -91,25 +88,6 @@ static PyObject *loop_call_soon_threadsafe(PyObject *object, PyObject *const *ar
     return handle;
 }
 
-/* Rounded up, so that a timer never goes off before loop.time() says so. */
-static int64_t to_ns(double seconds)
-{
-    double ns = ceil(seconds * 1e9);
-    return ns >= 9.2e18 ? INT64_MAX : ns <= -9.2e18 ? -INT64_MAX : (int64_t)ns;
-}
-
-static double real_now(loop_object *self) { return (double)(async__py_loop_ns(self)) / 1e9; }
-
-/* By the clock that the user sees. -1 and an exception: his own has failed. */
-static double now(loop_object *self)
-{
-    if (!self->other_time) return real_now(self);
-    PyObject *time = PyObject_CallMethodNoArgs((PyObject *)self, name_time);
-    double seconds = time ? PyFloat_AsDouble(time) : -1;
-    Py_XDECREF(time);
-    return seconds;
-}
-
 static PyObject *call_at(loop_object *self, PyObject *when, PyObject *const *args, Py_ssize_t count,
                          PyObject *context, const char *method)
 {
@@ -121,15 +99,11 @@ static PyObject *call_at(loop_object *self, PyObject *when, PyObject *const *arg
     }
     if (async__py_check_open(self) < 0) return NULL;
     if (self->debug && check_call(self, args[0], method, false) < 0) return NULL;
-    if (self->other_time) {
-        double time = now(self);
-        if (time == -1 && PyErr_Occurred()) return NULL;
-        seconds += real_now(self) - time; /* as far away as it seems to be */
-    }
+    int64_t ns;
+    if (async__py_engine_time(self, seconds, &ns) < 0) return NULL;
     PyObject *handle =
         async__py_timer_handle_new(self, when, args[0], args + 1, count - 1, context);
-    if (handle && async__py_timer_handle_schedule(self, handle, to_ns(seconds)) < 0)
-        Py_CLEAR(handle);
+    if (handle && async__py_timer_handle_schedule(self, handle, ns) < 0) Py_CLEAR(handle);
     return handle;
 }
 
@@ -163,7 +137,7 @@ static PyObject *loop_call_later(PyObject *object, PyObject *const *args, Py_ssi
     }
     double delay = PyFloat_AsDouble(args[0]);
     if (delay == -1 && PyErr_Occurred()) return NULL;
-    double time = now(self);
+    double time = async__py_now(self);
     if (time == -1 && PyErr_Occurred()) return NULL;
     PyObject *when = PyFloat_FromDouble(time + delay);
     if (!when) return NULL;
@@ -175,7 +149,7 @@ static PyObject *loop_call_later(PyObject *object, PyObject *const *args, Py_ssi
 static PyObject *loop_time(PyObject *self, PyObject *none)
 {
     (void)none;
-    return PyFloat_FromDouble(real_now((loop_object *)self));
+    return PyFloat_FromDouble((double)async__py_loop_ns((loop_object *)self) / 1e9);
 }
 
 static PyMethodDef time_method = {"time", loop_time, METH_NOARGS,
@@ -198,6 +172,7 @@ static int set_time(PyObject *object, PyObject *value, void *none)
     (void)none;
     self->other_time = value != NULL;
     Py_XSETREF(self->time, Py_XNewRef(value));
+    async__py_look_at_clock(self);
     return 0;
 }
 
@@ -242,14 +217,9 @@ static PyGetSetDef getters[] = {
 
 int async__py_add_loop_schedule(PyObject *module)
 {
-    static const struct async__py_name names[] = {
-        {&name_time, "time"},
-        {0},
-    };
-
     (void)module;
     if (async__py_add_loop_methods(methods) < 0 || async__py_add_loop_getters(getters) < 0)
         return -1;
     thread_get_ident = async__py_import("threading", "get_ident");
-    return thread_get_ident ? async__py_intern(names) : -1;
+    return thread_get_ident ? 0 : -1;
 }
