@@ -1,7 +1,7 @@
 /* Asks a mail server whether it speaks TLS, and does so on the same connection.
  * asyncio: StreamWriter.start_tls
  *
- *     17_starttls HOST PORT [CA-FILE] */
+ *     18_starttls HOST PORT [CA-FILE] */
 #include <casyncio.h>
 #include <casyncio/tls.h>
 #include <err.h>
@@ -61,7 +61,7 @@ static int ask(void *unused)
 int main(int argc, char **argv)
 {
     words = argv + 1;
-    if (argc != 3 && argc != 4) errx(2, "usage: 17_starttls HOST PORT [CA-FILE]");
+    if (argc != 3 && argc != 4) errx(2, "usage: 18_starttls HOST PORT [CA-FILE]");
     if (async_run(ask, NULL) < 0) errx(1, "%s", async_run_error_message());
     return 0;
 }

@@ -1,8 +1,8 @@
 /* Echo over TLS: a server with a certificate, and a client that verifies it.
  * asyncio: start_server(ssl=...), open_connection(ssl=...)
  *
- *     16_tls_echo serve PORT CERTIFICATE KEY
- *     16_tls_echo ask HOST PORT CA-FILE LINE... */
+ *     17_tls_echo serve PORT CERTIFICATE KEY
+ *     17_tls_echo ask HOST PORT CA-FILE LINE... */
 #include <casyncio.h>
 #include <casyncio/tls.h>
 #include <err.h>
@@ -73,7 +73,7 @@ int main(int argc, char **argv)
     else if (argc >= 5 && strcmp(argv[1], "ask") == 0)
         code = async_run(ask, NULL);
     else
-        errx(2, "usage: 16_tls_echo serve PORT CERTIFICATE KEY | ask HOST PORT CA-FILE LINE...");
+        errx(2, "usage: 17_tls_echo serve PORT CERTIFICATE KEY | ask HOST PORT CA-FILE LINE...");
     if (code < 0 && code != -EINTR) errx(1, "%s", async_run_error_message());
     return 0;
 }
