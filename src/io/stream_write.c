@@ -353,7 +353,8 @@ static inline int write_all(async_stream *stream, const struct iovec *at, int co
 
 int async__write_begin(async_stream *stream)
 {
-    int code = async__write_check(stream);
+    int code = stream->unready ? async__stream_not_ready(stream) : 0;
+    if (code == 0) code = async__write_check(stream);
     return code < 0 ? code : take_turn(stream);
 }
 
