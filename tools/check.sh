@@ -18,7 +18,7 @@ declare -A about=(
     [valgrind]="valgrind's memcheck over the C tests of the gcc build"
     [fault]="the n-th allocation, system call, await fails, under AddressSanitizer"
     [aarch64]="AArch64 by Debian's cross compiler, run by qemu: fibers, loop, tasks, sync, processes"
-    [musl]="musl, static: everything but HTTP"
+    [musl]="musl, static: everything but HTTP and TLS"
     [tidy]="clang-tidy has nothing to say about src/"
     [python]="the Python face for Debian's python3: its tests, and CPython's own for asyncio"
     [python-asan]="the same, under AddressSanitizer and UBSan, with ASYNC_DEBUG"
@@ -47,7 +47,7 @@ configure() {
     shift
     [ -f "$directory/CMakeCache.txt" ] || ! command -v ninja >/dev/null || generator=(-G Ninja)
     cmake -S . -B "$directory" "${generator[@]}" -DCASYNCIO_WERROR=ON -DCASYNCIO_TESTS=ON "$@" || return
-    tail -n 12 "$log" | sed -n 's/^--   \(http: *no\|left out\|no C++\)/   \1/p' >&3
+    tail -n 14 "$log" | sed -n 's/^--   \(http: *no\|tls: *no\|left out\|no C++\)/   \1/p' >&3
 }
 
 # build DIRECTORY [TARGET...]
@@ -187,7 +187,7 @@ stage_fault() {
 }
 
 stage_aarch64() {
-    configure build/aarch64 -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/aarch64.cmake" -DCASYNCIO_SHARED=OFF -DCASYNCIO_HTTP=OFF \
+    configure build/aarch64 -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/aarch64.cmake" -DCASYNCIO_SHARED=OFF -DCASYNCIO_HTTP=OFF -DCASYNCIO_TLS=OFF \
         -DCASYNCIO_MINI_CMOCKA=ON || return
     # shellcheck disable=SC2046
     build build/aarch64 casyncio_static $(parts base fiber loop task sync process) || return
@@ -196,10 +196,10 @@ stage_aarch64() {
 }
 
 stage_musl() {
-    configure build/musl -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/musl.cmake" -DCASYNCIO_SHARED=OFF -DCASYNCIO_HTTP=OFF \
+    configure build/musl -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/musl.cmake" -DCASYNCIO_SHARED=OFF -DCASYNCIO_HTTP=OFF -DCASYNCIO_TLS=OFF \
         -DCASYNCIO_MINI_CMOCKA=ON && build build/musl || return
     without_slow build/musl "what they measure does not depend on the C library"
-    run_tests build/musl -LE '^(slow|programs|http)$'
+    run_tests build/musl -LE '^(slow|programs|http|tls)$'
 }
 
 stage_tidy() {

@@ -22,6 +22,7 @@ make                    cmd:make
 library="
 cmake                   cmd:cmake
 libcurl4-openssl-dev    header:curl/curl.h
+libssl-dev              header:openssl/ssl.h
 ca-certificates         file:/etc/ssl/certs/ca-certificates.crt
 "
 python="

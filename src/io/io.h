@@ -83,6 +83,9 @@ struct async_stream {
     async__op *reader;   /* of the call that waits for something to read; or NULL */
     unsigned references; /* the owner's, and one for each call that is under way */
     bool closed;         /* async_stream_close or _abort has begun: no new calls */
+    bool unready;        /* its filter has not started: calls begin with that */
+    bool stillborn;      /* it never will, and nothing has been written */
+    bool starting;       /* a call is at it, and the others wait in `starters` */
     bool reading;        /* a call that reads is under way */
     bool eof;
     bool wait_first; /* the last read has probably emptied the kernel's buffer */
@@ -107,6 +110,7 @@ struct async_stream {
     unsigned forks;                  /* async__forks when `flush` was armed */
     async_watch flush;               /* sends the outbox */
     struct async__wait_list writers; /* wait for their turn */
+    struct async__wait_list starters;
     struct async__wait_list drained; /* wait until no more than the low-water mark is kept */
     struct async__wait_list
         settled;                   /* a writer, until its pieces are gone; a close, until all is */
@@ -130,6 +134,13 @@ void async__stream_set_fd(async_stream *stream, int fd, bool socket, bool blocki
 async_stream *async__stream_create(async__wire *wire);
 void async__stream_unref(async_stream *stream);
 
+/* A call finds the stream closed, or its filter not started (stream_filter.c): starts that. */
+int async__stream_not_ready(async_stream *stream);
+/* The writer that has the turn passes it on (stream_write.c). */
+void async__stream_give_turn(async_stream *stream);
+/* Sends an end that is due (stream_write.c). */
+void async__stream_end_if_due(async_stream *stream);
+
 int async__stream_closed(void); /* fail with -EBADF and a message */
 int async__stream_null(void);
 
@@ -147,7 +158,9 @@ static inline int async__stream_enter(async_stream *stream)
 {
     if (async__unlikely(!stream)) return async__stream_null();
     stream->references++;
-    return async__stream_again(stream);
+    int code = async__checkpoint();
+    if (async__unlikely(code < 0)) return code;
+    return async__unlikely(stream->closed | stream->unready) ? async__stream_not_ready(stream) : 0;
 }
 
 static inline ssize_t async__stream_leave(async_stream *stream, ssize_t result)

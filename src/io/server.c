@@ -27,6 +27,7 @@ void async__server_unref(async_server *server)
 {
     if (--server->references > 0) return;
     if (server->spare) async__stream_unref(server->spare);
+    if (server->drop_filter) server->drop_filter(server->filter_data);
     async__free(server);
 }
 
@@ -158,15 +159,29 @@ static bool is_shortage(int code)
 
 static int closed(void) { return async__failf(-EBADF, "the server has been closed"); }
 
+/* The stream of the next connection, with all that belongs to it: 0 or a code. */
+static int make_spare(async_server *server)
+{
+    if (server->spare) return 0;
+    async_stream *stream = async__stream_new();
+    if (!stream) return -ENOMEM;
+    async__stream_set_fd(stream, -1, true, false);
+    int code = server->make_filter ? server->make_filter(server->filter_data, stream) : 0;
+    if (code == 0)
+        server->spare = stream;
+    else
+        async__stream_unref(stream);
+    return code;
+}
+
 /* Accepts, or waits until that may be possible: a descriptor, -EAGAIN to call again, or a code. */
 static int accept_once(async_server *server)
 {
     int code = async__checkpoint();
     if (code < 0) return code;
     if (server->closed) return closed();
-    if (!server->spare) server->spare = async__stream_new();
-
-    int fd = server->spare ? try_accept(server) : -ENOMEM;
+    int fd = make_spare(server);
+    if (fd == 0) fd = try_accept(server);
     if (fd >= 0) return fd;
     if (is_of_connection(fd)) return -EAGAIN;
     if (fd == -EAGAIN)
@@ -193,7 +208,7 @@ int async__server_accept_stream(async_server *server, async_stream **stream)
     if (fd >= 0) {
         *stream = server->spare;
         server->spare = NULL;
-        async__stream_set_fd(*stream, fd, true, false);
+        (*stream)->own.fd = fd;
     }
     async__server_unref(server);
     return fd < 0 ? fd : 0;
@@ -242,6 +257,19 @@ async_iterator *async_server_clients(async_server *server)
     server->iterator = (async_iterator){
         .next = next_client, .close = close_clients, .size = sizeof(async_stream *)};
     return &server->iterator;
+}
+
+int async_server_set_filter(async_server *server, int (*make)(void *data, async_stream *stream),
+                            void (*drop)(void *data), void *data)
+{
+    if (!server) return async__misuse(async__failf(-EBADF, "there is no server: it is NULL"));
+    if (server->make_filter) return async__failf(-EBUSY, "the server has a filter already");
+    if (server->spare) async__stream_unref(server->spare);
+    server->spare = NULL;
+    server->make_filter = make;
+    server->drop_filter = drop;
+    server->filter_data = data;
+    return 0;
 }
 
 int async_server_port(const async_server *server) { return server ? server->port : -EBADF; }

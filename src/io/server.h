@@ -23,7 +23,10 @@ struct async_server {
     uint64_t ended, aborted; /* of these so many: async_server_close_clients, _abort_clients */
     struct async__wait_list finished; /* wait until async_server_serve has returned */
     async__wait *waiting;
-    async_stream *spare; /* for the next connection */
+    async_stream *spare;                                  /* for the next connection */
+    int (*make_filter)(void *data, async_stream *stream); /* NULL: none */
+    void (*drop_filter)(void *data);
+    void *filter_data;
     struct async__unix_file file;
     size_t count, turn; /* turn: index of the socket that accept4 is called on first */
     struct listener listeners[];

@@ -6,6 +6,7 @@
  * tasks, gives up the owner's reference, and returns; the last call to leave frees the struct. */
 #include "io.h"
 
+#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -83,12 +84,13 @@ static void evict(async_loop *loop, async_stream *stream)
     stream->closed = true;
     stream->pieces = NULL;
     async__wake_all(&stream->writers);
+    async__wake_all(&stream->starters);
     async__wake_all(&stream->drained);
     async__wake_all(&stream->settled);
     async__cancel_copies(stream);
     async__wire *wire = stream->wire;
     bool flushing = wire->type->unwatch(wire, loop, &stream->flush);
-    if (stream->reading || stream->sending) wire->type->forget(wire);
+    if (stream->reading || stream->sending || stream->starting) wire->type->forget(wire);
     if (!flushing || async__stream_queued(stream) == 0) return;
     int code = async__stream_watch_room(stream);
     if (code < 0) {
@@ -108,14 +110,38 @@ static int finish(async_stream *stream)
 
 static ssize_t try_finish(async__op *op) { return op->wire->type->finish(op->wire); }
 
-/* Exchanges with the other side what has to be before an orderly close. */
-static int say_goodbye(async_stream *stream)
+static int run_finish(async__wire *wire)
 {
-    async__op op = {
-        .watch = {.direction = ASYNC__WRITE}, .attempt = try_finish, .wire = stream->wire};
+    async__op op = {.watch = {.direction = ASYNC__WRITE}, .attempt = try_finish, .wire = wire};
+    async_scope scope;
+    double limit = INFINITY;
+    bool finished = false;
 
-    if (!stream->wire->type->finish || stream->write_error < 0) return 0;
-    return (int)async__op_run(&op, "close");
+    (void)async__wire_ask(wire, ASYNC__WIRE_FINISH_LIMIT, &limit);
+    int code = async_timeout_enter(&scope, limit);
+    if (code < 0) return code;
+    code = (int)async__op_run(&op, "close");
+    bool expired = scope.expired;
+    async_scope_leave(&scope);
+    /* All has been sent; that there was no answer is no loss. */
+    if (code < 0 && async__wire_ask(wire, ASYNC__WIRE_FINISHED, &finished) == 0 && finished)
+        return 0;
+    if (code < 0 && expired)
+        return async__failf(code, "close: the end could not be sent in %g s", limit);
+    return code;
+}
+
+/* Exchanges with the other side what has to be before an orderly close. If it may not wait it does what
+ * it can at once: all that was written has gone out. */
+static int say_goodbye(async_stream *stream, int code)
+{
+    async__wire *wire = stream->wire;
+
+    if (!wire->type->finish || stream->write_error < 0 || async__stream_queued(stream) > 0)
+        return 0;
+    if (code == 0) return run_finish(wire);
+    (void)wire->type->finish(wire);
+    return 0;
 }
 
 int async_stream_close(async_stream *stream)
@@ -131,10 +157,10 @@ int async_stream_close(async_stream *stream)
     int code = async__checkpoint();
     if (code == 0 && async__stream_queued(stream) > 0)
         code = async__wait_in(&stream->settled, "close", NULL);
-    int goodbye = code == 0 ? say_goodbye(stream) : 0;
+    int goodbye = say_goodbye(stream, code);
     /* Read before finish(), which drops what is kept and may free the stream. */
     bool dropped = async__stream_queued(stream) > 0;
-    int error = stream->write_error;
+    int error = stream->stillborn ? 0 : stream->write_error;
     bool torn = stream->torn;
     finish(stream);
     if (torn) return async__failf(error, "a write to the stream was cancelled half-way");

@@ -105,7 +105,7 @@ static int read_failed(const async_stream *stream)
     char on[64];
     return async__failf(stream->read_error, "read on %s: %s",
                         async__wire_label(stream->wire, on, sizeof on),
-                        async_strerror(stream->read_error));
+                        async__wire_strerror(stream->wire, stream->read_error));
 }
 
 ssize_t async__read_run(struct async__fetch *self, ssize_t (*attempt)(async__op *))

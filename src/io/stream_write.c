@@ -31,7 +31,7 @@ static int broken(const async_stream *stream)
     if (stream->write_error < 0)
         return async__failf(stream->write_error, "write on %s: %s",
                             async__wire_label(stream->wire, on, sizeof on),
-                            async_strerror(stream->write_error));
+                            async__wire_strerror(stream->wire, stream->write_error));
     return async__failf(-EPIPE, "the stream's end has been sent already");
 }
 
@@ -55,10 +55,10 @@ void async__cancel_copies(async_stream *stream)
 
 /* ---- the end ---- */
 
-static void send_end_if_due(async_stream *stream)
+void async__stream_end_if_due(async_stream *stream)
 {
     if (!stream->eof_wanted || stream->eof_sent || stream->writing || stream->closed) return;
-    if (async__stream_queued(stream) > 0 || stream->write_error < 0) return;
+    if (stream->unready || async__stream_queued(stream) > 0 || stream->write_error < 0) return;
     stream->eof_sent = true;
     int code = stream->wire->type->send_end(stream->wire);
     if (code < 0) stream->write_error = code;
@@ -77,7 +77,7 @@ int async_stream_write_eof(async_stream *stream)
         return async__failf(-EOPNOTSUPP, "%s cannot send an end",
                             async__wire_label(stream->wire, on, sizeof on));
     stream->eof_wanted = true;
-    send_end_if_due(stream);
+    async__stream_end_if_due(stream);
     return stream->write_error < 0 ? broken(stream) : 0;
 }
 
@@ -203,7 +203,7 @@ static void on_room(async_callback *callback)
     if (stream->pieces) return;
     if (async__stream_queued(stream) == 0) {
         async__stream_drop_outbox(stream);
-        send_end_if_due(stream);
+        async__stream_end_if_due(stream);
     } else if (async__stream_queued(stream) <= low_water(stream)) {
         async__wake_all(&stream->drained);
     }
@@ -231,11 +231,11 @@ static int enqueue(async_stream *stream, const struct async__pieces *pieces)
 
 /* ---- turns ---- */
 
-static void give_turn(async_stream *stream)
+void async__stream_give_turn(async_stream *stream)
 {
     if (async__wake_first(&stream->writers)) return; /* that writer has the turn now */
     stream->writing = false;
-    send_end_if_due(stream);
+    async__stream_end_if_due(stream);
 }
 
 /* A writer that gets the turn of a closed stream does not pass it on: the close has woken all. */
@@ -245,10 +245,11 @@ static int take_turn(async_stream *stream)
         int code = async__wait_in(&stream->writers, "write", NULL);
         if (code < 0) return code;
         if (stream->closed) return async__stream_closed();
-        if (stream->write_error < 0) {
-            give_turn(stream);
-            return broken(stream);
-        }
+        stream->writing = true;
+        if (stream->unready) code = async__stream_not_ready(stream); /* a filter is new on it */
+        if (code == 0 && stream->write_error < 0) code = broken(stream);
+        if (code < 0 && !stream->closed) async__stream_give_turn(stream);
+        return code;
     }
     stream->writing = true;
     return 0;
@@ -303,7 +304,7 @@ static int write_rest(async_stream *stream, struct async__pieces *pieces, size_t
         code = write_large(stream, pieces, size);
     }
     /* The turn goes on before this task waits for the outbox to drain. */
-    if (turn && !stream->closed) give_turn(stream);
+    if (turn && !stream->closed) async__stream_give_turn(stream);
     if (code == 0 && async__stream_queued(stream) > stream->high) code = wait_drained(stream);
     return code;
 }
@@ -335,7 +336,7 @@ static int write_behind(async_stream *stream, const struct iovec *at, int count,
     if (!stream->queue.data) n = put(stream, at, count);
     if (n == -EAGAIN || (n >= 0 && (size_t)n < size)) return write_on(stream, at, count, size, n);
     if (n < 0) code = failed(stream, n);
-    if (turn) give_turn(stream);
+    if (turn) async__stream_give_turn(stream);
     return code;
 }
 
@@ -352,13 +353,14 @@ static inline int write_all(async_stream *stream, const struct iovec *at, int co
 
 int async__write_begin(async_stream *stream)
 {
-    int code = async__write_check(stream);
+    int code = stream->unready ? async__stream_not_ready(stream) : 0;
+    if (code == 0) code = async__write_check(stream);
     return code < 0 ? code : take_turn(stream);
 }
 
 void async__write_end(async_stream *stream)
 {
-    if (!stream->closed) give_turn(stream);
+    if (!stream->closed) async__stream_give_turn(stream);
 }
 
 int async__write_bytes(async_stream *stream, const void *data, size_t size, size_t *left)
@@ -473,7 +475,8 @@ int async_stream_write_nowait(async_stream *stream, const void *data, size_t siz
     if (stream->closed) return async__stream_closed();
     if (stream->write_error < 0 || stream->eof_wanted) return broken(stream);
     if (size == 0) return 0;
-    if (stream->writing || async__stream_queued(stream) > stream->high) return async__fail(-EAGAIN);
+    if (stream->writing || stream->unready || async__stream_queued(stream) > stream->high)
+        return async__fail(-EAGAIN);
     return write_now(stream, data, size);
 }
 

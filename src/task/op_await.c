@@ -51,7 +51,8 @@ __attribute__((cold)) static ssize_t op_failed(const async__op *op, const char *
         snprintf(on, sizeof on, "descriptor %d", op->watch.fd);
     if (code == -EBUSY)
         return async__failf(code, "%s on %s: another task waits for it already", what, on);
-    return async__failf(code, "%s on %s: %s", what, on, async_strerror(code));
+    return async__failf(code, "%s on %s: %s", what, on,
+                        op->wire ? async__wire_strerror(op->wire, code) : async_strerror(code));
 }
 
 ssize_t async__op_run(async__op *op, const char *what)

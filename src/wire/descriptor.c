@@ -106,8 +106,8 @@ static int socket_query(const async__wire *wire, enum async__wire_query what, vo
         if (async__is_blocking(self_of(wire)->fd) != 0) return -EOPNOTSUPP;
         *(int *)result = self_of(wire)->fd;
         return 0;
+    default: return -EOPNOTSUPP;
     }
-    return -EOPNOTSUPP;
 }
 
 /* ---- other files ---- */
@@ -150,9 +150,8 @@ static int file_query(const async__wire *wire, enum async__wire_query what, void
     switch (what) {
     case ASYNC__WIRE_FD: *(int *)result = self_of(wire)->fd; return 0;
     case ASYNC__WIRE_CAN_END: *(bool *)result = can_end(self_of(wire)->fd); return 0;
-    case ASYNC__WIRE_DIRECT: break; /* a pipe's other end may be blocking, or a terminal */
+    default: return -EOPNOTSUPP; /* DIRECT: a pipe's other end may be blocking, or a terminal */
     }
-    return -EOPNOTSUPP;
 }
 
 static const struct async__wire_type socket_type = {

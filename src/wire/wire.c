@@ -2,6 +2,7 @@
  * that are no descriptors. */
 #include "wire.h"
 
+#include <casyncio/errors.h>
 #include <stdio.h>
 
 int async__wire_ask(const async__wire *wire, enum async__wire_query what, void *result)
@@ -26,14 +27,28 @@ int async__wire_direct(const async__wire *wire)
     return wire->type->query(wire, ASYNC__WIRE_DIRECT, &fd) == 0 ? fd : -1;
 }
 
+static const async__wire *lowest(const async__wire *wire)
+{
+    while (wire->below)
+        wire = wire->below;
+    return wire;
+}
+
 const char *async__wire_label(const async__wire *wire, char *text, size_t size)
 {
     int fd;
     if (async__wire_ask(wire, ASYNC__WIRE_FD, &fd) == 0)
         snprintf(text, size, "descriptor %d", fd);
     else
-        snprintf(text, size, "a %s stream", wire->type->name);
+        snprintf(text, size, "a %s stream", lowest(wire)->type->name);
     return text;
+}
+
+const char *async__wire_strerror(const async__wire *wire, int code)
+{
+    struct async__wire_reason reason = {.code = code};
+    return async__wire_ask(wire, ASYNC__WIRE_REASON, &reason) == 0 ? reason.text
+                                                                   : async_strerror(code);
 }
 
 void async__wire_free(async__wire *wire)

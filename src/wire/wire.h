@@ -10,6 +10,7 @@
 #include "../base/faults.h"
 #include "../loop/loop_internal.h"
 
+#include <casyncio/filters.h>
 #include <casyncio/streams.h>
 #include <sys/uio.h>
 
@@ -17,11 +18,25 @@ typedef struct async__wire async__wire;
 
 /* What can be asked for, and the type of the answer. */
 enum async__wire_query {
-    ASYNC__WIRE_FD,      /* int: the descriptor; -1 if it has been closed */
-    ASYNC__WIRE_CAN_END, /* bool: whether send_end works */
+    ASYNC__WIRE_FD,           /* int: the descriptor; -1 if it has been closed */
+    ASYNC__WIRE_CAN_END,      /* bool: whether send_end works */
+    ASYNC__WIRE_REASON,       /* struct async__wire_reason: why its last call failed */
+    ASYNC__WIRE_FINISH_LIMIT, /* double: seconds that `finish` may take; INFINITY */
+    ASYNC__WIRE_FINISHED,     /* bool: all has been sent, and `finish` only waits for an answer */
+    ASYNC__WIRE_STATE,        /* struct async__wire_state: of a filter */
     /* int: a descriptor that the kernel may read from and write to in place of recv and send
      * (sendfile, splice). Use async__wire_direct, which never asks what lies below. */
     ASYNC__WIRE_DIRECT,
+};
+
+struct async__wire_reason {
+    int code;         /* of the call that failed */
+    const char *text; /* good until the next failure */
+};
+
+struct async__wire_state {
+    const async_filter_type *type;
+    void *self;
 };
 
 struct async__wire_type {
@@ -78,6 +93,8 @@ struct async__wire {
 /* 0; -EOPNOTSUPP: no wire of these knows. */
 int async__wire_ask(const async__wire *wire, enum async__wire_query what, void *result);
 int async__wire_fd(const async__wire *wire); /* -1: it has none */
+/* Why a call failed, if the wire knows more than the code says: for messages. */
+const char *async__wire_strerror(const async__wire *wire, int code);
 /* The answer to ASYNC__WIRE_DIRECT, or -1: there is none. */
 int async__wire_direct(const async__wire *wire);
 /* "descriptor 5", "a memory stream": for messages. */
@@ -115,6 +132,21 @@ void async__fd_wire_init(struct async__fd_wire *self, int fd, bool socket, bool 
 
 /* Two ends: 0 or -ENOMEM. The options are valid. */
 int async__memory_pair(async__wire *ends[2], const async_pair_options *options);
+
+/* ---- filters (filter.c) ---- */
+
+struct async__buffer;
+
+/* A filter over a wire, to which the bytes of `received` go first: it takes them. NULL: no
+ * memory. The options are valid. */
+async_filter *async__filter_new(async__wire *below, const async_filter_options *options,
+                                struct async__buffer *received);
+async__wire *async__filter_wire(async_filter *filter);
+/* For a wire that is a filter. A step of its start: 0, -EAGAIN: call again when a watch for
+ * ASYNC__WRITE goes off; a code. */
+int async__filter_start(async__wire *wire);
+double async__filter_start_limit(const async__wire *wire); /* s */
+const char *async__filter_name(const async__wire *wire);
 
 /* ---- system calls that do not block (nonblocking.c): a result, or a negated errno ---- */
 

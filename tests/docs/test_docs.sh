@@ -80,6 +80,8 @@ flags+=(-Wno-unused-function -Wno-unused-variable)
 [ -z "$sanitize" ] || flags+=("-fsanitize=$sanitize" -fno-omit-frame-pointer)
 http=no
 [ ! -e "$BUILD_DIR/libcasyncio-http.a" ] || http=yes
+tls=no
+[ ! -e "$BUILD_DIR/libcasyncio-tls.a" ] || tls=yes
 
 # Whether the text in file $2 is what the page says in file $1.
 matches() {
@@ -98,6 +100,10 @@ block() {
     if grep -q '<casyncio/http.h>' "$file.c"; then
         if [ $http = no ]; then echo "left out: $where: HTTP is not built"; return 0; fi
         libraries=("$BUILD_DIR/libcasyncio-http.a" "${libraries[@]}" -lcurl -lm)
+    fi
+    if grep -q '<casyncio/tls.h>' "$file.c"; then
+        if [ $tls = no ]; then echo "left out: $where: TLS is not built"; return 0; fi
+        libraries=("$BUILD_DIR/libcasyncio-tls.a" "${libraries[@]}" -lssl -lcrypto)
     fi
     case $words in *real_time*) ;; *) more=(-include "$here/virtual.h") ;; esac
     [[ $words != *internal* ]] || more=(-I "$SOURCE_DIR/src" -D_GNU_SOURCE)
@@ -126,7 +132,7 @@ block() {
 }
 
 export -f block matches
-export work here http BUILD_DIR SOURCE_DIR CC
+export work here http tls BUILD_DIR SOURCE_DIR CC
 flags_text=$(declare -p flags)
 export flags_text
 failed=0

@@ -34,8 +34,10 @@ run() { # run DESCRIPTION PROGRAM...
 
 cd "$work"
 libdir=$(dirname "$(find "$prefix" -name libcasyncio.so)")
-http=no
-[ ! -e "$libdir/libcasyncio-http.so" ] || http=yes
+parts=
+for part in http tls; do
+    [ ! -e "$libdir/libcasyncio-$part.so" ] || parts+=" $part"
+done
 
 if command -v pkg-config >/dev/null; then
     export PKG_CONFIG_PATH=$libdir/pkgconfig
@@ -44,11 +46,11 @@ if command -v pkg-config >/dev/null; then
     run "pkg-config, shared" env LD_LIBRARY_PATH="$libdir" ./hello
     $CC -Wall -Werror hello.c -o hello $(pkg-config --cflags casyncio) -L"$libdir" -l:libcasyncio.a -pthread
     run "pkg-config, static" ./hello
-    if [ $http = yes ]; then
-        { echo '#include <casyncio/http.h>'; cat hello.c; } >hello_http.c
-        $CC -Wall -Werror hello_http.c -o hello $(pkg-config --cflags --libs casyncio-http) -Wl,--no-as-needed -lcasyncio-http
-        run "pkg-config, http" env LD_LIBRARY_PATH="$libdir" ./hello
-    fi
+    for part in $parts; do
+        { echo "#include <casyncio/$part.h>"; cat hello.c; } >hello_part.c
+        $CC -Wall -Werror hello_part.c -o hello $(pkg-config --cflags --libs casyncio-$part) -Wl,--no-as-needed -lcasyncio-$part
+        run "pkg-config, $part" env LD_LIBRARY_PATH="$libdir" ./hello
+    done
 else
     echo "not tried: pkg-config is not installed"
 fi
@@ -63,12 +65,14 @@ add_executable(hello_shared hello.c)
 target_link_libraries(hello_shared PRIVATE casyncio::casyncio)
 add_executable(hello_static hello.c)
 target_link_libraries(hello_static PRIVATE casyncio::casyncio_static)
-if(casyncio_http_FOUND)
-    add_executable(hello_http hello.c)
-    target_link_libraries(hello_http PRIVATE casyncio::http)
-    add_executable(hello_http_static hello.c)
-    target_link_libraries(hello_http_static PRIVATE casyncio::http_static)
-endif()
+foreach(part IN ITEMS http tls)
+    if(casyncio_${part}_FOUND)
+        add_executable(hello_${part} hello.c)
+        target_link_libraries(hello_${part} PRIVATE casyncio::${part})
+        add_executable(hello_${part}_static hello.c)
+        target_link_libraries(hello_${part}_static PRIVATE casyncio::${part}_static)
+    endif()
+endforeach()
 EOF
 cmake -S project -B project/build -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$CC" >"$work/cmake.log" 2>&1 &&
     cmake --build project/build >>"$work/cmake.log" 2>&1 || { cat "$work/cmake.log"; exit 1; }

@@ -35,7 +35,15 @@ check() {
 }
 
 check "$BUILD_DIR/libcasyncio.so"
-[ ! -e "$BUILD_DIR/libcasyncio-http.so" ] || check "$BUILD_DIR/libcasyncio-http.so"
+for part in http tls; do
+    [ ! -e "$BUILD_DIR/libcasyncio-$part.so" ] || check "$BUILD_DIR/libcasyncio-$part.so"
+done
+
+# The core needs libc alone.
+if readelf -dW "$BUILD_DIR/libcasyncio.so" | grep NEEDED | grep -vE 'lib(c|m|pthread)\.so|ld-linux|libgcc_s'; then
+    echo "libcasyncio.so needs the libraries above"
+    failed=1
+fi
 
 # The static libraries cannot hide their internal names, so these keep to the prefix too.
 for library in "$BUILD_DIR"/libcasyncio*.a; do
