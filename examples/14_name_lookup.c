@@ -116,7 +116,7 @@ static int serve(void *endpoint)
         memcpy(message + datagram->size, record, sizeof record);
         async_datagram_sendto(endpoint, message, datagram->size + sizeof record, &datagram->peer);
     }
-    return 0;
+    return async_datagram_close(endpoint);
 }
 
 struct arguments {
@@ -129,19 +129,22 @@ static int main_task(void *argument)
     struct arguments *self = argument;
     async_datagram_options local = {.local_addr = {"127.0.0.1", 0}};
     async_datagram_options options = {.remote_addr = {self->server, self->port}};
-    async_datagram_endpoint *own = NULL;
     int code = 0;
 
-    if (!self->server) {
-        own = async_create_datagram_endpoint(&local);
-        if (!own || !async_create_task(serve, own)) return async_error_code();
+    if (!self->server) { /* the server ends with this task */
+        async_datagram_endpoint *own = async_create_datagram_endpoint(&local);
+        if (!own) return async_error_code();
+        if (!async_create_task(serve, own)) {
+            code = async_error_code();
+            async_datagram_close(own);
+            return code;
+        }
         options.remote_addr.host = "127.0.0.1";
         options.remote_addr.port = async_datagram_port(own);
     }
     async_with (async_datagram_endpoint *, endpoint, async_create_datagram_endpoint(&options),
                 async_datagram_close)
         code = look_up(endpoint, self->name);
-    async_datagram_close(own);
     return code < 0 ? code : async_block_error();
 }
 
