@@ -97,14 +97,6 @@ int async__py_take_context(PyObject *const *args, Py_ssize_t count, PyObject *na
 int async__py_init_argument(const char *class, const char *name, PyObject *arguments,
                             PyObject *names, PyObject **value);
 
-/* __init__ of a type that takes no arguments: the slot's own wrapper would say that it takes any. The
- * slot is there as well, and is what making an object calls. */
-#define ASYNC__PY_INIT_METHOD(function)                                                            \
-    {                                                                                              \
-        "__init__", (PyCFunction)(void (*)(void))function,                                         \
-            METH_VARARGS | METH_KEYWORDS | METH_COEXIST, "__init__($self, /)\n--\n\n"              \
-    }
-
 /* The one argument that a method has, by position or by name: *value (borrowed), which stays as it
  * is without. 0, or -1 and TypeError. */
 struct async__py_parameter {

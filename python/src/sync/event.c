@@ -79,12 +79,6 @@ static int event_init(PyObject *self, PyObject *arguments, PyObject *names)
     return 0;
 }
 
-static PyObject *event_init_method(PyObject *self, PyObject *arguments, PyObject *names)
-{
-    if (event_init(self, arguments, names) < 0) return NULL;
-    Py_RETURN_NONE;
-}
-
 static int event_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(((struct event *)self)->waiters);
@@ -98,7 +92,6 @@ static int event_clear(PyObject *self)
 }
 
 static PyMethodDef event_methods[] = {
-    ASYNC__PY_INIT_METHOD(event_init_method),
     {"is_set", event_is_set, METH_NOARGS, "is_set($self)\n--\n\nThe flag."},
     {"set", event_set, METH_NOARGS,
      "set($self)\n--\n\nSets the flag, and wakes all that wait for it."},

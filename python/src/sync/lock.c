@@ -144,12 +144,6 @@ static int lock_init(PyObject *self, PyObject *arguments, PyObject *names)
     return 0;
 }
 
-static PyObject *lock_init_method(PyObject *self, PyObject *arguments, PyObject *names)
-{
-    if (lock_init(self, arguments, names) < 0) return NULL;
-    Py_RETURN_NONE;
-}
-
 static int lock_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(((struct lock *)self)->waiters);
@@ -163,7 +157,6 @@ static int lock_clear(PyObject *self)
 }
 
 static PyMethodDef lock_methods[] = {
-    ASYNC__PY_INIT_METHOD(lock_init_method),
     {"locked", lock_locked, METH_NOARGS, "locked($self)\n--\n\nTrue if the lock is acquired."},
     {"acquire", lock_acquire, METH_NOARGS,
      "acquire($self)\n--\n\nWaits until the lock is free, takes it and returns True. A coroutine."},
