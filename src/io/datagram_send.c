@@ -393,8 +393,8 @@ ssize_t async_datagram_send_many(async_datagram_endpoint *endpoint, const async_
         n = async__failf(-EINVAL, "send_many: there is no datagram to send");
     if (n == 0) n = sound(endpoint, datagrams, count);
     if (n > 0) {
-        struct send_many self = {
-            .send = {.endpoint = endpoint}, .datagrams = datagrams, .count = (size_t)n};
+        struct send_many self = {.datagrams = datagrams, .count = (size_t)n};
+        self.send.endpoint = endpoint;
         n = send_many(&self);
     }
     return async__datagram_leave(endpoint, n);

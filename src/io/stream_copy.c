@@ -239,10 +239,10 @@ static int64_t copy(async_stream *from, async_stream *to, int64_t *copied)
     struct copy self = {
         .fetch = {.stream = from, .take = take},
         .to = to,
-        .copied = copied,
         .in = async__wire_direct(from->wire),
         .out = async__wire_direct(to->wire),
     };
+    self.copied = copied;
 
     int code = begin(&self);
     if (code < 0) return code;

@@ -181,6 +181,7 @@ static ssize_t read_some(async_stream *stream, void *buffer, size_t size)
         fetch.take = take_bytes;
         fetch.buffer = buffer;
         fetch.size = size;
+        fetch.taken = 0;
         ssize_t n = async__read_run(&fetch, async__try_fetch);
         return async__likely(n > 0) ? (ssize_t)fetch.taken : n;
     }

@@ -142,11 +142,15 @@ static void test_busy_turns_look_outside(void **state)
     struct busy busy = {.mark = {.callback = {.run = run_busy}},
                         .timer = {.callback = {.run = run_due}}};
     (void)state;
-    async_call_soon(loop, &busy.mark.callback);
-    assert_int_equal(async_call_later(loop, &busy.timer, 0.002), 0);
-    assert_int_equal(async_loop_run(loop), 0);
-    assert_string_equal(trace, "t");
-    assert_true(busy.rounds > 1);
+    /* A timer that is due in the first turn already, on a machine that is busy, shows nothing. */
+    for (double delay = 0.002; busy.rounds <= 1; delay *= 2) {
+        busy.rounds = 0;
+        trace[0] = 0;
+        async_call_soon(loop, &busy.mark.callback);
+        assert_int_equal(async_call_later(loop, &busy.timer, delay), 0);
+        assert_int_equal(async_loop_run(loop), 0);
+        assert_string_equal(trace, "t");
+    }
 }
 
 static void run_polling(async_callback *callback)
