@@ -143,12 +143,13 @@ static int on_server_name(SSL *ssl, int *alert, void *data)
 {
     async_tls_context *context = data;
     const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-    (void)alert;
 
     for (struct async__tls_certificate *c = name ? context->certificates : NULL; c; c = c->next) {
         if (!is_for(c, name)) continue;
-        if (SSL_use_cert_and_key(ssl, c->certificate, c->key, c->chain, 1) != 1)
+        if (SSL_use_cert_and_key(ssl, c->certificate, c->key, c->chain, 1) != 1) {
+            *alert = SSL_AD_INTERNAL_ERROR;
             return SSL_TLSEXT_ERR_ALERT_FATAL;
+        }
         break;
     }
     return SSL_TLSEXT_ERR_OK;
