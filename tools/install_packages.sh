@@ -51,6 +51,7 @@ nginx-light             cmd:nginx
 openssl                 cmd:openssl
 netbase                 file:/etc/services
 socat                   cmd:socat
+curl                    cmd:curl
 libpythonX.Y-testsuite  python:test.test_asyncio
 python3-venv            python:ensurepip
 debootstrap             cmd:debootstrap

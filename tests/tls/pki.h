@@ -125,6 +125,8 @@ __attribute__((unused)) static void pki_issue_(const struct pki_request *request
     X509_set_issuer_name(x509, X509_get_subject_name(issuer));
     X509_set_pubkey(x509, key);
     pki_extend(x509, issuer, NID_basic_constraints, request->authority ? "critical,CA:TRUE" : NULL);
+    pki_extend(x509, issuer, NID_key_usage,
+               request->authority ? "critical,keyCertSign,cRLSign" : NULL);
     pki_extend(x509, issuer, NID_subject_key_identifier, "hash");
     pki_extend(x509, issuer, NID_authority_key_identifier, request->issuer ? "keyid" : NULL);
     pki_extend(x509, issuer, NID_ext_key_usage, request->usage);
