@@ -1,4 +1,4 @@
-/* ctest: timeout=300
+/* ctest: timeout=600
  * The suite of streams (io/stream_suite.h) over TLS: over TCP, over memory, and in TLS. */
 #include "tls_test.h"
 
