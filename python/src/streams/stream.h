@@ -144,7 +144,7 @@ PyObject *async__py_flow_lost(async__py_flow *flow, PyObject *exception);
 
 /* ---- the protocol (stream_protocol.c) ---- */
 
-/* The object is a StreamReaderProtocol of ours, and nobody has replaced its methods: a transport
+/* The object is a StreamReaderProtocol of ours, and its methods have not been replaced: a transport
  * may feed it with the function below, without making a bytes object, instead of data_received(). */
 bool async__py_is_stream_protocol(PyObject *protocol);
 
