@@ -102,26 +102,32 @@ static int end_with(async_stream *stream, int code)
     return async_stream_close(stream);
 }
 
-static int memory(void *unused)
+static int abort_both(async_stream *ends[2], int code)
 {
-    (void)unused;
-    async_stream *ends[2];
-    int code = async_stream_pair(ends);
-    if (code < 0) return code;
+    async_stream_abort(ends[0]);
+    async_stream_abort(ends[1]);
+    return code;
+}
+
+static int talk_over_pair(async_stream *ends[2])
+{
     async_task *task = async_spawn(serve_one, .stream = ends[1], .start = true);
-    if (!task) {
-        code = failed();
-        async_stream_abort(ends[0]);
-        async_stream_abort(ends[1]);
-        return code;
-    }
-    code = async_stream_start_tls(ends[0], client, "localhost");
+    if (!task) return abort_both(ends, failed());
+    int code = async_stream_start_tls(ends[0], client, "localhost");
     if (code == 0) code = talk(ends[0]);
     code = end_with(ends[0], code);
     int other = 0;
     async_shield ()
         other = async_await(task);
     return clean(code ? code : other);
+}
+
+static int memory(void *unused)
+{
+    (void)unused;
+    async_stream *ends[2];
+    int code = async_stream_pair(ends);
+    return code < 0 ? code : talk_over_pair(ends);
 }
 
 struct accept_one {
@@ -167,20 +173,7 @@ static int start_tls(void *unused)
     ssize_t n = async_stream_write_nowait(ends[1], "hello\nmore\n", 11);
     if (n == 0) n = async_stream_readline(ends[0], line, sizeof line);
     if (n == 6) n = async_stream_readline(ends[0], line, sizeof line);
-    async_task *task = n == 5 ? async_spawn(serve_one, .stream = ends[1], .start = true) : NULL;
-    if (!task) {
-        code = n < 0 ? (int)n : failed();
-        async_stream_abort(ends[0]);
-        async_stream_abort(ends[1]);
-        return code;
-    }
-    code = async_stream_start_tls(ends[0], client, "localhost");
-    if (code == 0) code = talk(ends[0]);
-    code = end_with(ends[0], code);
-    int other = 0;
-    async_shield ()
-        other = async_await(task);
-    return clean(code ? code : other);
+    return n == 5 ? talk_over_pair(ends) : abort_both(ends, n < 0 ? (int)n : failed());
 }
 
 SWEEP(contexts, 0)

@@ -10,19 +10,7 @@ if [ ! -x "$programs/01_hello" ]; then
     exit 77
 fi
 unset CASYNCIO_DEMO_URL
-work=$(mktemp -d)
-started=()
-leave() {
-    [ ${#started[@]} = 0 ] || kill "${started[@]}" 2>/dev/null
-    rm -rf "$work"
-}
-trap leave EXIT
-
-faults=0
-fault() {
-    printf '%.2000s\n' "$*" >&2
-    faults=$((faults + 1))
-}
+. "$SOURCE_DIR/tests/scratch.sh"
 now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
 has() { [ -x "$programs/$1" ] || { echo "$1 is not built (no HTTP): left out"; false; }; }
 

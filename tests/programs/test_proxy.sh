@@ -8,18 +8,7 @@ if [ ! -x "$proxy" ]; then
     echo "skipped: the examples are not built (CASYNCIO_EXAMPLES)"
     exit 77
 fi
-work=$(mktemp -d)
-started=()
-leave() {
-    [ ${#started[@]} = 0 ] || kill "${started[@]}" 2>/dev/null
-    rm -rf "$work"
-}
-trap leave EXIT
-faults=0
-fault() {
-    printf '%.2000s\n' "$*" >&2
-    faults=$((faults + 1))
-}
+. "$SOURCE_DIR/tests/scratch.sh"
 
 # A program that tells its port in its first line: the port is in $port, its number in $pid.
 start() {

@@ -8,19 +8,7 @@ for needed in openssl python3; do
     command -v $needed >/dev/null || { echo "skipped: $needed is not installed"; exit 77; }
 done
 [ -x "$programs/17_tls_echo" ] || { echo "skipped: the examples are not built (CASYNCIO_EXAMPLES)"; exit 77; }
-work=$(mktemp -d)
-started=()
-leave() {
-    [ ${#started[@]} = 0 ] || kill "${started[@]}" 2>/dev/null
-    rm -rf "$work"
-}
-trap leave EXIT
-
-faults=0
-fault() {
-    printf '%.2000s\n' "$*" >&2
-    faults=$((faults + 1))
-}
+. "$SOURCE_DIR/tests/scratch.sh"
 
 # is LABEL EXPECTED GOT
 is() { [ "$2" = "$3" ] || fault "$1: '$3', not '$2'"; }
