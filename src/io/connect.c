@@ -4,8 +4,8 @@
  * ("happy eyeballs"): the families take turns, a new attempt begins when the last one has failed or
  * 250 ms old, those under way go on, and the first to succeed wins.
  *
- * One task does all of it: each attempt has a watch of its own; the watches and the timer only mark
- * what has happened and wake the task, which then checks all attempts. */
+ * One task does all of it: each attempt is an operation; the operations and the timer only mark what
+ * has happened and wake the task, which then checks all attempts. */
 #include "io.h"
 
 #include <netdb.h>
@@ -20,10 +20,9 @@
 struct race;
 
 struct attempt {
-    async_watch watch;
+    async__op op;
     struct race *race;
-    int fd; /* -1 before it begins and after it has ended */
-    bool ready;
+    int fd; /* -1 before it begins and after its result has been dealt with */
 };
 
 struct race {
@@ -32,16 +31,17 @@ struct race {
     bool staggered; /* the timer has gone off: another attempt is due */
     int error;      /* the one to report if all attempts fail: see relevance */
     const struct addrinfo **addresses;
-    size_t count, next, running;
+    size_t count, next;
+    size_t running; /* operations under way */
     struct attempt *attempts;
 };
 
 /* ---- what wakes the task ---- */
 
-static void on_connected(async_callback *callback)
+static void on_connected(async__op *op)
 {
-    struct attempt *attempt = async__container(callback, struct attempt, watch.callback);
-    attempt->ready = true;
+    struct attempt *attempt = op->owner;
+    attempt->race->running--;
     async__unpark(&attempt->race->wait);
 }
 
@@ -96,28 +96,18 @@ static bool is_self_connected(int fd, const struct addrinfo *address)
     return false;
 }
 
-/* A new socket's descriptor, connected or, with *pending, connecting; or a code. */
-static int begin_connect(const struct addrinfo *address, bool *pending)
+/* Its operation has ended, or it has not begun: the descriptor if it is connected, else -1. */
+static int finish_attempt(struct race *race, size_t index)
 {
-    int fd = ASYNC__CALL(socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
-                                address->ai_protocol));
-    if (fd < 0) return -errno;
-    int result = ASYNC__CALL(connect(fd, address->ai_addr, address->ai_addrlen));
-    *pending = result < 0 && (errno == EINPROGRESS || errno == EINTR);
-    if (result == 0 || *pending) return fd;
-    int code = -errno;
-    close(fd);
-    return code;
-}
+    struct attempt *attempt = &race->attempts[index];
+    int fd = attempt->fd, code = (int)attempt->op.result;
 
-/* Ends an attempt, whatever its result, and gives its descriptor to the caller. */
-static int end_attempt(async_loop *loop, struct attempt *attempt)
-{
-    int fd = attempt->fd;
-    async_remove_watch(loop, &attempt->watch);
     attempt->fd = -1;
-    attempt->race->running--;
-    return fd;
+    if (code == 0 && is_self_connected(fd, race->addresses[index])) code = -ECONNREFUSED;
+    if (code == 0) return fd;
+    note_error(race, code);
+    async_close(fd);
+    return -1;
 }
 
 /* Begins the next attempt: the descriptor if it connected at once, else -1. */
@@ -126,51 +116,25 @@ static int start_next(async_loop *loop, struct race *race)
     size_t index = race->next++;
     const struct addrinfo *address = race->addresses[index];
     struct attempt *attempt = &race->attempts[index];
-    bool pending = false;
 
-    int fd = begin_connect(address, &pending);
+    int fd = ASYNC__CALL(socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                                address->ai_protocol));
     if (fd < 0) {
-        note_error(race, fd);
+        note_error(race, -errno);
         return -1;
     }
-    if (!pending && is_self_connected(fd, address)) {
-        note_error(race, -ECONNREFUSED);
-        close(fd);
-        return -1;
-    }
-    if (!pending) return fd;
     *attempt = (struct attempt){
-        .watch = {.callback = {.run = on_connected}, .once = true},
+        .op = {.watch = {.fd = fd, .direction = ASYNC__WRITE},
+               .opcode = ASYNC__OP_CONNECT,
+               .address = address->ai_addr,
+               .length = address->ai_addrlen,
+               .done = on_connected,
+               .owner = attempt},
         .race = race,
         .fd = fd,
     };
-    int code = async_add_writer(loop, fd, &attempt->watch);
-    if (code < 0) {
-        note_error(race, code);
-        async_close(fd);
-        return -1;
-    }
+    if (loop->poller->submit(loop, &attempt->op)) return finish_attempt(race, index);
     race->running++;
-    return -1;
-}
-
-/* The result of an attempt whose watch has gone off: the descriptor if it is connected, -EAGAIN if
- * it is still connecting, else -1. */
-static int check_attempt(async_loop *loop, struct race *race, size_t index)
-{
-    struct attempt *attempt = &race->attempts[index];
-    int code = async__connected(attempt->fd);
-
-    if (code == -EAGAIN) { /* the watch was for one event: it is added again */
-        attempt->ready = false;
-        code = async_add_writer(loop, attempt->fd, &attempt->watch);
-        if (code == 0) return -EAGAIN;
-    }
-    int fd = end_attempt(loop, attempt);
-    if (code == 0 && is_self_connected(fd, race->addresses[index])) code = -ECONNREFUSED;
-    if (code == 0) return fd;
-    note_error(race, code);
-    async_close(fd);
     return -1;
 }
 
@@ -183,15 +147,15 @@ static int set_timer(async_loop *loop, struct race *race)
     return async_call_at_ns(loop, &race->timer, async__deadline(async_loop_time_ns(loop), STAGGER));
 }
 
-/* Checks the attempts whose watches have gone off: the descriptor of one that is connected, or -1;
- * *failed is set if one has failed. */
-static int check_attempts(async_loop *loop, struct race *race, bool *failed)
+/* Checks the attempts that have ended: the descriptor of one that is connected, or -1; *failed is set
+ * if one has failed. */
+static int check_attempts(struct race *race, bool *failed)
 {
     for (size_t i = 0; i < race->next; i++) {
-        if (race->attempts[i].fd < 0 || !race->attempts[i].ready) continue;
-        int fd = check_attempt(loop, race, i);
+        if (race->attempts[i].fd < 0 || race->attempts[i].op.under_way) continue;
+        int fd = finish_attempt(race, i);
         if (fd >= 0) return fd;
-        if (fd == -1) *failed = true;
+        *failed = true;
     }
     return -1;
 }
@@ -214,18 +178,27 @@ static int run_race(async_loop *loop, struct race *race)
         async__park(&race->wait);
         start = race->staggered;
         race->staggered = false;
-        int fd = check_attempts(loop, race, &start);
+        int fd = check_attempts(race, &start);
         if (fd >= 0) return fd;
         if (race->wait.interrupted) return -ECANCELED;
     }
 }
 
-/* Closes the attempts that are still under way. */
-static void close_attempts(async_loop *loop, struct race *race)
+static void on_late_interrupt(async__wait *wait) { (void)wait; }
+
+/* Ends the attempts that are still under way. A cancelled operation may need the attempt, and its
+ * descriptor, for some time yet. */
+static void end_attempts(async_loop *loop, struct race *race)
 {
     async_timer_cancel(loop, &race->timer);
     for (size_t i = 0; i < race->next; i++)
-        if (race->attempts[i].fd >= 0) async_close(end_attempt(loop, &race->attempts[i]));
+        if (race->attempts[i].op.under_way)
+            loop->poller->cancel(loop, &race->attempts[i].op, -ECANCELED);
+    race->wait.interrupt = on_late_interrupt;
+    while (race->running > 0)
+        async__park(&race->wait);
+    for (size_t i = 0; i < race->next; i++)
+        if (race->attempts[i].fd >= 0) async_close(race->attempts[i].fd);
 }
 
 /* The first of the list, the first of another family, the second of the list's family, ... */
@@ -264,12 +237,12 @@ int async__connect_any(const struct addrinfo *list, const char *host, int port)
         race.attempts[i].fd = -1;
 
     int fd = run_race(loop, &race);
-    close_attempts(loop, &race);
+    bool interrupted = race.wait.interrupted;
+    end_attempts(loop, &race);
     async__free(race.attempts);
     if (fd >= 0) return fd;
     /* A peer that was reached, and has gone before the cancelled task ran, is no error to tell. */
-    if (race.wait.interrupted || async__current->interrupt)
-        return async__interrupted(async__current);
+    if (interrupted || async__current->interrupt) return async__interrupted(async__current);
     return async__failf(fd, "connect to %s port %d: %s", host, port, async_strerror(fd));
 }
 

@@ -92,27 +92,31 @@ static int parse_mode(const char *mode)
     return flags | (more & 1 ? O_RDWR : mode[0] == 'r' ? O_RDONLY : O_WRONLY);
 }
 
-static void run_open(struct async__work *work)
+static ssize_t run_open(async__op *op)
 {
-    work->fd = ASYNC__CALL(open(work->data, work->flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666));
-    work->owned_fd = work->fd;
-    work->result = work->fd < 0 ? -errno : 0;
-    if (work->fd >= 0) work->offset = ASYNC__CALL(lseek(work->fd, 0, SEEK_CUR));
+    struct async__work *work = async__work_of(op);
+    struct stat status;
+    int fd = ASYNC__CALL(open(op->buffer, op->flags, 0666));
+
+    work->owned_fd = fd;
+    if (fd >= 0) {
+        work->call.offset = ASYNC__CALL(lseek(fd, 0, SEEK_CUR));
+        return fd;
+    }
+    if (errno != ENXIO) return -errno;
     /* ENXIO is also what a FIFO without a reader gives to a writer, for whom the open is repeated;
      * of anything else it is final. */
-    struct stat status;
-    if (work->result == -ENXIO &&
-        (ASYNC__CALL(stat(work->data, &status)) < 0 || !S_ISFIFO(status.st_mode)))
-        work->result = -ENODEV;
+    return ASYNC__CALL(stat(op->buffer, &status)) < 0 || !S_ISFIFO(status.st_mode) ? -ENODEV
+                                                                                   : -ENXIO;
 }
 
 /* Calls open(2) once, in a thread: 0, and *work has its result, or a code. */
 static int try_open(const char *path, size_t length, int flags, struct async__work **work)
 {
-    *work = async__work_new(NULL, run_open, length + 1);
+    *work = async__work_new(NULL, ASYNC__OP_OPEN, run_open, length + 1);
     if (!*work) return -ENOMEM;
     memcpy((*work)->data, path, length + 1);
-    (*work)->flags = flags;
+    (*work)->call.op.flags = flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
     int code = async__work_await(*work, "open");
     if (code < 0) *work = NULL;
     return code;
@@ -125,8 +129,8 @@ static int open_with_retries(const char *path, size_t length, int flags, struct 
     for (;;) {
         int code = try_open(path, length, flags, work);
         if (code < 0) return code;
-        code = (int)(*work)->result;
-        if (code == 0) return 0;
+        code = (int)(*work)->call.op.result;
+        if (code >= 0) return 0;
         async__free(*work);
         *work = NULL;
         if (code == -ENODEV) {
@@ -189,8 +193,8 @@ async_file *async_file_open(const char *path, const char *mode)
     if (!file) return NULL;
     int code = open_with_retries(path, length, flags, &work);
     if (work) {
-        file->fd = work->fd;
-        file->offset = work->offset;
+        file->fd = (int)work->call.op.result;
+        file->offset = work->call.offset;
         async__free(work);
         code = inspect(file, flags);
         if (code < 0) async__failf(code, "open %s: %s", path, async_strerror(code));
@@ -204,53 +208,52 @@ async_file *async_file_open(const char *path, const char *mode)
 
 /* ---- writing ---- */
 
-static void run_write(struct async__work *work)
+static ssize_t run_write(async__op *op)
 {
+    struct async__work *work = async__work_of(op);
+    int fd = op->watch.fd;
     size_t done = 0;
     ssize_t n = 0;
 
-    while (done < work->size) {
+    while (done < op->length) {
         const char *data = work->data + done;
-        size_t size = ASYNC__SIZE(work->size - done);
+        size_t size = ASYNC__SIZE(op->length - done);
         n = work->positioned && !work->append
-                ? ASYNC__CALL(pwrite(work->fd, data, size, work->offset))
-                : ASYNC__CALL(write(work->fd, data, size));
+                ? ASYNC__CALL(pwrite(fd, data, size, work->call.offset))
+                : ASYNC__CALL(write(fd, data, size));
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) break;
         done += (size_t)n;
-        work->offset += n;
+        if (work->positioned) work->call.offset += n;
     }
-    work->result = n < 0 ? -errno : done < work->size ? -EIO : 0;
+    ssize_t result = n < 0 ? -errno : done < op->length ? -EIO : 0;
     if (work->positioned && work->append) {
-        int64_t end = ASYNC__CALL(lseek(work->fd, 0, SEEK_CUR));
-        if (end >= 0) work->offset = end;
+        int64_t end = ASYNC__CALL(lseek(fd, 0, SEEK_CUR));
+        if (end >= 0) work->call.offset = end;
     }
+    return result;
 }
 
 static int write_chunk(async_file *file, const char *data, size_t size)
 {
-    struct async__work *work = async__work_new(file, run_write, size);
+    enum async__opcode opcode = file->append ? ASYNC__OP_WORK : ASYNC__OP_PWRITE;
+    struct async__work *work = async__work_new(file, opcode, run_write, size);
     if (!work) return -ENOMEM;
     memcpy(work->data, data, size);
     work->moves = file->positioned;
     int code = async__work_await(work, "write");
     if (code < 0) return code;
-    if (work->moves) file->offset = work->offset;
-    code = (int)work->result;
+    if (work->moves) file->offset = work->call.offset;
+    code = (int)work->call.op.result;
     async__free(work);
     return code < 0 ? async__file_failed(file, "write to", code) : 0;
-}
-
-static ssize_t try_write(async__op *op)
-{
-    return async__try_write(op->watch.fd, op->buffer, op->length, false);
 }
 
 static ssize_t write_polled(async_file *file, const char *data, size_t size)
 {
     async__op op = {
         .watch = {.fd = file->fd, .direction = ASYNC__WRITE},
-        .attempt = try_write,
+        .opcode = ASYNC__OP_WRITE,
         .buffer = (void *)data,
         .length = size,
     };
@@ -335,35 +338,32 @@ int64_t async_file_seek(async_file *file, int64_t offset, int whence)
 
 /* ---- what needs a thread and little else ---- */
 
-static void run_sync(struct async__work *work)
+static ssize_t run_sync(async__op *op) { return ASYNC__CALL(fsync(op->watch.fd)) < 0 ? -errno : 0; }
+
+static ssize_t run_truncate(async__op *op)
 {
-    work->result = ASYNC__CALL(fsync(work->fd)) < 0 ? -errno : 0;
+    return ASYNC__CALL(ftruncate(op->watch.fd, async__work_of(op)->call.offset)) < 0 ? -errno : 0;
 }
 
-static void run_truncate(struct async__work *work)
+static ssize_t run_stat(async__op *op)
 {
-    work->result = ASYNC__CALL(ftruncate(work->fd, work->offset)) < 0 ? -errno : 0;
+    return ASYNC__CALL(fstat(op->watch.fd, &async__work_of(op)->status)) < 0 ? -errno : 0;
 }
 
-static void run_stat(struct async__work *work)
-{
-    work->result = ASYNC__CALL(fstat(work->fd, &work->status)) < 0 ? -errno : 0;
-}
-
-static int run_simple(async_file *file, void (*run)(struct async__work *), int64_t size,
+static int run_simple(async_file *file, ssize_t (*run)(async__op *), int64_t size,
                       struct stat *status, const char *what)
 {
     int code = async__file_enter(file);
     if (code < 0) return code;
-    struct async__work *work = async__work_new(file, run, 0);
+    struct async__work *work = async__work_new(file, ASYNC__OP_WORK, run, 0);
     if (!work) return (int)async__file_leave(file, -ENOMEM);
     if (run == run_truncate) {
-        work->offset = size;
+        work->call.offset = size;
         if (!file->polled) async__file_drop_block(file); /* what was read ahead may be cut off */
     }
     code = async__work_await(work, what);
     if (code < 0) return (int)async__file_leave(file, code);
-    code = (int)work->result;
+    code = (int)work->call.op.result;
     if (code == 0 && status) *status = work->status;
     async__free(work);
     if (code < 0) async__file_failed(file, what, code);

@@ -38,28 +38,27 @@ struct async_file {
 
 /* Some work in a thread. It has its own memory, so that it may outlive the call that began it. */
 struct async__work {
-    async_job job;
-    void (*run)(struct async__work *self); /* in the thread */
-    async__wait *waiter;                   /* NULL: its call has been cancelled */
-    async_file *file;                      /* NULL for an open and a close */
-    int fd;                                /* the file's; of an open: what came of it */
+    /* Its buffer is `data`. call.offset: in, where to read or write; out, where the file then stands. */
+    struct async__work_op call;
+    async__wait *waiter; /* NULL: its call has been cancelled */
+    async_file *file;    /* NULL for an open and a close */
     int owned_fd; /* -1, or a descriptor to be closed at the end unless a caller takes the result */
     bool must_run; /* a close: a cancellation does not take it back from the queue */
-    int flags;     /* of an open */
     bool positioned, append;
-    bool moves;     /* the file then stands at `offset`, also if the call was cancelled */
-    int64_t offset; /* in: where to read or write; out: where the file then stands */
-    size_t size;    /* of data, in bytes */
-    ssize_t result; /* or a negated errno */
-    union {         /* the data, or the path of an open and a close */
+    bool moves; /* the file then stands at call.offset, also if the call was cancelled */
+    union {     /* the data, or the path of an open and a close */
         struct stat status;
         char data[1];
     };
 };
 
-/* NULL: no memory. */
-struct async__work *async__work_new(async_file *file, void (*run)(struct async__work *),
-                                    size_t size);
+/* `size`: of the data. NULL: no memory. */
+struct async__work *async__work_new(async_file *file, enum async__opcode opcode,
+                                    ssize_t (*run)(async__op *), size_t size);
+static inline struct async__work *async__work_of(async__op *op)
+{
+    return async__container(op, struct async__work, call.op);
+}
 /* 0: it is done, and the caller's to free. Else a code: it has freed itself, or will. */
 int async__work_await(struct async__work *work, const char *what);
 

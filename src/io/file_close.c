@@ -12,21 +12,20 @@
 #include <string.h>
 #include <unistd.h>
 
-static void run_close(struct async__work *work)
+static ssize_t run_close(async__op *op)
 {
-    int fd = work->owned_fd;
-    work->owned_fd = -1;
-    work->result = ASYNC__CLOSE(fd) < 0 && errno != EINTR ? -errno : 0;
+    async__work_of(op)->owned_fd = -1;
+    return ASYNC__CLOSE(op->watch.fd) < 0 && errno != EINTR ? -errno : 0;
 }
 
 /* A job that closes the descriptor, and owns it from now on; NULL: no memory. */
 static struct async__work *close_work(const async_file *file, int fd)
 {
     size_t size = strlen(file->path) + 1;
-    struct async__work *work = async__work_new(NULL, run_close, size);
+    struct async__work *work = async__work_new(NULL, ASYNC__OP_CLOSE, run_close, size);
     if (!work) return NULL;
     memcpy(work->data, file->path, size);
-    work->fd = work->owned_fd = fd;
+    work->call.op.watch.fd = work->owned_fd = fd;
     work->must_run = true;
     return work;
 }
@@ -97,7 +96,7 @@ static int close_idle(async_file *file)
     }
     code = async__work_await(work, "close");
     if (code < 0) return code;
-    code = (int)work->result;
+    code = (int)work->call.op.result;
     async__free(work);
     return code;
 }

@@ -34,24 +34,25 @@ static ssize_t read_cached(async_file *file, void *buffer, size_t size)
     return errno == EINTR || file->uncached ? -EAGAIN : -errno;
 }
 
-static void run_read(struct async__work *work)
+static ssize_t run_read(async__op *op)
 {
-    size_t size = ASYNC__SIZE(work->size);
+    int64_t offset = async__work_of(op)->call.offset;
+    size_t size = ASYNC__SIZE(op->length);
     ssize_t n;
     do
-        n = work->positioned ? ASYNC__CALL(pread(work->fd, work->data, size, work->offset))
-                             : ASYNC__CALL(read(work->fd, work->data, size));
+        n = offset >= 0 ? ASYNC__CALL(pread(op->watch.fd, op->buffer, size, offset))
+                        : ASYNC__CALL(read(op->watch.fd, op->buffer, size));
     while (n < 0 && errno == EINTR);
-    work->result = n < 0 ? -errno : n;
+    return n < 0 ? -errno : n;
 }
 
 static ssize_t read_in_thread(async_file *file, void *buffer, size_t size)
 {
-    struct async__work *work = async__work_new(file, run_read, size);
+    struct async__work *work = async__work_new(file, ASYNC__OP_PREAD, run_read, size);
     if (!work) return -ENOMEM;
     int code = async__work_await(work, "read");
     if (code < 0) return code;
-    ssize_t n = work->result;
+    ssize_t n = work->call.op.result;
     if (n > 0) memcpy(buffer, work->data, (size_t)n);
     async__free(work);
     return n < 0 && n != -EAGAIN ? async__file_failed(file, "read", n) : n;

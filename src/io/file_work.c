@@ -26,29 +26,24 @@ static void discard(struct async__work *work)
 static void settle(struct async__work *work)
 {
     async_file *file = work->file;
+    ssize_t result = work->call.op.result;
     if (file) {
         file->left_to_job = false;
         if (work->moves)
-            file->offset = work->offset;
-        else if (!work->positioned && work->result > 0 && !file->closed)
-            async__file_keep(file, work->data, (size_t)work->result);
+            file->offset = work->call.offset;
+        else if (!work->positioned && result > 0 && !file->closed)
+            async__file_keep(file, work->data, (size_t)result);
         async__file_end_turn(file);
         async__file_unref(file);
-    } else if (work->must_run && work->result < 0) {
-        async__report(async__loop(), (int)work->result, work->data);
+    } else if (work->must_run && result < 0) {
+        async__report(async__loop(), (int)result, work->data);
     }
     discard(work);
 }
 
-static void in_thread(async_job *job)
+static void on_done(async__op *op)
 {
-    struct async__work *work = async__container(job, struct async__work, job);
-    work->run(work);
-}
-
-static void on_done(async_job *job)
-{
-    struct async__work *work = async__container(job, struct async__work, job);
+    struct async__work *work = async__work_of(op);
     if (work->waiter)
         async__unpark(work->waiter);
     else
@@ -59,7 +54,7 @@ static void on_done(async_job *job)
  * task is left that could use the file. */
 static void on_drop(async_job *job)
 {
-    struct async__work *work = async__container(job, struct async__work, job);
+    struct async__work *work = async__container(job, struct async__work, call.job);
     async_file *file = work->waiter ? NULL : work->file;
     if (file) {
         file->left_to_job = false;
@@ -69,23 +64,28 @@ static void on_drop(async_job *job)
     discard(work);
 }
 
+/* A job that has not begun is taken back, which may end it, and wake the task, at once. */
 static void interrupt(async__wait *wait)
 {
     struct hold *hold = async__container(wait, struct hold, wait);
     struct async__work *work = hold->work;
+    async_loop *loop = async__loop_of(wait->task);
 
-    work->waiter = NULL;
-    if (!work->must_run && async_job_cancel(&work->job)) {
+    if (!work->must_run) loop->poller->cancel(loop, &work->call.op, -ECANCELED);
+    if (!work->call.op.under_way) {
         hold->taken_back = true;
-    } else if (work->file) {
+        return;
+    }
+    work->waiter = NULL;
+    if (work->file) {
         work->file->references++;
         work->file->left_to_job = true;
     }
     async__unpark(wait);
 }
 
-struct async__work *async__work_new(async_file *file, void (*run)(struct async__work *),
-                                    size_t size)
+struct async__work *async__work_new(async_file *file, enum async__opcode opcode,
+                                    ssize_t (*run)(async__op *), size_t size)
 {
     struct async__work *work = async__alloc(sizeof *work + size);
     if (!work) {
@@ -93,46 +93,61 @@ struct async__work *async__work_new(async_file *file, void (*run)(struct async__
         return NULL;
     }
     *work = (struct async__work){
-        .job = {.work = in_thread, .done = on_done, .drop = on_drop},
-        .run = run,
+        .call = {.op = {.watch = {.fd = file ? file->fd : -1},
+                        .opcode = (unsigned char)opcode,
+                        .attempt = run,
+                        .done = on_done,
+                        .buffer = work->data,
+                        .length = size},
+                 .offset = !file              ? 0
+                           : file->positioned ? file->offset
+                                              : -1,
+                 .job = {.drop = on_drop}},
         .file = file,
-        .fd = file ? file->fd : -1,
         .owned_fd = -1,
         .positioned = file && file->positioned,
         .append = file && file->append,
-        .offset = file ? file->offset : 0,
-        .size = size,
     };
     return work;
 }
 
+static void run_here(struct async__work *work)
+{
+    work->call.op.result = work->call.op.attempt(&work->call.op);
+}
+
 int async__work_await(struct async__work *work, const char *what)
 {
+    async_loop *loop = async__loop();
+    async__op *op = &work->call.op;
     struct hold hold = {
-        .wait = {.interrupt = interrupt, .what = what, .fd = work->fd},
+        .wait = {.interrupt = interrupt, .what = what, .fd = op->watch.fd},
         .work = work,
     };
 
     work->waiter = &hold.wait;
-    int code = async_run_in_executor(async__loop(), &work->job);
-    if (code < 0 && work->must_run) {
-        work->run(work);
-        return 0;
-    }
-    if (code < 0) {
+    if (loop->poller->submit(loop, op)) {
+        if (work->must_run) {
+            run_here(work);
+            return 0;
+        }
+        int code = (int)op->result;
         discard(work);
         return async__failf(code, "%s: no thread can be made", what);
     }
     async__park(&hold.wait);
     if (!hold.wait.interrupted) return 0;
+    /* A job that was taken back has ended; one that was left behind frees itself. */
     if (hold.taken_back) discard(work);
     return async__interrupted(async__current);
 }
 
 void async__work_detach(struct async__work *work)
 {
+    async_loop *loop = async__loop();
+
     work->waiter = NULL;
-    if (async_run_in_executor(async__loop(), &work->job) == 0) return;
-    if (work->must_run) work->run(work);
+    if (loop->poller->submit(loop, &work->call.op) == 0) return;
+    if (work->must_run) run_here(work);
     settle(work);
 }

@@ -12,12 +12,6 @@
 
 struct addrinfo;
 
-/* ---- sockets (socket.c) ---- */
-
-/* What has become of a connect that was under way when its socket was reported ready: 0, or its
- * error; -EAGAIN: it is still under way. */
-int async__connected(int fd);
-
 /* ---- addresses (address.c) ---- */
 
 /* "127.0.0.1:80", "[::1]:80", "/a/path", "@name", or "". */
@@ -64,7 +58,6 @@ int async__connect_any(const struct addrinfo *list, const char *host, int port);
 /* ---- streams (stream.c, stream_read.c, stream_write.c) ---- */
 
 enum {
-    ASYNC__SCRATCH = 64 * 1024, /* what one read through the loop's scratch can bring */
     ASYNC__HIGH_WATER = 64 * 1024,
     ASYNC__PUT_BACK = 64 * 1024, /* the most that is put back when the stream ends too early */
 };
@@ -79,13 +72,14 @@ struct async__pieces {
 /* An idle connection costs this and no buffer. What every call touches comes first: with a thousand
  * connections in turn each call misses its cache lines. */
 struct async_stream {
-    async__wire *wire;   /* what carries the bytes: `own`, or one of its own memory */
-    async__op *reader;   /* of the call that waits for something to read; or NULL */
+    async__wire *wire;  /* what carries the bytes: `own`, or one of its own memory */
+    async__op *reader;  /* of the call that waits for something to read; or NULL */
+    async__op *sender;  /* of the call that has the turn and waits for the wire itself; or NULL */
+    async__op *starter; /* of the call that starts the filter, others wait in `starters`; or NULL */
     unsigned references; /* the owner's, and one for each call that is under way */
     bool closed;         /* async_stream_close or _abort has begun: no new calls */
     bool unready;        /* its filter has not started: calls begin with that */
     bool stillborn;      /* it never will, and nothing has been written */
-    bool starting;       /* a call is at it, and the others wait in `starters` */
     bool reading;        /* a call that reads is under way */
     bool eof;
     bool wait_first; /* the last read has probably emptied the kernel's buffer */
@@ -95,20 +89,14 @@ struct async_stream {
     bool writing; /* a task has the turn, its message is half-way: other writers queue up */
     bool eof_wanted;
     bool eof_sent;
-    bool torn;    /* a message was cancelled when a part of it had gone out */
-    bool sending; /* the call that has the turn waits for the wire itself, not for the outbox */
+    bool torn; /* a message was cancelled when a part of it had gone out */
     int read_error;
     int write_error;
     struct async__fd_wire own;
     struct async__buffer received; /* what has been read and not yet asked for; or no memory */
 
-    /* The outbox, sent as room comes: the send queue, and then the pieces of the writer that has
-     * the turn and waits until they are sent, or few enough to be queued. */
-    struct async__buffer queue;
-    struct async__pieces *pieces; /* in that writer's frame; or NULL */
+    struct async__outbox *outbox; /* what is still to be sent (outbox.c); NULL: nothing */
     size_t high;
-    unsigned forks;                  /* async__forks when `flush` was armed */
-    async_watch flush;               /* sends the outbox */
     struct async__wait_list writers; /* wait for their turn */
     struct async__wait_list starters;
     struct async__wait_list drained; /* wait until no more than the low-water mark is kept */
@@ -173,10 +161,34 @@ static inline ssize_t async__stream_leave(async_stream *stream, ssize_t result)
     return result;
 }
 
+/* ---- what is to be sent as room comes (outbox.c) ---- */
+
+void async__pieces_advance(struct async__pieces *pieces, size_t size);
+/* Sends once: how much, which is taken off; or a code. */
+ssize_t async__pieces_send(async_stream *stream, struct async__pieces *pieces);
+
+size_t async__outbox_size(const struct async__outbox *outbox);
 static inline size_t async__stream_queued(const async_stream *stream)
 {
-    return async__buffer_size(&stream->queue);
+    return stream->outbox ? async__outbox_size(stream->outbox) : 0;
 }
+static inline size_t async__stream_low_water(const async_stream *stream)
+{
+    return stream->high / 4;
+}
+
+/* Copies the pieces behind what is kept: 0, or a code and nothing has changed. */
+int async__outbox_keep(async_stream *stream, const struct async__pieces *pieces);
+/* Puts the pieces themselves there; when it needs them no more they have a size of 0, and the tasks in
+ * stream->settled are woken. 0 or a code; -ENOMEM: there is no outbox. */
+int async__outbox_lend(async_stream *stream, struct async__pieces *pieces);
+bool async__outbox_has_pieces(const async_stream *stream);
+/* The pieces are their writer's again, sent or not. */
+void async__outbox_take_back(async_stream *stream);
+/* Empties it, sent or not, and wakes the tasks that wait for that. */
+void async__outbox_drop(async_stream *stream);
+/* Whether the parent process has left it, whose it is to send. */
+bool async__outbox_is_of_parent(const async_stream *stream);
 
 /* ---- reading, for calls that are no plain read (stream_read.c) ---- */
 
@@ -195,13 +207,13 @@ struct async__fetch {
  * and gives it up by async__stream_leave; else by async__read_end. */
 int async__read_begin(async_stream *stream);
 ssize_t async__read_end(async_stream *stream, ssize_t result);
-/* Waits until the attempt gives something: how much; 0 is the end. */
-ssize_t async__read_run(struct async__fetch *self, ssize_t (*attempt)(async__op *));
-ssize_t async__try_fetch(async__op *op);
+/* Waits until there is something: how much; 0 is the end. */
+ssize_t async__read_fetch(struct async__fetch *self);
+/* The same by another attempt than a plain read, which may call the second one. */
+ssize_t async__read_attempt(struct async__fetch *self, ssize_t (*attempt)(async__op *));
+ssize_t async__fetch_now(struct async__fetch *self);
 /* Notes the end or the error that an attempt has got from the wire, and gives it back. */
 ssize_t async__read_ended(async_stream *stream, ssize_t n);
-/* The loop's scratch, of ASYNC__SCRATCH bytes; NULL: no memory. */
-void *async__scratch_of(async_loop *loop);
 /* Makes bytes that lie in the scratch the next to be read. Nothing is buffered. Cannot fail. */
 void async__read_keep(async_stream *stream, const char *data, size_t size);
 void async__read_consume(async_stream *stream, size_t size); /* of what is buffered */
@@ -226,9 +238,5 @@ size_t async__write_at_once(async_stream *stream, const void *data, size_t size)
 int async__write_check(async_stream *stream);
 /* The copies from and to the stream: nothing more is to be had of it. */
 void async__cancel_copies(async_stream *stream);
-
-int async__stream_watch_room(async_stream *stream); /* sends the outbox as room comes */
-/* Empties the outbox, sent or not, and wakes the tasks that wait for that. */
-void async__stream_drop_outbox(async_stream *stream);
 
 #endif

@@ -47,26 +47,27 @@ static int failed(const struct transfer *self, int code)
 
 /* ---- the kernel's cache ---- */
 
-static void run_read_ahead(struct async__work *work)
+static ssize_t run_read_ahead(async__op *op)
 {
     char buffer[READ_AHEAD];
-    int64_t end = work->offset + (int64_t)work->size;
+    int64_t offset = async__work_of(op)->call.offset, end = offset + (int64_t)op->length;
 
-    while (work->offset < end) {
-        ssize_t n = ASYNC__CALL(pread(work->fd, buffer, sizeof buffer, work->offset));
+    while (offset < end) {
+        ssize_t n = ASYNC__CALL(pread(op->watch.fd, buffer, sizeof buffer, offset));
         if (n <= 0) break; /* the send will find the end, or the error */
-        work->offset += n;
+        offset += n;
     }
+    return 0;
 }
 
 /* The job owns the descriptor while it is under way: a cancellation leaves it to it. */
 static int read_ahead(struct transfer *self, int64_t end)
 {
-    struct async__work *work = async__work_new(NULL, run_read_ahead, 0);
+    struct async__work *work = async__work_new(NULL, ASYNC__OP_WORK, run_read_ahead, 0);
     if (!work) return -ENOMEM;
-    work->fd = work->owned_fd = self->fd;
-    work->offset = self->offset;
-    work->size = (size_t)(end - self->offset);
+    work->call.op.watch.fd = work->owned_fd = self->fd;
+    work->call.op.length = (size_t)(end - self->offset);
+    work->call.offset = self->offset;
     int code = async__work_await(work, "sendfile");
     if (code < 0) {
         self->fd = -1;
@@ -130,7 +131,8 @@ static ssize_t send_directly(struct transfer *self)
 {
     int code = async__write_settled(self->to);
     if (code < 0) return code;
-    async__op_init(&self->op, self->to->wire, ASYNC__WRITE, try_send);
+    async__op_init(&self->op, self->to->wire, ASYNC__WRITE, ASYNC__OP_CALL);
+    self->op.attempt = try_send;
     ssize_t n = async__write_run(self->to, &self->op, "sendfile");
     if (n >= 0) {
         advance(self, n);

@@ -26,6 +26,8 @@ enum {
 void async__server_unref(async_server *server)
 {
     if (--server->references > 0) return;
+    for (size_t i = 0; i < server->count; i++)
+        if (server->listeners[i].held >= 0) close(server->listeners[i].held);
     if (server->spare) async__stream_unref(server->spare);
     if (server->drop_filter) server->drop_filter(server->filter_data);
     async__free(server);
@@ -43,6 +45,13 @@ static async_server *new_server(size_t capacity)
     return server;
 }
 
+static void add_listener(async_server *server, int fd)
+{
+    struct listener *listener = &server->listeners[server->count++];
+    listener->fd = fd;
+    listener->held = -1;
+}
+
 /* ---- accepting ---- */
 
 struct pause {
@@ -51,13 +60,6 @@ struct pause {
 };
 
 static void on_interrupt(async__wait *wait) { async__unpark(wait); }
-
-static void on_readable(async_callback *callback)
-{
-    struct listener *listener = async__container(callback, struct listener, watch.callback);
-    async_server *server = listener->server;
-    if (server->waiting) async__unpark(server->waiting);
-}
 
 static void on_time(async_callback *callback)
 {
@@ -72,27 +74,88 @@ static int park(async_server *server, struct pause *pause)
     return pause->wait.interrupted ? async__interrupted(async__current) : 0;
 }
 
-static int wait_for_connection(async_server *server)
+static void note_result(async_server *server, const async__op *op)
+{
+    if (op->result >= 0)
+        async__container((async__op *)op, struct listener, op)->held = (int)op->result;
+    else if (op->result != -ECANCELED)
+        server->accept_error = (int)op->result;
+}
+
+static void on_accepted(async__op *op)
+{
+    async_server *server = op->owner;
+
+    note_result(server, op);
+    server->submitted--;
+    if (server->waiting) async__unpark(server->waiting);
+}
+
+/* Begins to accept on the sockets, round-robin, beginning after the one that gave the last connection:
+ * true if one of the operations has ended at once. */
+static bool submit_operations(async_server *server)
 {
     async_loop *loop = async__loop();
+
+    for (size_t i = 0; i < server->count; i++) {
+        struct listener *listener = &server->listeners[(server->turn + i) % server->count];
+        listener->op = (async__op){.watch = {.fd = listener->fd, .direction = ASYNC__READ},
+                                   .opcode = ASYNC__OP_ACCEPT,
+                                   .done = on_accepted,
+                                   .owner = server};
+        if (loop->poller->submit(loop, &listener->op)) {
+            note_result(server, &listener->op);
+            return true;
+        }
+        server->submitted++;
+    }
+    return false;
+}
+
+static void on_late_interrupt(async__wait *wait) { (void)wait; }
+
+/* Ends the operations that are under way. One may get a connection all the same. */
+static void end_operations(async_server *server)
+{
+    async_loop *loop = async__loop();
+    async__wait wait = {.interrupt = on_late_interrupt, .what = "accept", .fd = -1};
+
+    for (size_t i = 0; i < server->count && server->submitted > 0; i++)
+        loop->poller->cancel(loop, &server->listeners[i].op, -ECANCELED);
+    while (server->submitted > 0) {
+        server->waiting = &wait;
+        async__park(&wait);
+        server->waiting = NULL;
+    }
+}
+
+static int take_held(async_server *server)
+{
+    for (size_t i = 0; i < server->count; i++) {
+        size_t index = (server->turn + i) % server->count;
+        int fd = server->listeners[index].held;
+        if (fd < 0) continue;
+        server->listeners[index].held = -1;
+        server->turn = (index + 1) % server->count;
+        return fd;
+    }
+    return -EAGAIN;
+}
+
+/* Waits for a connection: a descriptor or a code, -EAGAIN to call again. */
+static int accept_any(async_server *server)
+{
     struct pause pause = {
         .wait = {.interrupt = on_interrupt, .what = "accept", .fd = server->listeners[0].fd}};
-    int code = 0;
+    int code = 0, fd = take_held(server);
 
-    for (size_t i = 0; i < server->count && code == 0; i++) {
-        struct listener *listener = &server->listeners[i];
-        listener->server = server;
-        listener->watch.callback.run = on_readable;
-        listener->watch.once = true;
-        code = async_add_reader(loop, listener->fd, &listener->watch);
-    }
-    if (code == 0)
-        code = park(server, &pause);
-    else
-        async__failf(code, "accept: %s", async_strerror(code));
-    for (size_t i = 0; i < server->count; i++)
-        async_remove_watch(loop, &server->listeners[i].watch);
-    return code;
+    if (fd >= 0) return fd;
+    server->accept_error = -EAGAIN;
+    if (!submit_operations(server)) code = park(server, &pause);
+    end_operations(server);
+    fd = take_held(server);
+    if (fd == -EAGAIN) fd = code < 0 ? code : server->accept_error;
+    return fd;
 }
 
 int async__server_wait_for_resources(async_server *server)
@@ -108,25 +171,6 @@ int async__server_wait_for_resources(async_server *server)
         return async__failf(-ENOMEM, "accept: no memory for a timer");
     int code = park(server, &pause);
     async_timer_cancel(loop, &pause.timer);
-    return code;
-}
-
-/* Calls accept4 once on each socket, round-robin, beginning after the one that gave the last
- * connection: a descriptor, -EAGAIN if there is no connection, or another code. */
-static int try_accept(async_server *server)
-{
-    int code = -EAGAIN;
-
-    for (size_t i = 0; i < server->count; i++) {
-        size_t index = (server->turn + i) % server->count;
-        int fd = ASYNC__CALL(
-            accept4(server->listeners[index].fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
-        if (fd >= 0) {
-            server->turn = (index + 1) % server->count;
-            return fd;
-        }
-        if (errno != EAGAIN) code = -errno;
-    }
     return code;
 }
 
@@ -174,22 +218,22 @@ static int make_spare(async_server *server)
     return code;
 }
 
-/* Accepts, or waits until that may be possible: a descriptor, -EAGAIN to call again, or a code. */
+/* A descriptor, -EAGAIN to call again, or a code. */
 static int accept_once(async_server *server)
 {
     int code = async__checkpoint();
     if (code < 0) return code;
     if (server->closed) return closed();
     int fd = make_spare(server);
-    if (fd == 0) fd = try_accept(server);
-    if (fd >= 0) return fd;
+    if (fd == 0) fd = accept_any(server);
+    if (server->closed) {
+        if (fd >= 0) close(fd);
+        return closed();
+    }
+    if (fd >= 0 || fd == -EAGAIN || fd == async__current->interrupt) return fd;
     if (is_of_connection(fd)) return -EAGAIN;
-    if (fd == -EAGAIN)
-        code = wait_for_connection(server);
-    else if (is_shortage(fd))
-        code = async__server_wait_for_resources(server);
-    else
-        code = async__failf(fd, "accept: %s", async_strerror(fd));
+    if (!is_shortage(fd)) return async__failf(fd, "accept: %s", async_strerror(fd));
+    code = async__server_wait_for_resources(server);
     if (server->closed) return closed();
     return code < 0 ? code : -EAGAIN;
 }
@@ -282,11 +326,8 @@ int async_server_close(async_server *server)
     /* The file goes first: while the socket is open, no other server takes the path, and the file's
      * inode number is not given to another file. */
     int code = async__unix_file_remove(&server->file);
-    async_loop *loop = async__loop();
-    for (size_t i = 0; i < server->count; i++) {
-        if (loop) async_remove_watch(loop, &server->listeners[i].watch);
+    for (size_t i = 0; i < server->count; i++)
         async_close(server->listeners[i].fd);
-    }
     /* A call under way finds `closed` when it runs; its reference keeps the server until then. */
     if (server->waiting) async__unpark(server->waiting);
     async__server_unref(server);
@@ -362,7 +403,7 @@ static int listen_on(async_server *server, const struct addrinfo *address, bool 
         close(fd);
         return code;
     }
-    server->listeners[server->count++].fd = fd;
+    add_listener(server, fd);
     return 0;
 }
 
@@ -471,7 +512,7 @@ static int listen_unix(async_server *server, const struct sockaddr_un *address, 
         close(fd);
         return code;
     }
-    server->listeners[server->count++].fd = fd;
+    add_listener(server, fd);
     return 0;
 }
 

@@ -5,9 +5,9 @@
 #include "io.h"
 
 struct listener {
-    async_watch watch;
-    async_server *server;
+    async__op op; /* accepts, while a call waits for a connection */
     int fd;
+    int held; /* a connection that has been accepted, for the next call; or -1 */
 };
 
 struct async_server {
@@ -23,12 +23,14 @@ struct async_server {
     uint64_t ended, aborted; /* of these so many: async_server_close_clients, _abort_clients */
     struct async__wait_list finished; /* wait until async_server_serve has returned */
     async__wait *waiting;
-    async_stream *spare;                                  /* for the next connection */
+    size_t submitted;    /* operations of listeners that are under way */
+    int accept_error;    /* of one that has ended; -EAGAIN: none */
+    async_stream *spare; /* for the next connection */
     int (*make_filter)(void *data, async_stream *stream); /* NULL: none */
     void (*drop_filter)(void *data);
     void *filter_data;
     struct async__unix_file file;
-    size_t count, turn; /* turn: index of the socket that accept4 is called on first */
+    size_t count, turn; /* turn: index of the socket that is asked first */
     struct listener listeners[];
 };
 

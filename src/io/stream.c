@@ -42,7 +42,6 @@ void async__stream_unref(async_stream *stream)
 {
     if (--stream->references > 0) return;
     async__buffer_free(&stream->received);
-    async__buffer_free(&stream->queue);
     async__wire_free(stream->wire);
     async__free(stream);
 }
@@ -76,33 +75,30 @@ int async__stream_null(void)
 
 /* ---- closing ---- */
 
-/* Wakes all tasks that wait on the stream. The wire's watches go off with -EBADF when it is told to
- * forget them. The one that sends what is kept would too: it is removed before, and set again. The
- * writer that waits for its pieces takes them back. */
+static void end_call(async_loop *loop, async__op *op)
+{
+    if (op) op->wire->type->cancel(op->wire, loop, op, -EBADF);
+}
+
+/* Wakes all tasks that wait on the stream. The writer that waits for its pieces takes them back; what
+ * is kept goes on being sent. */
 static void evict(async_loop *loop, async_stream *stream)
 {
-    stream->closed = true;
-    stream->pieces = NULL;
+    async__outbox_take_back(stream);
     async__wake_all(&stream->writers);
     async__wake_all(&stream->starters);
     async__wake_all(&stream->drained);
     async__wake_all(&stream->settled);
     async__cancel_copies(stream);
-    async__wire *wire = stream->wire;
-    bool flushing = wire->type->unwatch(wire, loop, &stream->flush);
-    if (stream->reading || stream->sending || stream->starting) wire->type->forget(wire);
-    if (!flushing || async__stream_queued(stream) == 0) return;
-    int code = async__stream_watch_room(stream);
-    if (code < 0) {
-        stream->write_error = code;
-        async__stream_drop_outbox(stream);
-    }
+    end_call(loop, stream->reader);
+    end_call(loop, stream->sender);
+    end_call(loop, stream->starter);
 }
 
 /* Gives up the owner's reference: `stream` may be freed. */
 static int finish(async_stream *stream)
 {
-    async__stream_drop_outbox(stream);
+    async__outbox_drop(stream);
     int code = stream->wire->type->close(stream->wire);
     async__stream_unref(stream);
     return code;
@@ -149,14 +145,13 @@ int async_stream_close(async_stream *stream)
     if (!stream) return 0;
     if (stream->closed) return async__failf(-EBADF, "the stream is being closed already");
     async_loop *loop = async__loop();
+    stream->closed = true;
     /* In a forked child: what the parent's loop has kept is the parent's to send. */
-    if (async__stream_queued(stream) > 0 && stream->forks != async__forks)
-        async__stream_drop_outbox(stream);
+    if (async__outbox_is_of_parent(stream)) async__outbox_drop(stream);
     if (loop) evict(loop, stream);
 
     int code = async__checkpoint();
-    if (code == 0 && async__stream_queued(stream) > 0)
-        code = async__wait_in(&stream->settled, "close", NULL);
+    if (code == 0 && stream->outbox) code = async__wait_in(&stream->settled, "close", NULL);
     int goodbye = say_goodbye(stream, code);
     /* Read before finish(), which drops what is kept and may free the stream. */
     bool dropped = async__stream_queued(stream) > 0;
@@ -174,7 +169,8 @@ void async_stream_abort(async_stream *stream)
 {
     if (!stream || stream->closed) return;
     async_loop *loop = async__loop();
-    async__stream_drop_outbox(stream);
+    stream->closed = true;
+    async__outbox_drop(stream);
     if (loop) evict(loop, stream);
     finish(stream);
 }

@@ -115,7 +115,8 @@ static ssize_t try_splice(async__op *op)
     async_stream *from = self->fetch.stream;
     async_loop *loop = async__loop();
 
-    if (!async__scratch_of(loop) || take_pipe(loop, self->pipe) < 0) return async__try_fetch(op);
+    if (!async__scratch_of(loop) || take_pipe(loop, self->pipe) < 0)
+        return async__fetch_now(&self->fetch);
     ssize_t n = async__try_splice_in(self->in, self->pipe[1], ASYNC__SCRATCH);
     if (n > 0) {
         self->piped = (size_t)n;
@@ -126,7 +127,7 @@ static ssize_t try_splice(async__op *op)
     if (n == -EAGAIN || n == -EINTR) return n;
     if (!must_buffer(n)) return async__read_ended(from, n);
     self->in = -1;
-    return async__try_fetch(op);
+    return async__fetch_now(&self->fetch);
 }
 
 /* Sends in the attempt what goes out at once. */
@@ -168,7 +169,8 @@ static int send_pipe(struct copy *self)
     if (code < 0) return code;
     code = async__write_settled(self->to);
     while (code == 0 && self->piped > 0) {
-        async__op_init(&self->send, self->to->wire, ASYNC__WRITE, try_send);
+        async__op_init(&self->send, self->to->wire, ASYNC__WRITE, ASYNC__OP_CALL);
+        self->send.attempt = try_send;
         ssize_t n = async__write_run(self->to, &self->send, "write");
         if (n < 0) {
             code = (int)n;
@@ -202,7 +204,8 @@ static int copy_all(struct copy *self)
             code = send_received(self);
         } else {
             bool direct = self->bulk && self->in >= 0 && self->out >= 0;
-            ssize_t n = async__read_run(&self->fetch, direct ? try_splice : async__try_fetch);
+            ssize_t n = direct ? async__read_attempt(&self->fetch, try_splice)
+                               : async__read_fetch(&self->fetch);
             if (n < 0) return (int)n;
             if (n == 0) return 0;
             self->bulk = n >= BULK;

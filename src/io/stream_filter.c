@@ -31,7 +31,9 @@ static int run_start(async_stream *stream)
 
     int code = async_timeout_enter(&scope, limit);
     if (code < 0) return code;
+    stream->starter = &op;
     code = (int)async__op_run(&op, what);
+    stream->starter = NULL;
     bool expired = code == -ETIMEDOUT && scope.expired, interrupted = async__current->interrupt;
     async_scope_leave(&scope);
     if (code == 0) {
@@ -49,9 +51,7 @@ static int run_start(async_stream *stream)
 
 static int start(async_stream *stream)
 {
-    stream->starting = true;
     int code = run_start(stream);
-    stream->starting = false;
     if (stream->closed) return code; /* the close has woken all */
     if (stream->unready)
         async__wake_first(&stream->starters); /* it was cancelled: another call goes on */
@@ -64,7 +64,7 @@ static int start(async_stream *stream)
 int async__stream_not_ready(async_stream *stream)
 {
     while (!stream->closed && stream->unready) {
-        if (!stream->starting) return start(stream);
+        if (!stream->starter) return start(stream);
         int code = async__wait_in(&stream->starters, async__filter_name(stream->wire), NULL);
         if (code < 0) return code;
     }
@@ -133,8 +133,7 @@ static async_filter *put_on_later(async_stream *stream, const async_filter_optio
     if (code == 0) code = quiet(stream);
     if (code == 0) {
         stream->reading = stream->writing = true;
-        if (async__stream_queued(stream) > 0)
-            code = async__wait_in(&stream->settled, options->type->name, NULL);
+        if (stream->outbox) code = async__wait_in(&stream->settled, options->type->name, NULL);
         stream->reading = stream->writing = false;
         if (code == 0) code = stream->closed ? async__stream_closed() : quiet(stream);
         if (code == 0) filter = put_on(stream, options);
@@ -161,7 +160,7 @@ async_filter *async__stream_filter(async_stream *stream, const async_filter_opti
         return NULL;
     }
     if (check(&options) < 0) return NULL;
-    if (async__stream_queued(stream) > 0 || stream->unready) return put_on_later(stream, &options);
+    if (stream->outbox || stream->unready) return put_on_later(stream, &options);
     if (stream->closed) {
         async__stream_closed();
         return NULL;

@@ -6,7 +6,7 @@
  * freed as soon as it is empty. So an idle connection has no buffer, and reading by small pieces
  * costs no more system calls than by large ones.
  *
- * All of that happens in the attempt of the operation, and no other task runs in between: data from
+ * All of that happens as the operation gets its data, and no other task runs in between: data from
  * the kernel is never in a place that another task may use. If there is no memory for what is left
  * over, the stream keeps the scratch itself, and the loop allocates a new one at the next read.
  *
@@ -45,9 +45,9 @@ ssize_t async__read_ended(async_stream *stream, ssize_t n)
     return n;
 }
 
-static ssize_t receive(async_stream *stream, void *buffer, size_t size)
+/* A read with room for `size` bytes has given n: the result. */
+static ssize_t note(async_stream *stream, size_t size, ssize_t n)
 {
-    ssize_t n = stream->wire->type->recv(stream->wire, buffer, size);
     if (async__likely(n > 0)) {
         if ((size_t)n < size)
             stream->wait_first = true;
@@ -59,13 +59,7 @@ static ssize_t receive(async_stream *stream, void *buffer, size_t size)
         stream->full_reads = FULL_READS;
         return n;
     }
-    return n == -EINTR ? n : async__read_ended(stream, n);
-}
-
-void *async__scratch_of(async_loop *loop)
-{
-    if (async__unlikely(!loop->scratch)) loop->scratch = async__alloc(ASYNC__SCRATCH);
-    return loop->scratch;
+    return async__read_ended(stream, n);
 }
 
 /* Cannot fail: the data has left the kernel. */
@@ -80,24 +74,34 @@ void async__read_keep(async_stream *stream, const char *data, size_t size)
     loop->scratch = NULL;
 }
 
-static ssize_t try_receive(async__op *op)
+/* ---- operations ---- */
+
+static ssize_t received(async__op *op, const void *data, ssize_t n)
 {
-    return receive(async__container(op, struct async__fetch, op)->stream, op->buffer, op->length);
+    (void)data;
+    return note(async__container(op, struct async__fetch, op)->stream, op->length, n);
 }
 
-ssize_t async__try_fetch(async__op *op)
+static ssize_t fetched(async__op *op, const void *data, ssize_t n)
 {
     struct async__fetch *self = async__container(op, struct async__fetch, op);
-    char *scratch = async__scratch_of(async__loop());
-    if (!scratch) return -ENOMEM;
 
-    ssize_t n = receive(self->stream, scratch, ASYNC__SCRATCH);
+    n = note(self->stream, ASYNC__SCRATCH, n);
     if (n <= 0) return n;
     size_t size = (size_t)n;
-    self->taken = self->take(self, scratch, size);
+    self->taken = self->take(self, data, size);
     if (self->taken < size)
-        async__read_keep(self->stream, scratch + self->taken, size - self->taken);
+        async__read_keep(self->stream, (const char *)data + self->taken, size - self->taken);
     return n;
+}
+
+ssize_t async__fetch_now(struct async__fetch *self)
+{
+    async__wire *wire = self->stream->wire;
+    char *scratch = async__scratch_of(async__loop());
+    if (!scratch) return -ENOMEM;
+    ssize_t n = wire->type->recv(wire, scratch, ASYNC__SCRATCH);
+    return n == -EINTR ? n : fetched(&self->op, scratch, n);
 }
 
 static int read_failed(const async_stream *stream)
@@ -108,13 +112,14 @@ static int read_failed(const async_stream *stream)
                         async__wire_strerror(stream->wire, stream->read_error));
 }
 
-ssize_t async__read_run(struct async__fetch *self, ssize_t (*attempt)(async__op *))
+/* The operation's buffer, length and function are set. */
+static ssize_t run(struct async__fetch *self, enum async__opcode opcode)
 {
     async_stream *stream = self->stream;
 
     if (async__unlikely(stream->read_error < 0)) return read_failed(stream);
     if (stream->eof) return 0;
-    async__op_init(&self->op, stream->wire, ASYNC__READ, attempt);
+    async__op_init(&self->op, stream->wire, ASYNC__READ, opcode);
     self->op.wait_first = stream->wait_first;
     stream->reader = &self->op;
     ssize_t n = async__op_run(&self->op, "read");
@@ -122,14 +127,33 @@ ssize_t async__read_run(struct async__fetch *self, ssize_t (*attempt)(async__op 
     return async__unlikely(n == -EBADF && stream->closed) ? async__stream_closed() : n;
 }
 
+ssize_t async__read_fetch(struct async__fetch *self)
+{
+    self->op.buffer = NULL;
+    self->op.then = fetched;
+    return run(self, ASYNC__OP_RECV);
+}
+
+ssize_t async__read_attempt(struct async__fetch *self, ssize_t (*attempt)(async__op *))
+{
+    self->op.attempt = attempt;
+    return run(self, ASYNC__OP_CALL);
+}
+
+static ssize_t read_into(struct async__fetch *self, void *buffer, size_t size)
+{
+    self->op.buffer = buffer;
+    self->op.length = size;
+    self->op.then = received;
+    return run(self, ASYNC__OP_RECV);
+}
+
 void async__stream_end_reading(async_stream *stream)
 {
     async__op *op = stream->reader;
 
     stream->eof = true;
-    if (!op || !stream->wire->type->unwatch(stream->wire, async__loop(), &op->watch)) return;
-    op->result = 0;
-    op->done(op);
+    if (op) op->wire->type->cancel(op->wire, async__loop(), op, 0);
 }
 
 /* ---- what has been read already ---- */
@@ -174,7 +198,7 @@ static size_t take_bytes(struct async__fetch *self, const char *data, size_t siz
 /* Reads something, up to `size` bytes; nothing is buffered. 0 is the end. */
 static ssize_t read_some(async_stream *stream, void *buffer, size_t size)
 {
-    struct async__fetch fetch; /* run() sets the operation */
+    struct async__fetch fetch; /* the operation is set before it runs */
 
     fetch.stream = stream;
     if (async__likely(size < SMALL)) {
@@ -182,12 +206,10 @@ static ssize_t read_some(async_stream *stream, void *buffer, size_t size)
         fetch.buffer = buffer;
         fetch.size = size;
         fetch.taken = 0;
-        ssize_t n = async__read_run(&fetch, async__try_fetch);
+        ssize_t n = async__read_fetch(&fetch);
         return async__likely(n > 0) ? (ssize_t)fetch.taken : n;
     }
-    fetch.op.buffer = buffer;
-    fetch.op.length = size;
-    return async__read_run(&fetch, try_receive);
+    return read_into(&fetch, buffer, size);
 }
 
 int async__read_begin(async_stream *stream)
@@ -313,9 +335,8 @@ static ssize_t append(async_stream *stream, struct line *line)
 {
     int code = make_room(stream);
     if (code < 0) return code;
-    line->fetch.op.buffer = stream->received.data + stream->received.end;
-    line->fetch.op.length = async__buffer_room(&stream->received);
-    ssize_t n = async__read_run(&line->fetch, try_receive);
+    ssize_t n = read_into(&line->fetch, stream->received.data + stream->received.end,
+                          async__buffer_room(&stream->received));
     if (n > 0) stream->received.end += (size_t)n;
     return n;
 }
@@ -345,8 +366,7 @@ static ssize_t read_line(async_stream *stream, struct line *line)
         }
         seen = there; /* searched in vain, but for a separator that lies across its end: find() */
         line->fetch.taken = 0;
-        ssize_t n =
-            there > 0 ? append(stream, line) : async__read_run(&line->fetch, async__try_fetch);
+        ssize_t n = there > 0 ? append(stream, line) : async__read_fetch(&line->fetch);
         if (n <= 0) return n;
         if (line->fetch.taken > 0) return (ssize_t)line->fetch.taken;
         n = async__stream_again(stream);

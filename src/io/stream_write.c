@@ -1,20 +1,13 @@
 /* stream_write.c - writing to a stream.
  *
- * What the wire has no room for goes to the outbox, which a watch in the loop sends as room comes:
- * no task is needed for it. It has two parts. First what is kept, a copy, with memory only while
- * there is something in it; a writer that leaves more there than the high-water mark waits until it
- * has come down to the low one. Then the pieces of at most one message, in its writer's own memory:
- * a message whose rest is larger than the mark is not copied, and its writer waits until no more of
- * it is left than may be kept. Meanwhile it has the turn (`writing`), and other writers queue up,
- * so that messages are not interleaved. Both parts go out in one call, if there is room. */
+ * What the wire has no room for goes to the outbox (outbox.c). A writer that leaves more there than the
+ * high-water mark waits until it has come down to the low one. A message whose rest is larger than the
+ * mark is lent to the outbox, and not copied: its writer waits until that needs it no more. Meanwhile
+ * it has the turn (`writing`), and other writers queue up, so that messages are not interleaved. */
 #include "io.h"
 
 #include <casyncio/streams.h>
 #include <string.h>
-
-enum { GATHERED = 32 }; /* pieces that one call sends of the outbox */
-
-static size_t low_water(const async_stream *stream) { return stream->high / 4; }
 
 static inline ssize_t put(async_stream *stream, const struct iovec *pieces, int count)
 {
@@ -81,154 +74,6 @@ int async_stream_write_eof(async_stream *stream)
     return stream->write_error < 0 ? broken(stream) : 0;
 }
 
-/* ---- pieces ---- */
-
-static void advance(struct async__pieces *pieces, size_t size)
-{
-    pieces->size -= size;
-    pieces->skip += size;
-    while (pieces->count > 0 && pieces->skip >= pieces->at->iov_len) {
-        pieces->skip -= pieces->at->iov_len;
-        pieces->at++;
-        pieces->count--;
-    }
-}
-
-/* Describes what is left of the pieces, as far as there is room in `iov`: how many it takes. */
-static int list_pieces(const struct async__pieces *pieces, struct iovec *iov, int room)
-{
-    size_t skip = pieces->skip;
-    int count = 0;
-
-    for (int i = 0; i < pieces->count && count < room; i++) {
-        const struct iovec *piece = &pieces->at[i];
-        if (piece->iov_len > skip)
-            iov[count++] = (struct iovec){(char *)piece->iov_base + skip, piece->iov_len - skip};
-        skip = 0;
-    }
-    return count;
-}
-
-/* ---- the outbox ---- */
-
-static void free_queue(async_stream *stream)
-{
-    stream->wire->type->unwatch(stream->wire, async__loop(), &stream->flush);
-    async__buffer_free(&stream->queue);
-}
-
-void async__stream_drop_outbox(async_stream *stream)
-{
-    stream->pieces = NULL;
-    free_queue(stream);
-    async__wake_all(&stream->drained);
-    async__wake_all(&stream->settled);
-}
-
-/* Copies the pieces behind what is kept: 0, or -ENOMEM and nothing has changed. */
-static int copy_to_queue(async_stream *stream, const struct async__pieces *pieces)
-{
-    size_t skip = pieces->skip;
-
-    if (async__buffer_reserve(&stream->queue, pieces->size) < 0) return -ENOMEM;
-    for (int i = 0; i < pieces->count; i++) {
-        const struct iovec *piece = &pieces->at[i];
-        if (piece->iov_len > skip)
-            (void)async__buffer_append(&stream->queue, (const char *)piece->iov_base + skip,
-                                       piece->iov_len - skip);
-        skip = 0;
-    }
-    return 0;
-}
-
-static ssize_t send_outbox(async_stream *stream)
-{
-    struct iovec iov[GATHERED];
-    int count = 0;
-
-    if (async__stream_queued(stream) > 0)
-        iov[count++] =
-            (struct iovec){async__buffer_bytes(&stream->queue), async__stream_queued(stream)};
-    if (stream->pieces) count += list_pieces(stream->pieces, iov + count, GATHERED - count);
-    return put(stream, iov, count);
-}
-
-/* `size` bytes of the outbox have been sent. */
-static void sent_of_outbox(async_stream *stream, size_t size)
-{
-    size_t queued = async__stream_queued(stream);
-
-    if (size <= queued) {
-        async__buffer_consume(&stream->queue, size);
-        return;
-    }
-    async__buffer_consume(&stream->queue, queued);
-    advance(stream->pieces, size - queued);
-}
-
-/* Once no more of the pieces is left than may be kept, their writer can go on. */
-static void settle_pieces(async_stream *stream)
-{
-    struct async__pieces *pieces = stream->pieces;
-
-    if (!pieces || async__stream_queued(stream) > 0 || pieces->size > stream->high) return;
-    if (pieces->size > 0 && copy_to_queue(stream, pieces) < 0)
-        return; /* then they are sent from there */
-    pieces->size = 0;
-    stream->pieces = NULL;
-    async__wake_all(&stream->settled);
-}
-
-static int watch_room(async_stream *stream, async_loop *loop)
-{
-    return stream->wire->type->watch(stream->wire, loop, ASYNC__WRITE, &stream->flush);
-}
-
-/* The wire has room; or, with an error, it has been told to forget the watch. */
-static void on_room(async_callback *callback)
-{
-    async_stream *stream = async__container(callback, async_stream, flush.callback);
-    ssize_t n = stream->flush.error;
-
-    if (n == 0) n = send_outbox(stream);
-    if (n == -EAGAIN) n = watch_room(stream, async__loop());
-    if (n < 0) {
-        stream->write_error = (int)n;
-        async__stream_drop_outbox(stream);
-        async__cancel_copies(stream);
-        return;
-    }
-    sent_of_outbox(stream, (size_t)n);
-    settle_pieces(stream);
-    if (stream->pieces) return;
-    if (async__stream_queued(stream) == 0) {
-        async__stream_drop_outbox(stream);
-        async__stream_end_if_due(stream);
-    } else if (async__stream_queued(stream) <= low_water(stream)) {
-        async__wake_all(&stream->drained);
-    }
-}
-
-int async__stream_watch_room(async_stream *stream)
-{
-    async_loop *loop = async__loop();
-    if (!loop) return async__no_task(); /* nothing could send it later */
-    stream->flush.callback.run = on_room;
-    stream->forks = async__forks;
-    return watch_room(stream, loop);
-}
-
-/* Appends to what is kept: 0, or a code and nothing has changed. */
-static int enqueue(async_stream *stream, const struct async__pieces *pieces)
-{
-    bool first = async__stream_queued(stream) == 0;
-    int code = copy_to_queue(stream, pieces);
-    if (code < 0 || !first) return code;
-    code = async__stream_watch_room(stream);
-    if (code < 0) free_queue(stream);
-    return code;
-}
-
 /* ---- turns ---- */
 
 void async__stream_give_turn(async_stream *stream)
@@ -257,18 +102,42 @@ static int take_turn(async_stream *stream)
 
 /* ---- writing ---- */
 
+struct direct {
+    async__op op;
+    async_stream *stream;
+    struct async__pieces *pieces;
+};
+
+static ssize_t try_pieces(async__op *op)
+{
+    struct direct *self = async__container(op, struct direct, op);
+    return async__pieces_send(self->stream, self->pieces);
+}
+
+/* Without memory for an outbox, which so is not there: this task waits for room itself. */
+static int send_pieces(async_stream *stream, struct async__pieces *pieces)
+{
+    struct direct self = {.stream = stream, .pieces = pieces};
+    ssize_t n = 0;
+
+    while (pieces->size > 0 && n >= 0) {
+        async__op_init(&self.op, stream->wire, ASYNC__WRITE, ASYNC__OP_CALL);
+        self.op.attempt = try_pieces;
+        self.op.wait_first = true;
+        n = async__write_run(stream, &self.op, "write");
+    }
+    return n < 0 ? (int)n : 0;
+}
+
 /* The caller has the turn. Lends the pieces to the outbox, and waits until it needs them no more. */
 static int lend(async_stream *stream, struct async__pieces *pieces)
 {
-    if (async__stream_queued(stream) == 0) {
-        int code = async__stream_watch_room(stream);
-        if (code < 0) return async__failf(code, "write: cannot wait: %s", async_strerror(code));
-    }
-    stream->pieces = pieces;
-    int code = async__wait_in(&stream->settled, "write", NULL);
+    int code = async__outbox_lend(stream, pieces);
+    if (code == -ENOMEM) return send_pieces(stream, pieces);
+    if (code < 0) return async__failf(code, "write: cannot wait: %s", async_strerror(code));
+    if (async__outbox_has_pieces(stream)) code = async__wait_in(&stream->settled, "write", NULL);
     if (stream->closed) return code < 0 ? code : async__stream_closed();
-    if (stream->pieces && async__stream_queued(stream) == 0) free_queue(stream);
-    stream->pieces = NULL;
+    if (async__outbox_has_pieces(stream)) async__outbox_take_back(stream);
     if (code < 0) return code;
     return stream->write_error < 0 ? broken(stream) : 0;
 }
@@ -299,7 +168,7 @@ static int write_rest(async_stream *stream, struct async__pieces *pieces, size_t
     bool turn = stream->writing;
     int code = 0;
 
-    if (pieces->size > stream->high || enqueue(stream, pieces) < 0) {
+    if (pieces->size > stream->high || async__outbox_keep(stream, pieces) < 0) {
         turn = true;
         code = write_large(stream, pieces, size);
     }
@@ -312,7 +181,7 @@ static int write_rest(async_stream *stream, struct async__pieces *pieces, size_t
 /* The stream is quiet: no writer has the turn, and the outbox is empty. */
 static inline bool is_quiet(const async_stream *stream)
 {
-    return !stream->writing && !stream->queue.data;
+    return !stream->writing && !stream->outbox;
 }
 
 /* What put() gave for a message of that size is not all of it. */
@@ -321,7 +190,7 @@ static int write_on(async_stream *stream, const struct iovec *at, int count, siz
     struct async__pieces pieces = {at, count, 0, size};
 
     if (n < 0 && n != -EAGAIN) return failed(stream, n);
-    if (n > 0) advance(&pieces, (size_t)n);
+    if (n > 0) async__pieces_advance(&pieces, (size_t)n);
     return write_rest(stream, &pieces, size);
 }
 
@@ -333,7 +202,7 @@ static int write_behind(async_stream *stream, const struct iovec *at, int count,
     int code = turn ? take_turn(stream) : 0;
 
     if (code < 0) return code;
-    if (!stream->queue.data) n = put(stream, at, count);
+    if (!stream->outbox) n = put(stream, at, count);
     if (n == -EAGAIN || (n >= 0 && (size_t)n < size)) return write_on(stream, at, count, size, n);
     if (n < 0) code = failed(stream, n);
     if (turn) async__stream_give_turn(stream);
@@ -369,10 +238,10 @@ int async__write_bytes(async_stream *stream, const void *data, size_t size, size
     struct async__pieces pieces = {&piece, 1, 0, size};
     int code = 0;
 
-    ssize_t n = stream->queue.data ? -EAGAIN : put(stream, &piece, 1);
+    ssize_t n = stream->outbox ? -EAGAIN : put(stream, &piece, 1);
     if (n < 0 && n != -EAGAIN) return failed(stream, n);
-    if (n > 0) advance(&pieces, (size_t)n);
-    if (pieces.size > stream->high || (pieces.size > 0 && enqueue(stream, &pieces) < 0))
+    if (n > 0) async__pieces_advance(&pieces, (size_t)n);
+    if (pieces.size > stream->high || (pieces.size > 0 && async__outbox_keep(stream, &pieces) < 0))
         code = lend(stream, &pieces);
     else
         pieces.size = 0;
@@ -383,7 +252,7 @@ int async__write_bytes(async_stream *stream, const void *data, size_t size, size
 
 int async__write_settled(async_stream *stream)
 {
-    while (async__stream_queued(stream) > 0) {
+    while (stream->outbox) {
         int code = async__wait_in(&stream->settled, "write", NULL);
         if (code < 0) return code;
         if (stream->closed) return async__stream_closed();
@@ -401,9 +270,9 @@ static bool is_of_socket(ssize_t code)
 
 ssize_t async__write_run(async_stream *stream, async__op *op, const char *what)
 {
-    stream->sending = true;
+    stream->sender = op;
     ssize_t n = async__op_run(op, what);
-    stream->sending = false;
+    stream->sender = NULL;
     if (n >= 0) return n;
     if (stream->closed) return op->result == -ECANCELED ? n : async__stream_closed();
     return is_of_socket(op->result) ? failed(stream, op->result) : n;
@@ -461,10 +330,10 @@ static int write_now(async_stream *stream, const void *data, size_t size)
     if (async__stream_queued(stream) == 0) {
         ssize_t n = put(stream, &piece, 1);
         if (n < 0 && n != -EAGAIN) return failed(stream, n);
-        advance(&rest, n > 0 ? (size_t)n : 0);
+        async__pieces_advance(&rest, n > 0 ? (size_t)n : 0);
     }
     if (rest.size == 0) return 0;
-    int code = enqueue(stream, &rest);
+    int code = async__outbox_keep(stream, &rest);
     if (code < 0 && rest.size < size) return failed(stream, code);
     return code < 0 ? async__failf(code, "no memory to keep %zu bytes to be sent", size) : 0;
 }
@@ -498,7 +367,8 @@ int async_stream_drain(async_stream *stream)
 {
     int code = async__stream_enter(stream);
     if (code == 0 && stream->write_error < 0) code = broken(stream);
-    if (code == 0 && async__stream_queued(stream) > low_water(stream)) code = wait_drained(stream);
+    if (code == 0 && async__stream_queued(stream) > async__stream_low_water(stream))
+        code = wait_drained(stream);
     return (int)async__stream_leave(stream, code);
 }
 
@@ -506,7 +376,8 @@ void async_stream_set_high_water(async_stream *stream, size_t high)
 {
     if (!stream) return;
     stream->high = high;
-    if (async__stream_queued(stream) <= low_water(stream)) async__wake_all(&stream->drained);
+    if (async__stream_queued(stream) <= async__stream_low_water(stream))
+        async__wake_all(&stream->drained);
 }
 
 size_t async_stream_unsent(const async_stream *stream)

@@ -20,14 +20,32 @@
 
 static atomic_bool no_pwait2; /* the kernel has refused it */
 
+struct epoll {
+    int fd;
+};
+
+static int fd_of(const async_loop *loop) { return ((struct epoll *)loop->back_end)->fd; }
+
 static int epoll_open(async_loop *loop)
 {
     if (RUNNING_ON_VALGRIND) atomic_store_explicit(&no_pwait2, true, memory_order_relaxed);
-    loop->epoll_fd = ASYNC__CALL(epoll_create1(EPOLL_CLOEXEC));
-    return loop->epoll_fd < 0 ? -errno : 0;
+    struct epoll *self = async__alloc(sizeof *self);
+    if (!self) return -ENOMEM;
+    self->fd = ASYNC__CALL(epoll_create1(EPOLL_CLOEXEC));
+    if (self->fd < 0) {
+        int code = -errno;
+        async__free(self);
+        return code;
+    }
+    loop->back_end = self;
+    return 0;
 }
 
-static void epoll_close(async_loop *loop) { close(loop->epoll_fd); }
+static void epoll_close(async_loop *loop)
+{
+    close(fd_of(loop));
+    async__free(loop->back_end);
+}
 
 static int epoll_interest(async_loop *loop, int fd, struct async__fd *entry, unsigned interest)
 {
@@ -40,15 +58,15 @@ static int epoll_interest(async_loop *loop, int fd, struct async__fd *entry, uns
     int operation = !interest ? EPOLL_CTL_DEL : entry->registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
     /* After a fork the epoll instance is shared with the parent: a change would be made to its. */
     if (async__unlikely(async__is_forked(loop))) goto done;
-    int result = ASYNC__CALL(epoll_ctl(loop->epoll_fd, operation, fd, &event));
+    int result = ASYNC__CALL(epoll_ctl(fd_of(loop), operation, fd, &event));
 
     /* ENOENT: the descriptor was closed without async_close, which ended its registration, and the
      * number is another file's now. EEXIST: the registration outlives such a close, since a duplicate
      * of the descriptor is open. */
     if (result < 0 && operation == EPOLL_CTL_MOD && errno == ENOENT)
-        result = ASYNC__CALL(epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event));
+        result = ASYNC__CALL(epoll_ctl(fd_of(loop), EPOLL_CTL_ADD, fd, &event));
     else if (result < 0 && operation == EPOLL_CTL_ADD && errno == EEXIST)
-        result = ASYNC__CALL(epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, fd, &event));
+        result = ASYNC__CALL(epoll_ctl(fd_of(loop), EPOLL_CTL_MOD, fd, &event));
     if (result < 0 && operation != EPOLL_CTL_DEL) return -errno;
 done:
     entry->registered = interest != 0;
@@ -70,14 +88,14 @@ static int wait_for_events(async_loop *loop, struct epoll_event *events, int64_t
             int64_t seconds, nanoseconds;
         } limit = {timeout / ASYNC__SECOND, timeout % ASYNC__SECOND};
         int count = (int)ASYNC__CALL(
-            syscall(SYS_epoll_pwait2, loop->epoll_fd, events, EVENTS_PER_WAIT, &limit, NULL, 0));
+            syscall(SYS_epoll_pwait2, fd_of(loop), events, EVENTS_PER_WAIT, &limit, NULL, 0));
         if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return count;
 #endif
         atomic_store_explicit(&no_pwait2, true, memory_order_relaxed);
     }
     int64_t milliseconds = timeout == ASYNC__NEVER ? -1 : (timeout + 999999) / 1000000;
     if (milliseconds > INT_MAX) milliseconds = INT_MAX;
-    return ASYNC__CALL(epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, (int)milliseconds));
+    return ASYNC__CALL(epoll_wait(fd_of(loop), events, EVENTS_PER_WAIT, (int)milliseconds));
 }
 
 static int epoll_wait_events(async_loop *loop, int64_t timeout)
@@ -110,6 +128,7 @@ const async__poller async__epoll = {
     .close = epoll_close,
     .interest = epoll_interest,
     .wait = epoll_wait_events,
-    .start = async__op_try,
+    .submit = async__op_try,
     .cancel = async__op_abandon,
+    .ready = async__op_ready,
 };

@@ -22,6 +22,11 @@
 #include <string.h>
 #include <unistd.h>
 
+static bool is_of_operation(const async_loop *loop, const async_watch *watch)
+{
+    return watch->callback.run == loop->poller->ready;
+}
+
 /* Makes room for the entry of descriptor `fd`: 0, -EBADF or -ENOMEM. */
 static int grow(async_loop *loop, int fd)
 {
@@ -62,13 +67,13 @@ static void disarm(async_loop *loop, async_watch *watch)
     loop->poller->interest(loop, watch->fd, entry, rest & ASYNC__BOTH ? rest : 0);
 }
 
-/* Forgets interest that no present watch needs: it may have been another file's. */
-static void forget_unwatched(struct async__fd *entry)
+/* Forgets interest that no other watch needs: it may have been another file's. */
+static void forget_unwatched(struct async__fd *entry, const async_watch *watch)
 {
     unsigned watched = ASYNC__ONE_SHOT | ASYNC__EDGE;
 
     for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++)
-        if (entry->watch[direction]) watched |= 1u << direction;
+        if (entry->watch[direction] && entry->watch[direction] != watch) watched |= 1u << direction;
     entry->regular = false;
     entry->interest &= (unsigned char)watched;
     if (!(entry->interest & ASYNC__BOTH)) entry->interest = 0;
@@ -91,9 +96,9 @@ static void forget_unwatched(struct async__fd *entry)
 
 /* A watch that is neither an operation's nor the loop's own: its callback runs for as long as there is
  * data. */
-static bool is_plain(const async_watch *watch)
+static bool is_plain(const async_loop *loop, const async_watch *watch)
 {
-    return watch && watch->callback.run != async__op_ready && watch->callback.run != async__woken;
+    return watch && !is_of_operation(loop, watch) && watch->callback.run != async__woken;
 }
 
 static bool is_socket(int fd)
@@ -146,7 +151,7 @@ static void choose_trigger(async_loop *loop, int fd, struct async__fd *entry, un
     unsigned interest = entry->interest & ASYNC__BOTH, unwanted = interest & ready & ~told;
 
     for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++)
-        if (data & 1u << direction && is_plain(entry->watch[direction])) level = true;
+        if (data & 1u << direction && is_plain(loop, entry->watch[direction])) level = true;
     if (edge) {
         entry->missed |= unwanted;
         /* Only data that is not waited for ends interest. After an error alone it has to stay, or the
@@ -168,7 +173,7 @@ static unsigned interest_with(const struct async__fd *entry, const async_watch *
     return (entry->interest & ASYNC__BOTH) | bit | (one_shot ? ASYNC__ONE_SHOT : 0);
 }
 
-static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char direction)
+static inline int hang(async_loop *loop, int fd, async_watch *watch, unsigned char direction)
 {
     if (fd < 0) return -EBADF;
     if (async__unlikely(fd >= loop->fds_length)) {
@@ -177,9 +182,21 @@ static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char
     }
     struct async__fd *entry = &loop->fds[fd];
     if (entry->watch[direction] || watch->armed) return -EBUSY;
+    watch->fd = fd;
+    watch->direction = direction;
+    watch->error = 0;
+    watch->armed = true;
+    entry->watch[direction] = watch;
+    loop->watches++;
+    return 0;
+}
 
+static inline int want(async_loop *loop, int fd, async_watch *watch, unsigned char direction)
+{
+    struct async__fd *entry = &loop->fds[fd];
     unsigned bit = 1u << direction;
-    if (async__unlikely(watch->foreign)) forget_unwatched(entry);
+
+    if (async__unlikely(watch->foreign)) forget_unwatched(entry, watch);
     unsigned interest = interest_with(entry, watch, bit);
     if (async__unlikely(entry->interest & ASYNC__EDGE))
         interest |= edge_or_level(entry, fd, direction);
@@ -191,18 +208,31 @@ static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char
             return code;
     }
     if (async__unlikely(watch->foreign)) entry->foreign |= (unsigned char)bit;
-    watch->fd = fd;
-    watch->direction = direction;
-    watch->error = 0;
-    watch->armed = true;
-    entry->watch[direction] = watch;
-    loop->watches++;
     if (async__unlikely(entry->regular)) {
         /* A regular file has no events: its callback is queued here, once for each call. */
         if (watch->once) disarm(loop, watch);
         async_call_soon(loop, &watch->callback);
     }
     return 0;
+}
+
+int async__fd_hang(async_loop *loop, int fd, async_watch *watch, unsigned char direction)
+{
+    return hang(loop, fd, watch, direction);
+}
+
+int async__fd_want(async_loop *loop, int fd, async_watch *watch, unsigned char direction)
+{
+    return want(loop, fd, watch, direction);
+}
+
+static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char direction)
+{
+    int code = hang(loop, fd, watch, direction);
+    if (code < 0) return code;
+    code = want(loop, fd, watch, direction);
+    if (code < 0) disarm(loop, watch);
+    return code;
 }
 
 int async_add_reader(async_loop *loop, int fd, async_watch *watch)
@@ -289,18 +319,29 @@ void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned dat
         loop->poller->interest(loop, fd, entry, entry->interest & ~unwanted);
 }
 
-void async_forget_fd(async_loop *loop, int fd)
+static void forget(async_loop *loop, int fd, unsigned char direction)
 {
-    if (fd < 0 || fd >= loop->fds_length) return;
-    struct async__fd *entry = &loop->fds[fd];
+    async_watch *watch = loop->fds[fd].watch[direction];
 
-    for (int direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++) {
-        async_watch *watch = entry->watch[direction];
-        if (!watch) continue;
+    if (!watch) return;
+    if (!is_of_operation(loop, watch)) {
         disarm(loop, watch);
         watch->error = -EBADF;
         async_call_soon(loop, &watch->callback);
+        return;
     }
+    loop->poller->cancel(loop, async__container(watch, async__op, watch), -EBADF);
+    /* Its end may still be to come, but the number may soon be another file's. */
+    if (loop->fds[fd].watch[direction] == watch) disarm(loop, watch);
+}
+
+void async_forget_fd(async_loop *loop, int fd)
+{
+    if (fd < 0 || fd >= loop->fds_length) return;
+
+    for (unsigned char direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++)
+        forget(loop, fd, direction);
+    struct async__fd *entry = &loop->fds[fd];
     /* A one-shot registration that has gone off reports nothing any more, and ends with its file: it is
      * left for the next watch, which finds it or does not. */
     bool silent = entry->registered && !entry->interest;

@@ -404,13 +404,22 @@ static void count_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
 /* The name is settled before anything is probed: some sandboxes kill a process that probes. */
 static int choose_poller(async_loop *loop, const char *name)
 {
-    static const char *const known[] = {"", "epoll", "io_uring", "auto"};
+    static const struct {
+        const char *name;
+        const async__poller *poller;
+    } known[] = {
+        {"", &async__epoll},     {"epoll", &async__epoll},
+        {"auto", &async__epoll}, {"io_uring", &async__epoll},
+#ifdef ASYNC_LATE
+        {"late", &async__late},
+#endif
+    };
 
     if (!name) name = secure_getenv("CASYNCIO_BACKEND");
     if (!name) name = "epoll";
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (strcmp(name, known[i]) != 0) continue;
-        loop->poller = &async__epoll;
+        if (strcmp(name, known[i].name) != 0) continue;
+        loop->poller = known[i].poller;
         return 0;
     }
     return -EINVAL;

@@ -8,6 +8,8 @@
 #include <casyncio/loop.h>
 #include <limits.h>
 #include <stdatomic.h>
+#include <sys/types.h>
+#include <sys/uio.h>
 
 #define async__likely(x) __builtin_expect(!!(x), 1)
 #define async__unlikely(x) __builtin_expect(!!(x), 0)
@@ -76,14 +78,19 @@ typedef struct async__poller {
     /* Waits for at most `timeout` ns (0: look only; ASYNC__NEVER: for ever) and calls
      * async__fd_ready for what is ready. */
     int (*wait)(async_loop *loop, int64_t timeout);
-    /* Starts an operation: 1 if op->result is there at once, 0 if op->done will be called. */
-    int (*start)(async_loop *loop, async__op *op);
-    /* Asks for its end: op->done is called all the same, soon, with -ECANCELED or the real
-     * result. */
-    void (*cancel)(async_loop *loop, async__op *op);
+    /* Begins an operation: 1 if op->result is there at once, 0 if op->done will be called. */
+    int (*submit)(async_loop *loop, async__op *op);
+    /* Asks for the end of one that is under way: op->done is called all the same, with `code` or with
+     * the real result, perhaps before this returns, perhaps later. Until then the operation and its
+     * buffers are the back end's. */
+    void (*cancel)(async_loop *loop, async__op *op, int code);
+    void (*ready)(async_callback *callback); /* `run` of the watch of an operation */
 } async__poller;
 
 extern const async__poller async__epoll;
+#ifdef ASYNC_LATE
+extern const async__poller async__late; /* for tests: late.c */
+#endif
 
 /* What a back end tells the loop: `data` has bit 0 for readable, bit 1 for writable; with `trouble`,
  * an error or a hang-up, both directions are ready, whatever is in `data`. */
@@ -94,51 +101,134 @@ void async__disarm(async_loop *loop, async_watch *watch);
 int async__fd_use_edges(async_loop *loop, int fd);
 /* An operation that was told that the descriptor is ready has found that it is not. */
 void async__fd_not_ready(async_loop *loop, int fd);
-void async__woken(async_callback *callback);    /* `run` of the loop's own watch (loop.c) */
-void async__op_ready(async_callback *callback); /* `run` of an operation's watch (op.c) */
+void async__woken(async_callback *callback); /* `run` of the loop's own watch (loop.c) */
+
+/* The two halves of async_add_reader and _writer, for an operation that hangs in the list of its
+ * descriptor before it needs to hear of readiness. Both 0 or a code; -EBUSY: the direction has a
+ * watch or an operation already. */
+int async__fd_hang(async_loop *loop, int fd, async_watch *watch, unsigned char direction);
+int async__fd_want(async_loop *loop, int fd, async_watch *watch, unsigned char direction);
 
 /* ---- operations: one system call that may have to wait (op.c) ---- */
 
+/* What an operation asks of the kernel; its arguments are fields of struct async__op. A back end of
+ * completions hands most of them to the kernel as they are. For ASYNC__OP_CALL it waits until the
+ * descriptor is ready, and then makes the call as op.c does. */
+enum async__opcode {
+    ASYNC__OP_CALL, /* op->attempt, which does not block */
+    ASYNC__OP_POLL, /* nothing: 0 when the descriptor is ready */
+    ASYNC__OP_RECV, /* recv(buffer, length, flags); see `then` */
+    ASYNC__OP_READ, /* read(buffer, length); flags: whether the descriptor is blocking; `then` */
+    ASYNC__OP_RECVFROM, /* recvfrom(buffer, length, flags, address, address_length) */
+    ASYNC__OP_SEND,     /* send(buffer, length, flags) */
+    ASYNC__OP_SENDTO,   /* sendto(buffer, length, flags, address, *address_length) */
+    ASYNC__OP_WRITE,    /* write(buffer, length); flags: whether the descriptor is blocking */
+    ASYNC__OP_ACCEPT,   /* accept4(address, address_length); flags: whether it is blocking */
+    ASYNC__OP_CONNECT,  /* connect(address, length); flags: 0. -EXFULL: EAGAIN of a Unix socket, for
+                         * which no readiness tells that the other side has room */
+    /* These are of struct async__work_op. No readiness announces them: op->attempt makes the call in a
+     * thread, or the kernel makes it. If submit gives 1 it has not begun, and op->result says why. */
+    ASYNC__OP_WORK,   /* op->attempt and nothing else can do it */
+    ASYNC__OP_OPEN,   /* open(buffer, flags, 0666) */
+    ASYNC__OP_PREAD,  /* pread(buffer, length, offset) */
+    ASYNC__OP_PWRITE, /* pwrite(buffer, length, offset), all of it */
+    ASYNC__OP_CLOSE,  /* close() */
+};
+
 struct async__op {
-    async_watch watch;                 /* waits for readiness, on a readiness back end */
-    ssize_t (*attempt)(async__op *op); /* the call, not blocking: its result, or a negated errno */
-    void (*done)(async__op *op);       /* op->result is there */
-    void *owner;                       /* of done */
-    struct async__wire *wire;          /* what it works on; NULL: on watch.fd (src/wire) */
+    async_watch watch; /* the descriptor and the direction: the operation's place in its list */
+    unsigned char opcode;
+    bool wait_first;        /* the descriptor was found empty a moment ago: wait, and then try */
+    bool under_way;         /* submitted, and `done` has not been called */
+    unsigned char back_end; /* its own */
+    int flags;
+    union {
+        ssize_t (*attempt)(async__op *op); /* the call: its result, or a negated errno */
+        /* Of RECV and READ, may be NULL: takes what has been read, in the turn of the loop in which
+         * it has been, and gives the operation's result. `size` may be 0 or a code, -EAGAIN too. If
+         * the operation has no buffer, `data` lies in memory of the back end's, which is only good
+         * during the call. */
+        ssize_t (*then)(async__op *op, const void *data, ssize_t size);
+    };
+    void (*done)(async__op *op); /* op->result is there */
+    void *owner;                 /* of done */
+    struct async__wire *wire;    /* what it works on; NULL: on watch.fd (src/wire) */
     ssize_t result;
     void *buffer;
     size_t length;
     void *address; /* a further argument of the call: a sockaddr, a msghdr */
     void *address_length;
-    int flags;
-    bool wait_first; /* the descriptor was found empty a moment ago: wait, and then try */
+};
+
+struct async__work_op {
+    async__op op;
+    int64_t offset; /* of PREAD and PWRITE; -1: where the descriptor stands */
+    async_job job;  /* job.drop is the owner's */
 };
 
 /* Sets all that is read of an operation before it is written, but for the call's arguments and
  * watch.fd: to clear the whole struct costs more than the rest of an attempt that succeeds. */
 static inline void async__op_init(async__op *op, struct async__wire *wire, unsigned char direction,
-                                  ssize_t (*attempt)(async__op *))
+                                  enum async__opcode opcode)
 {
     op->watch.callback.next = NULL;
     op->watch.direction = direction;
     op->watch.once = op->watch.foreign = op->watch.armed = false;
     op->watch.error = 0;
-    op->attempt = attempt;
+    op->opcode = (unsigned char)opcode;
+    op->wait_first = op->under_way = false;
+    op->flags = 0;
     op->wire = wire;
-    op->wait_first = false;
 }
 
-/* poller->start and ->cancel of a back end that knows readiness only. The op's watch.fd and
- * watch.direction, attempt and done are set by the caller. */
+/* The calls by opcode (op_calls.c). */
+extern ssize_t (*const async__op_calls[])(async__op *op);
+
+/* Makes the call, again if a signal interrupts it. -EAGAIN: the descriptor is not ready. */
+static inline ssize_t async__op_call(async__op *op)
+{
+    ssize_t result;
+
+    do
+        result = async__op_calls[op->opcode](op);
+    while (async__unlikely(result == -EINTR));
+    return result;
+}
+
+/* poller->submit, ->cancel and ->ready of a back end that knows readiness only. */
 int async__op_try(async_loop *loop, async__op *op);
-void async__op_abandon(async_loop *loop, async__op *op);
+void async__op_abandon(async_loop *loop, async__op *op, int code);
+void async__op_ready(async_callback *callback);
+void async__op_work(async_job *job); /* job.work of an operation that runs in a thread */
+
+/* ---- system calls that do not block (nonblocking.c): a result, or a negated errno ---- */
+
+ssize_t async__try_read(int fd, void *buffer, size_t size, bool blocking);
+/* Without a SIGPIPE. */
+ssize_t async__try_write(int fd, const void *data, size_t size, bool blocking);
+ssize_t async__try_writev(int fd, const struct iovec *pieces, int count, bool blocking);
+
+/* sendfile(2) to a non-blocking socket, without a SIGPIPE; *offset moves along. */
+ssize_t async__try_sendfile(int socket, int file, int64_t *offset, size_t size);
+/* splice(2) from a pipe to a non-blocking socket, without a SIGPIPE; and the other way. */
+ssize_t async__try_splice_out(int pipe, int socket, size_t size);
+ssize_t async__try_splice_in(int socket, int pipe, size_t size);
+
+/* 1: the descriptor is blocking, 0: it is not, -EBADF. */
+int async__is_blocking(int fd);
+/* What has become of a connect that was under way when its socket was reported ready: 0, or its
+ * error; -EAGAIN: it is still under way. */
+int async__connected(int fd);
 
 /* ---- the loop ---- */
 
 struct async__signal_state; /* signals.c */
 struct async__pool;         /* pool.c */
 
-enum { ASYNC__PIPES = 16 }; /* empty pipes that a loop keeps */
+enum {
+    ASYNC__PIPES = 16,          /* empty pipes that a loop keeps */
+    ASYNC__SCRATCH = 64 * 1024, /* see async__scratch_of */
+};
 
 struct async_loop {
     /* The ready queue: a ring through this node. */
@@ -161,8 +251,8 @@ struct async_loop {
     struct async__timers timers;
 
     const async__poller *poller;
-    int epoll_fd;
-    int wake_fd; /* an eventfd: other threads and signal handlers write to it */
+    void *back_end; /* its own state */
+    int wake_fd;    /* an eventfd: other threads and signal handlers write to it */
     async_watch wake_watch;
     atomic_bool woken; /* wake_fd has been written to, and the loop not come to it */
     _Atomic(async_callback *) incoming; /* call_soon_threadsafe: a stack, newest first */
@@ -172,7 +262,7 @@ struct async_loop {
     int fds_length;
 
     /* What could still make something ready, for -EDEADLK. */
-    size_t watches; /* armed, but for the loop's own */
+    size_t watches; /* armed, operations' among them, but for the loop's own */
     size_t jobs;    /* in a thread pool */
     size_t signals; /* handlers that the user added */
 
@@ -183,7 +273,7 @@ struct async_loop {
 
     bool (*idle)(async_loop *loop); /* called before a sleep; true: call again after a short one */
     void *client;                   /* the task layer's state */
-    void *scratch;                  /* one read buffer for all streams (io) */
+    void *scratch;                  /* async__scratch_of */
     int pipes[ASYNC__PIPES][2];     /* empty ones, for splice (io) */
     int pipe_count;
     async_poll_hooks hooks;
@@ -219,6 +309,13 @@ static inline bool async__watches(const async_loop *loop, const async_watch *wat
 {
     return watch->armed && watch->fd < loop->fds_length &&
            loop->fds[watch->fd].watch[watch->direction] == watch;
+}
+
+/* The loop's buffer for what is read without one, of ASYNC__SCRATCH bytes; NULL: no memory. */
+static inline void *async__scratch_of(async_loop *loop)
+{
+    if (async__unlikely(!loop->scratch)) loop->scratch = async__alloc(ASYNC__SCRATCH);
+    return loop->scratch;
 }
 
 void async__wake(async_loop *loop);          /* any thread, and signal handlers */

@@ -1,40 +1,29 @@
-/* op.c - operations on a back end that knows readiness only: try the call; if the kernel has nothing,
- * wait until the descriptor is ready and try again.
+/* op.c - operations on a back end that knows readiness only: make the call; if the kernel has nothing,
+ * wait until the descriptor is ready and make it again. What no readiness announces runs in a thread.
  *
- * The interface fits a back end of completions (io_uring) as well: start, and later done, also after
+ * The interface fits a back end of completions (io_uring) as well: submit, and later done, also after
  * a cancel. There a cancelled operation belongs to the kernel until its completion arrives; here done
- * is called at once. Callers must be correct for both. */
+ * is called at once. Callers must be correct for both: late.c shows whether they are. */
 #include "../base/faults.h"
 #include "loop_internal.h"
 
-static bool would_block(ssize_t result) { return result == -EAGAIN || result == -EWOULDBLOCK; }
+_Static_assert(EAGAIN == EWOULDBLOCK, "what a call gives that would have to wait");
 
-static ssize_t attempt(async__op *op)
+static void end(async__op *op)
 {
-    ssize_t result;
-
-    do
-        result = op->attempt(op);
-    while (result == -EINTR);
-    return result;
+    op->under_way = false;
+    op->done(op);
 }
 
-static int watch(async_loop *loop, async__op *op)
-{
-    return op->watch.direction == ASYNC__READ ? async_add_reader(loop, op->watch.fd, &op->watch)
-                                              : async_add_writer(loop, op->watch.fd, &op->watch);
-}
-
-/* The watch is not removed before the operation has ended. So a close between the event and this
- * callback sets watch.error (the number may be another file's by now), and a second operation in the
- * same direction gets -EBUSY. */
+/* The watch is not removed before the operation has ended, so that a second one in the same direction
+ * gets -EBUSY. */
 void async__op_ready(async_callback *callback)
 {
     async__op *op = async__container(callback, async__op, watch.callback);
     async_loop *loop = async__loop();
 
-    op->result = op->watch.error ? op->watch.error : attempt(op);
-    if (would_block(op->result) && op->watch.armed) {
+    op->result = async__op_call(op);
+    if (op->result == -EAGAIN) {
         /* A regular file's readiness is reported once, by async_add_reader: so try again. */
         if (loop->fds[op->watch.fd].regular)
             async_call_soon(loop, callback);
@@ -42,29 +31,71 @@ void async__op_ready(async_callback *callback)
             async__fd_not_ready(loop, op->watch.fd);
         return;
     }
-    if (async__likely(op->watch.armed)) async__disarm(loop, &op->watch);
-    op->done(op);
+    async__disarm(loop, &op->watch);
+    end(op);
 }
+
+/* ---- in threads ---- */
+
+void async__op_work(async_job *job)
+{
+    async__op *op = &async__container(job, struct async__work_op, job)->op;
+    op->result = op->attempt(op);
+}
+
+static void on_worked(async_job *job)
+{
+    end(&async__container(job, struct async__work_op, job)->op);
+}
+
+static int submit_work(async_loop *loop, async__op *op)
+{
+    struct async__work_op *self = async__container(op, struct async__work_op, op);
+
+    self->job.work = async__op_work;
+    self->job.done = on_worked;
+    int code = async_run_in_executor(loop, &self->job);
+    if (code == 0) return 0;
+    op->result = code;
+    return 1;
+}
+
+/* ---- the poller's functions ---- */
 
 int async__op_try(async_loop *loop, async__op *op)
 {
+    int code;
+
+    if (async__unlikely(op->opcode >= ASYNC__OP_WORK)) {
+        code = submit_work(loop, op);
+        op->under_way = code == 0;
+        return code;
+    }
     if (!op->wait_first) {
-        op->result = attempt(op);
-        if (!would_block(op->result)) return 1;
+        op->result = async__op_call(op);
+        if (op->result != -EAGAIN) return 1;
     }
     op->watch.callback.run = async__op_ready;
     op->watch.once = false;
-    int code = watch(loop, op);
-    if (code < 0) {
-        op->result = code;
-        return 1;
+    code = op->watch.direction == ASYNC__READ ? async_add_reader(loop, op->watch.fd, &op->watch)
+                                              : async_add_writer(loop, op->watch.fd, &op->watch);
+    if (async__likely(code == 0)) {
+        op->under_way = true;
+        return 0;
     }
-    return 0;
+    op->result = code;
+    return 1;
 }
 
-void async__op_abandon(async_loop *loop, async__op *op)
+/* Work that has begun in a thread goes on. */
+void async__op_abandon(async_loop *loop, async__op *op, int code)
 {
-    if (!async_remove_watch(loop, &op->watch)) return;
-    op->result = -ECANCELED;
-    op->done(op);
+    if (!op->under_way) return;
+    if (op->opcode >= ASYNC__OP_WORK) {
+        if (!async_job_cancel(&async__container(op, struct async__work_op, op)->job)) return;
+    } else {
+        async_remove_watch(loop, &op->watch);
+    }
+    op->result = code;
+    end(op);
 }

@@ -30,14 +30,14 @@ static void interrupt(async__wait *wait)
     async__op *op = waiting->op;
 
     if (op->wire)
-        op->wire->type->cancel(op->wire, loop, op);
+        op->wire->type->cancel(op->wire, loop, op, -ECANCELED);
     else
-        loop->poller->cancel(loop, op);
+        loop->poller->cancel(loop, op, -ECANCELED);
 }
 
-static int start(async_loop *loop, async__op *op)
+static int submit(async_loop *loop, async__op *op)
 {
-    return op->wire ? op->wire->type->start(op->wire, loop, op) : loop->poller->start(loop, op);
+    return op->wire ? op->wire->type->submit(op->wire, loop, op) : loop->poller->submit(loop, op);
 }
 
 __attribute__((cold)) static ssize_t op_failed(const async__op *op, const char *what)
@@ -62,7 +62,7 @@ ssize_t async__op_run(async__op *op, const char *what)
 
     op->owner = &waiting;
     op->done = on_done;
-    if (!start(async__loop_of(self), op)) {
+    if (!submit(async__loop_of(self), op)) {
         waiting.wait.fd = op->watch.fd;
         async__park(&waiting.wait);
     }

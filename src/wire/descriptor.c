@@ -15,16 +15,16 @@ static inline struct async__fd_wire *self_of(const async__wire *wire)
     return async__container((async__wire *)wire, struct async__fd_wire, wire);
 }
 
-static int start(async__wire *wire, async_loop *loop, async__op *op)
+static int submit(async__wire *wire, async_loop *loop, async__op *op)
 {
     op->watch.fd = self_of(wire)->fd;
-    return loop->poller->start(loop, op);
+    return loop->poller->submit(loop, op);
 }
 
-static void cancel(async__wire *wire, async_loop *loop, async__op *op)
+static void cancel(async__wire *wire, async_loop *loop, async__op *op, int code)
 {
     (void)wire;
-    loop->poller->cancel(loop, op);
+    loop->poller->cancel(loop, op, code);
 }
 
 static int watch(async__wire *wire, async_loop *loop, unsigned direction, async_watch *watch)
@@ -43,12 +43,6 @@ static bool unwatch(async__wire *wire, async_loop *loop, async_watch *watch)
 {
     (void)wire;
     return loop && async_remove_watch(loop, watch);
-}
-
-static void forget(async__wire *wire)
-{
-    async_loop *loop = async__loop();
-    if (loop) async_forget_fd(loop, self_of(wire)->fd);
 }
 
 static int close_fd(async__wire *wire)
@@ -132,10 +126,16 @@ static ssize_t file_send(async__wire *wire, const struct iovec *pieces, int coun
     return n;
 }
 
-static int file_start(async__wire *wire, async_loop *loop, async__op *op)
+static int file_submit(async__wire *wire, async_loop *loop, async__op *op)
 {
-    if (self_of(wire)->blocking) op->wait_first = true;
-    return start(wire, loop, op);
+    bool blocking = self_of(wire)->blocking;
+
+    if (blocking) op->wait_first = true;
+    if (op->opcode == ASYNC__OP_RECV) {
+        op->opcode = ASYNC__OP_READ;
+        op->flags = blocking;
+    }
+    return submit(wire, loop, op);
 }
 
 static bool can_end(int fd)
@@ -159,11 +159,10 @@ static const struct async__wire_type socket_type = {
     .recv = socket_recv,
     .send = socket_send,
     .send_end = socket_end,
-    .start = start,
+    .submit = submit,
     .cancel = cancel,
     .watch = watch,
     .unwatch = unwatch,
-    .forget = forget,
     .query = socket_query,
     .close = close_fd,
 };
@@ -173,11 +172,10 @@ static const struct async__wire_type file_type = {
     .recv = file_recv,
     .send = file_send,
     .send_end = close_fd, /* a pipe's end is sent by closing it */
-    .start = file_start,
+    .submit = file_submit,
     .cancel = cancel,
     .watch = watch,
     .unwatch = unwatch,
-    .forget = forget,
     .query = file_query,
     .close = close_fd,
 };

@@ -368,18 +368,6 @@ static bool filter_unwatch(async__wire *wire, async_loop *loop, async_watch *wat
     return async__wire_disarm(&self->watches, watch);
 }
 
-/* The wire below forgets all of its watches; the filter's own is still needed. */
-static void filter_forget(async__wire *wire)
-{
-    struct async_filter *self = self_of(wire);
-
-    wire->below->type->unwatch(wire->below, async__loop(), &self->flush);
-    wire->below->type->forget(wire->below);
-    self->passed[ASYNC__READ] = self->passed[ASYNC__WRITE] = NULL;
-    async__wire_forget(&self->watches);
-    if (!is_clear(self) && !self->closed) watch_room(self);
-}
-
 /* ---- the rest ---- */
 
 static int filter_query(const async__wire *wire, enum async__wire_query what, void *result)
@@ -410,7 +398,6 @@ static int filter_close(async__wire *wire)
     struct async_filter *self = self_of(wire);
 
     if (self->closed) return 0;
-    filter_forget(wire);
     self->closed = true;
     async__buffer_free(&self->head);
     async__buffer_free(&self->out);
@@ -432,11 +419,10 @@ static const struct async__wire_type filter_type = {
     .recv = filter_recv,
     .send = filter_send,
     .send_end = filter_send_end,
-    .start = async__wire_start,
+    .submit = async__wire_submit,
     .cancel = async__wire_cancel,
     .watch = filter_watch,
     .unwatch = filter_unwatch,
-    .forget = filter_forget,
     .pending = filter_pending,
     .query = filter_query,
     .finish = filter_finish,

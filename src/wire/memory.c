@@ -305,8 +305,6 @@ static bool memory_unwatch(async__wire *wire, async_loop *loop, async_watch *wat
     return async__wire_disarm(&self->watches, watch);
 }
 
-static void memory_forget(async__wire *wire) { async__wire_forget(&self_of(wire)->watches); }
-
 /* ---- the rest ---- */
 
 static int memory_query(const async__wire *wire, enum async__wire_query what, void *result)
@@ -323,7 +321,6 @@ static int memory_close(async__wire *wire)
     async_loop *loop = async__loop();
 
     if (self->closed) return 0;
-    memory_forget(wire);
     if (loop) async_timer_cancel(loop, &self->timer);
     int code = memory_send_end(wire);
     self->closed = true;
@@ -344,11 +341,10 @@ static const struct async__wire_type memory_type = {
     .recv = memory_recv,
     .send = memory_send,
     .send_end = memory_send_end,
-    .start = async__wire_start,
+    .submit = async__wire_submit,
     .cancel = async__wire_cancel,
     .watch = memory_watch,
     .unwatch = memory_unwatch,
-    .forget = memory_forget,
     .pending = memory_pending,
     .query = memory_query,
     .close = memory_close,

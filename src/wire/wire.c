@@ -58,14 +58,30 @@ void async__wire_free(async__wire *wire)
 
 /* ---- operations: as op.c does it for descriptors ---- */
 
-static ssize_t attempt(async__op *op)
+static ssize_t receive(async__op *op)
+{
+    async__wire *wire = op->wire;
+    void *data = op->buffer ? op->buffer : async__scratch_of(async__loop());
+
+    if (!data) return -ENOMEM;
+    ssize_t n = wire->type->recv(wire, data, op->buffer ? op->length : ASYNC__SCRATCH);
+    return op->then && n != -EINTR ? op->then(op, data, n) : n;
+}
+
+static ssize_t call(async__op *op)
 {
     ssize_t result;
 
     do
-        result = op->attempt(op);
+        result = op->opcode == ASYNC__OP_RECV ? receive(op) : op->attempt(op);
     while (result == -EINTR);
     return result;
+}
+
+static void end(async__op *op)
+{
+    op->under_way = false;
+    op->done(op);
 }
 
 static void on_watch(async_callback *callback)
@@ -74,38 +90,38 @@ static void on_watch(async_callback *callback)
     async__wire *wire = op->wire;
     async_loop *loop = async__loop();
 
-    op->result = op->watch.error ? op->watch.error : attempt(op);
+    op->result = op->watch.error ? op->watch.error : call(op);
     if (op->result == -EAGAIN && op->watch.armed) {
         int code = wire->type->watch(wire, loop, op->watch.direction, &op->watch);
         if (code == 0) return;
         op->result = code;
     }
     if (op->watch.armed) wire->type->unwatch(wire, loop, &op->watch);
-    op->done(op);
+    end(op);
 }
 
-int async__wire_start(async__wire *wire, async_loop *loop, async__op *op)
+int async__wire_submit(async__wire *wire, async_loop *loop, async__op *op)
 {
     op->watch.fd = -1;
     if (!op->wait_first || (wire->type->pending && wire->type->pending(wire))) {
-        op->result = attempt(op);
+        op->result = call(op);
         if (op->result != -EAGAIN) return 1;
     }
     op->watch.callback.run = on_watch;
     op->watch.once = false;
     int code = wire->type->watch(wire, loop, op->watch.direction, &op->watch);
-    if (code < 0) {
-        op->result = code;
-        return 1;
-    }
-    return 0;
+    op->under_way = code == 0;
+    if (code == 0) return 0;
+    op->result = code;
+    return 1;
 }
 
-void async__wire_cancel(async__wire *wire, async_loop *loop, async__op *op)
+void async__wire_cancel(async__wire *wire, async_loop *loop, async__op *op, int code)
 {
-    if (!wire->type->unwatch(wire, loop, &op->watch)) return;
-    op->result = -ECANCELED;
-    op->done(op);
+    if (!op->under_way) return;
+    wire->type->unwatch(wire, loop, &op->watch);
+    op->result = code;
+    end(op);
 }
 
 /* ---- watches ---- */
@@ -142,16 +158,4 @@ void async__wire_notify(struct async__wire_watches *watches, unsigned direction)
         watch->armed = false;
     }
     async_call_soon(loop, &watch->callback);
-}
-
-void async__wire_forget(struct async__wire_watches *watches)
-{
-    for (unsigned direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++) {
-        async_watch *watch = watches->watch[direction];
-        if (!watch) continue;
-        watch->error = -EBADF;
-        async__wire_notify(watches, direction);
-        watches->watch[direction] = NULL;
-        watch->armed = false;
-    }
 }

@@ -52,10 +52,10 @@ struct async__wire_type {
     /* The end of what is sent: 0 or a code. All has been sent before. */
     int (*send_end)(async__wire *wire);
 
-    /* As the poller's: an operation whose op->wire this is. async__wire_start and _cancel do it by
-     * recv, send and watch alone. */
-    int (*start)(async__wire *wire, async_loop *loop, async__op *op);
-    void (*cancel)(async__wire *wire, async_loop *loop, async__op *op);
+    /* As the poller's: an operation whose op->wire this is, ASYNC__OP_RECV or _CALL. The functions
+     * async__wire_submit and _cancel do it by recv and watch alone. */
+    int (*submit)(async__wire *wire, async_loop *loop, async__op *op);
+    void (*cancel)(async__wire *wire, async_loop *loop, async__op *op, int code);
 
     /* Arms a watch for ASYNC__READ or ASYNC__WRITE: it is queued when recv or send may have
      * something to give, at once if that is now, and stays armed. For a watch that is armed: the
@@ -65,8 +65,6 @@ struct async__wire_type {
      * cancel also between two runs of the loop; `loop` is NULL for a stream that is closed where
      * there is none. */
     bool (*unwatch)(async__wire *wire, async_loop *loop, async_watch *watch);
-    /* Queues every watch that is armed with watch->error = -EBADF, no longer armed. */
-    void (*forget)(async__wire *wire);
     /* Whether recv has something to give that no readiness will announce; NULL: never. */
     bool (*pending)(const async__wire *wire);
 
@@ -103,8 +101,8 @@ void async__wire_free(async__wire *wire); /* NULL is fine */
 
 /* ---- for types of wires (wire.c) ---- */
 
-int async__wire_start(async__wire *wire, async_loop *loop, async__op *op);
-void async__wire_cancel(async__wire *wire, async_loop *loop, async__op *op);
+int async__wire_submit(async__wire *wire, async_loop *loop, async__op *op);
+void async__wire_cancel(async__wire *wire, async_loop *loop, async__op *op, int code);
 
 /* The watches of a wire that is no descriptor, one a direction. */
 struct async__wire_watches {
@@ -115,7 +113,6 @@ struct async__wire_watches {
 int async__wire_arm(struct async__wire_watches *watches, unsigned direction, async_watch *watch);
 bool async__wire_disarm(struct async__wire_watches *watches, async_watch *watch);
 void async__wire_notify(struct async__wire_watches *watches, unsigned direction);
-void async__wire_forget(struct async__wire_watches *watches);
 
 /* ---- descriptors (descriptor.c) ---- */
 
@@ -147,21 +144,5 @@ async__wire *async__filter_wire(async_filter *filter);
 int async__filter_start(async__wire *wire);
 double async__filter_start_limit(const async__wire *wire); /* s */
 const char *async__filter_name(const async__wire *wire);
-
-/* ---- system calls that do not block (nonblocking.c): a result, or a negated errno ---- */
-
-ssize_t async__try_read(int fd, void *buffer, size_t size, bool blocking);
-/* Without a SIGPIPE. */
-ssize_t async__try_write(int fd, const void *data, size_t size, bool blocking);
-ssize_t async__try_writev(int fd, const struct iovec *pieces, int count, bool blocking);
-
-/* sendfile(2) to a non-blocking socket, without a SIGPIPE; *offset moves along. */
-ssize_t async__try_sendfile(int socket, int file, int64_t *offset, size_t size);
-/* splice(2) from a pipe to a non-blocking socket, without a SIGPIPE; and the other way. */
-ssize_t async__try_splice_out(int pipe, int socket, size_t size);
-ssize_t async__try_splice_in(int socket, int pipe, size_t size);
-
-/* 1: the descriptor is blocking, 0: it is not, -EBADF. */
-int async__is_blocking(int fd);
 
 #endif

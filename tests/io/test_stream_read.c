@@ -461,8 +461,12 @@ static int closed_under_reader(void *unused)
             assert_int_equal(async_stream_close(stream), 0);
         else
             async_stream_abort(stream);
-        assert_int_equal(async_await(task), -EBADF);
-        assert_string_equal(async_error_message(), "the stream has been closed");
+        int code = async_await(task);
+        /* Where operations end late, one may have got the data before it was cancelled. */
+        if (code != 4 || strcmp(async_loop_backend(async_get_running_loop()), "late") != 0) {
+            assert_int_equal(code, -EBADF);
+            assert_string_equal(async_error_message(), "the stream has been closed");
+        }
         async_close(fd);
     }
     return 0;
@@ -602,7 +606,7 @@ TEST(gives_way)
 static int sizes_of_things(void *unused)
 {
     (void)unused;
-    assert_true(sizeof(async_stream) <= 300);
+    assert_true(sizeof(async_stream) <= 220);
     int fd;
     char buffer[8];
     async_stream *stream = stream_and_fd(&fd);

@@ -1,4 +1,4 @@
-/* nonblocking.c - read(2) and writev(2) that neither block the thread nor raise SIGPIPE.
+/* nonblocking.c - system calls that neither block the thread nor raise SIGPIPE.
  *
  * A write to a pipe without a reader raises SIGPIPE. Sockets have MSG_NOSIGNAL; other files have
  * RWF_NOSIGNAL since Linux 6.18. On older kernels the signal is blocked during the write, and taken
@@ -7,12 +7,15 @@
  * A blocking descriptor is often shared with other processes (a terminal, a pipe of the shell), for
  * which O_NONBLOCK would be an unexpected change. So it stays blocking, is read and written only
  * when it is ready, and a write is limited to PIPE_BUF, which a pipe that is ready always takes. */
-#include "wire.h"
+#include "../base/faults.h"
+#include "loop_internal.h"
 
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -163,4 +166,33 @@ ssize_t async__try_writev(int fd, const struct iovec *pieces, int count, bool bl
     if (count == 1 || blocking || ASYNC__SIZE(2) < 2)
         return async__try_write(fd, pieces->iov_base, pieces->iov_len, blocking);
     return write_without_sigpipe(fd, pieces, count < IOV_MAX ? count : IOV_MAX);
+}
+
+/* ---- connecting ---- */
+
+/* 0: connected. -EINPROGRESS: neither connected nor failed. */
+static int ask_connected(int fd)
+{
+    struct sockaddr_storage peer;
+    int error = 0;
+    socklen_t size = sizeof error, length = sizeof peer;
+
+    if (ASYNC__CALL(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size)) < 0) return -errno;
+    if (error) return -error;
+    if (ASYNC__CALL(getpeername(fd, (struct sockaddr *)&peer, &length)) == 0) return 0;
+    return errno == ENOTCONN ? -EINPROGRESS : -errno;
+}
+
+int async__connected(int fd)
+{
+    struct pollfd now = {.fd = fd, .events = POLLOUT};
+    int code = ask_connected(fd);
+
+    /* The socket has neither connected nor failed: it was reported for another reason, such as an
+     * entry in its error queue. Or the connect has ended between the two calls above: then poll says
+     * so, and they are repeated. If they still say neither, another call has taken the error. */
+    if (code != -EINPROGRESS) return code;
+    if (poll(&now, 1, 0) <= 0 || !(now.revents & (POLLOUT | POLLHUP))) return -EAGAIN;
+    code = ask_connected(fd);
+    return code == -EINPROGRESS ? -ENOTCONN : code;
 }
