@@ -14,6 +14,7 @@ declare -A about=(
     [gcc]="gcc, optimised: all tests, symbols and installation among them"
     [clang]="clang, Debug (ASYNC_DEBUG): all tests"
     [asan]="gcc, AddressSanitizer and UBSan, Debug: all tests"
+    [late]="the same on a back end that ends every operation late, in a random order"
     [tsan]="gcc, ThreadSanitizer: all tests"
     [valgrind]="valgrind's memcheck over the C tests of the gcc build"
     [fault]="the n-th allocation, system call, await fails, under AddressSanitizer"
@@ -27,7 +28,7 @@ declare -A about=(
     [python-3.15]="the Python face for CPython 3.15, in a root of Debian sid"
     [python-programs]="the tests that libraries have, on casyncio: aiohttp, asyncpg, ..., in roots of Debian trixie and sid"
 )
-order=(format gcc clang asan tsan valgrind fault aarch64 musl tidy python python-asan python-tsan)
+order=(format gcc clang asan late tsan valgrind fault aarch64 musl tidy python python-asan python-tsan)
 more=(python-3.14 python-3.15 python-programs) # only when they are named: they need root, and a Debian mirror that answers
 
 stages=()
@@ -141,6 +142,18 @@ stage_asan() {
         -DCASYNCIO_SHARED=OFF -DCMAKE_C_FLAGS=-O1 && build build/asan || return
     without_slow build/asan "its shadow memory makes them too large"
     fixed_addresses_tests build/asan -LE '^slow$'
+}
+
+# What looks at the library from outside, and not at its operations, is left out.
+stage_late() {
+    configure build/late -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=Debug -DCASYNCIO_SANITIZE=address,undefined \
+        -DCASYNCIO_SHARED=OFF -DCASYNCIO_LATE=ON -DCMAKE_C_FLAGS=-O1 && build build/late || return
+    without_slow build/late "its shadow memory makes them too large"
+    export CASYNCIO_BACKEND=late
+    fixed_addresses_tests build/late -LE '^(slow|docs|fiber|base)$'
+    local code=$?
+    unset CASYNCIO_BACKEND
+    return $code
 }
 
 stage_tsan() {
