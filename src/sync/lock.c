@@ -1,9 +1,6 @@
 /* lock.c - a lock that is handed over: a release gives it to the first task that waits, so that no
  * other can overtake it. */
-#include "../task/task.h"
-
-#include <casyncio/contexts.h>
-#include <casyncio/sync.h>
+#include "sync.h"
 
 static int no_lock(const char *call) { return async__failf(-EBADF, "%s: the lock is NULL", call); }
 
@@ -48,12 +45,5 @@ static void leave_lock(void *lock) { async_lock_release(lock); }
 
 bool async__lock_enter(async__guard *guard, async_lock *lock)
 {
-    int code = async_lock_acquire(lock);
-    if (async__unlikely(code < 0)) {
-        async__pend(code);
-        return false;
-    }
-    guard->leave = leave_lock;
-    guard->context = lock;
-    return true;
+    return async__hold(guard, async_lock_acquire(lock), leave_lock, lock);
 }

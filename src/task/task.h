@@ -338,9 +338,28 @@ typedef struct async__waiter {
     void *item; /* for the waker to read or to fill in */
 } async__waiter;
 
+/* Puts a waiter at the end of a list; takes one out of the list that it is in. Neither touches its
+ * task. */
+static inline void async__list_append(struct async__wait_list *list, async__waiter *waiter)
+{
+    waiter->list = list;
+    waiter->next = NULL;
+    waiter->previous = list->last;
+    if (list->last)
+        list->last->next = waiter;
+    else
+        list->first = waiter;
+    list->last = waiter;
+}
+void async__list_remove(async__waiter *waiter);
+
 /* Joins the list and parks: 0 once woken by one of the functions below, else the code of a
  * cancellation, out of the list again. No checkpoint of its own. */
 int async__wait_in(struct async__wait_list *list, const char *what, void *item);
+/* The same with a waiter of the caller's, whose `interrupt` may have more to do: it takes the waiter
+ * out of the list and unparks it, or leaves the wake-up to come. */
+int async__wait_with(struct async__wait_list *list, async__waiter *waiter, const char *what,
+                     void *item, void (*interrupt)(async__wait *));
 /* Takes the first waiter out of the list and wakes its task; NULL if there is none. The waiter lies
  * in the task's frame, and is good until that task runs. */
 static inline async__waiter *async__wake_first(struct async__wait_list *list)
