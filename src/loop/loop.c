@@ -226,7 +226,8 @@ static int sleep_limit(async_loop *loop, int64_t *timeout)
 
     int64_t next = async__timers_next(&loop->timers);
     if (next == ASYNC__NEVER) { /* a timer that is set for infinity is none */
-        if (!loop->watches && !loop->jobs && !loop->signals && !loop->shared) return -EDEADLK;
+        if (!loop->watches && !loop->jobs && !loop->signals && !loop->foreign && !loop->shared)
+            return -EDEADLK;
         *timeout = ASYNC__NEVER;
     } else if (!loop->virtual_clock) {
         int64_t left = next - async__clock();

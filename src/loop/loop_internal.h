@@ -175,6 +175,7 @@ struct async_loop {
     size_t watches; /* armed, but for the loop's own */
     size_t jobs;    /* in a thread pool */
     size_t signals; /* handlers that the user added */
+    size_t foreign; /* waits that another thread may end */
 
     struct async__signal_state *signal_state;
     struct async__pool *executor, *resolver;

@@ -22,8 +22,8 @@ static void interrupt(async__wait *wait)
     async__unpark(wait);
 }
 
-int async__wait_with(struct async__wait_list *list, async__waiter *waiter, const char *what,
-                     void *item, void (*on_interrupt)(async__wait *))
+static inline int wait_in(struct async__wait_list *list, async__waiter *waiter, const char *what,
+                          void *item, void (*on_interrupt)(async__wait *))
 {
     /* What async__park sets need not be set here. */
     waiter->wait.interrupt = on_interrupt;
@@ -39,7 +39,13 @@ int async__wait_with(struct async__wait_list *list, async__waiter *waiter, const
 int async__wait_in(struct async__wait_list *list, const char *what, void *item)
 {
     async__waiter waiter;
-    return async__wait_with(list, &waiter, what, item, interrupt);
+    return wait_in(list, &waiter, what, item, interrupt);
+}
+
+int async__wait_with(struct async__wait_list *list, async__waiter *waiter, const char *what,
+                     void *item, void (*on_interrupt)(async__wait *))
+{
+    return wait_in(list, waiter, what, item, on_interrupt);
 }
 
 void async__wake_all(struct async__wait_list *list)
