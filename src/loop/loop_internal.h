@@ -244,6 +244,16 @@ static inline void async__ready_unlink(async_callback *callback)
     callback->next = NULL; /* which says that it is not queued */
 }
 
+/* xorshift64*: enough to try orders out with, and the same everywhere. The state must not be 0. */
+#define ASYNC__SEED 0x9E3779B97F4A7C15ULL /* where there is none */
+static inline uint64_t async__draw(uint64_t *state)
+{
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    return *state * 0x2545F4914F6CDD1DULL;
+}
+
 /* With a seed: the next callback, not taken out of the queue. */
 async_callback *async__ready_shuffled(async_loop *loop);
 

@@ -4,9 +4,7 @@
  * of a putter that waits for room goes among the others as a place comes free: so a task that is
  * woken has what it waited for, and a cancellation can lose nothing. Getters wait only while the
  * queue is empty, so that this is right for every order. */
-#include "queue_core.h"
-
-#include <casyncio/queues.h>
+#include "select.h"
 
 struct async_queue {
     struct async__queue_core core;
@@ -117,6 +115,40 @@ int async_queue_get_nowait(async_queue *queue, void *item)
     if (async__unlikely(!queue || !item)) return misused(queue);
     int code = get_now(queue, item);
     return async__unlikely(code < 0) ? refuse(code) : 0;
+}
+
+/* ---- cases of async_select ---- */
+
+static int case_check(const async_case *self)
+{
+    if (self->object && self->item) return 0;
+    return self->object ? async__failf(-EINVAL, "async_select: the item is NULL")
+                        : async__failf(-EBADF, "async_select: the queue is NULL");
+}
+
+static int done(int code) { return code == -EAGAIN ? 0 : code < 0 ? code : 1; }
+
+static int get_attempt(const async_case *self) { return done(get_now(self->object, self->item)); }
+static int put_attempt(const async_case *self) { return done(put_now(self->object, self->item)); }
+static struct async__wait_list *get_list(const async_case *self)
+{
+    return &((async_queue *)self->object)->core.getters;
+}
+static struct async__wait_list *put_list(const async_case *self)
+{
+    return &((async_queue *)self->object)->core.putters;
+}
+static const struct async__case_type get_case = {case_check, get_attempt, get_list, NULL, NULL};
+static const struct async__case_type put_case = {case_check, put_attempt, put_list, NULL, NULL};
+
+async_case async_case_get(async_queue *queue, void *item)
+{
+    return (async_case){.type = &get_case, .object = queue, .item = item};
+}
+
+async_case async_case_put(async_queue *queue, const void *item)
+{
+    return (async_case){.type = &put_case, .object = queue, .item = (void *)item};
 }
 
 /* ---- join and shutdown ---- */

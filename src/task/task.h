@@ -132,6 +132,7 @@ struct async__tasks {
     async_task *unclaimed; /* done, and not awaited yet */
     async_task *zombie;    /* has left its stack, which can go back to the pool */
     uint64_t numbers;
+    uint64_t chances; /* the state of async_select's draws; 0: none so far */
     int budget;
     bool chores;                        /* there is something to do on arrival: see scheduler.c */
     struct async__cxx *cxx, *cxx_owner; /* the thread's exceptions, and the place to save them in */
@@ -169,6 +170,10 @@ async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutin
                             const async_task_options *options);
 /* The owner of the group that the task belongs to, or NULL. */
 const async_task *async__group_owner(const async_task *task);
+/* Whether this task may claim the handle (await.c): 0 or a code, with `call` in its message. */
+int async__check_handle(async_task *task, const char *call);
+/* For a hook that did not claim the task after all: it has ended, and is not awaited yet. */
+void async__task_unclaimed(async_task *task);
 /* Gives the task's memory back; it must be done. */
 void async__task_release(async_task *task);
 /* Tells the loop's exception handler of a task's failure that no await will give. */
@@ -336,6 +341,9 @@ typedef struct async__waiter {
     struct async__wait_list *list;
     struct async__waiter *next, *previous;
     void *item; /* for the waker to read or to fill in */
+    /* Of a waiter that is one of several of its task, whose wait.task is NULL: wakes the task, and
+     * sets wait.task. */
+    void (*woken)(struct async__waiter *self);
 } async__waiter;
 
 /* Puts a waiter at the end of a list; takes one out of the list that it is in. Neither touches its
@@ -372,7 +380,10 @@ static inline async__waiter *async__wake_first(struct async__wait_list *list)
         first->next->previous = NULL;
     else
         list->last = NULL;
-    async__resume(first->wait.task); /* it is in the list, so it is parked on this wait */
+    if (async__unlikely(!first->wait.task))
+        first->woken(first);
+    else
+        async__resume(first->wait.task); /* it is in the list, so it is parked on this wait */
     return first;
 }
 void async__wake_all(struct async__wait_list *list);
