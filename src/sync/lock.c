@@ -27,14 +27,22 @@ int async_lock_try(async_lock *lock)
     return 0;
 }
 
+/* Out of line, so that the release of a lock for which no task waits saves no registers. */
+__attribute__((cold, noinline)) static int hand_over(async_lock *lock)
+{
+    lock->owner = async__wake_first(&lock->waiters)->wait.task;
+    return 0;
+}
+
 int async_lock_release(async_lock *lock)
 {
     if (async__unlikely(!lock)) return no_lock("async_lock_release");
     if (async__unlikely(!lock->owner))
         return async__failf(-EPERM, "async_lock_release: the lock is not held");
     /* The owner changes here, not when the next task runs: it has the lock from now on. */
-    async__waiter *next =
-        async__unlikely(lock->waiters.first != NULL) ? async__wake_first(&lock->waiters) : NULL;
+    async__waiter *next = lock->waiters.first;
+    if (async__unlikely(next && !next->wait.task)) return hand_over(lock);
+    if (async__unlikely(next != NULL)) async__wake_plain(&lock->waiters, next);
     lock->owner = next ? next->wait.task : NULL;
     return 0;
 }

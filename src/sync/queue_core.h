@@ -1,6 +1,7 @@
 /* queue_core.h - what the two kinds of queues have in common: items, those that wait, and the hand-over
  * between them. The kinds differ in how a waiter is woken: `wake` takes the first one out of a list and
- * wakes it, or gives NULL; the waiter's item is good until the call of the queue returns. */
+ * wakes it, or gives NULL; the waiter's item is good until the call of the queue returns. What is hot is
+ * inlined by force, with `wake` a constant. */
 #ifndef CASYNCIO_QUEUE_CORE_H
 #define CASYNCIO_QUEUE_CORE_H
 
@@ -35,8 +36,9 @@ static inline bool async__core_full(const struct async__queue_core *core)
 }
 
 /* 0, -EAGAIN, ASYNC_ESHUTDOWN, -ENOMEM. */
-static inline int async__core_put(struct async__queue_core *core, const void *item,
-                                  async__wake_one *wake)
+__attribute__((always_inline)) static inline int async__core_put(struct async__queue_core *core,
+                                                                 const void *item,
+                                                                 async__wake_one *wake)
 {
     if (async__unlikely(core->items.count >= core->limit))
         return core->shut ? ASYNC_ESHUTDOWN : -EAGAIN;
@@ -53,7 +55,8 @@ static inline int async__core_put(struct async__queue_core *core, const void *it
 }
 
 /* 0, -EAGAIN, ASYNC_ESHUTDOWN. */
-static inline int async__core_get(struct async__queue_core *core, void *item, async__wake_one *wake)
+__attribute__((always_inline)) static inline int async__core_get(struct async__queue_core *core,
+                                                                 void *item, async__wake_one *wake)
 {
     if (core->items.count == 0) return core->shut ? ASYNC_ESHUTDOWN : -EAGAIN;
 

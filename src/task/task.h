@@ -369,21 +369,24 @@ int async__wait_in(struct async__wait_list *list, const char *what, void *item);
 int async__wait_with(struct async__wait_list *list, async__waiter *waiter, const char *what,
                      void *item, void (*interrupt)(async__wait *));
 /* Takes the first waiter out of the list and wakes its task; NULL if there is none. The waiter lies
- * in the task's frame, and is good until that task runs. */
-static inline async__waiter *async__wake_first(struct async__wait_list *list)
+ * in the task's frame, and is good until that task runs. async__wake_plain is for a first waiter that
+ * is known to be the only one of its task: it has wait.task. */
+static inline void async__wake_plain(struct async__wait_list *list, async__waiter *first)
 {
-    async__waiter *first = list->first;
-    if (!first) return NULL;
-
     list->first = first->next;
     if (async__unlikely(first->next != NULL))
         first->next->previous = NULL;
     else
         list->last = NULL;
-    if (async__unlikely(!first->wait.task))
-        first->woken(first);
-    else
-        async__resume(first->wait.task); /* it is in the list, so it is parked on this wait */
+    async__resume(first->wait.task); /* it is in the list, so it is parked on this wait */
+}
+async__waiter *async__wake_one_of(async__waiter *waiter); /* out of line: select.c's are rare */
+static inline async__waiter *async__wake_first(struct async__wait_list *list)
+{
+    async__waiter *first = list->first;
+    if (!first) return NULL;
+    if (async__unlikely(!first->wait.task)) return async__wake_one_of(first);
+    async__wake_plain(list, first);
     return first;
 }
 void async__wake_all(struct async__wait_list *list);

@@ -48,6 +48,13 @@ int async__wait_with(struct async__wait_list *list, async__waiter *waiter, const
     return wait_in(list, waiter, what, item, on_interrupt);
 }
 
+async__waiter *async__wake_one_of(async__waiter *waiter)
+{
+    async__list_remove(waiter);
+    waiter->woken(waiter);
+    return waiter;
+}
+
 void async__wake_all(struct async__wait_list *list)
 {
     /* Ends: a task that is woken runs later, so that none joins the list meanwhile. */
