@@ -24,12 +24,12 @@ struct selection {
 static void begin_in_list(struct async__choice *choice)
 {
     choice->waiter.item = &choice->exchange;
-    async__list_append(choice->about->type->list(choice->about), &choice->waiter);
+    async__list_append(choice->about.type->list(&choice->about), &choice->waiter);
 }
 
 static void end(struct async__choice *choice)
 {
-    const struct async__case_type *type = choice->about->type;
+    const struct async__case_type *type = choice->about.type;
 
     if (!type) return;
     if (type->end)
@@ -71,11 +71,11 @@ static int begin(struct selection *selection, size_t at)
     struct async__choice *choice = &selection->choices[at];
     const struct async__case_type *type = selection->cases[at].type;
 
-    choice->waiter.wait.task = NULL;
+    choice->waiter.wait.task = NULL; /* its waker calls `woken` */
     choice->waiter.woken = woken;
-    choice->about = &selection->cases[at];
+    choice->about = selection->cases[at];
     choice->selection = selection;
-    choice->exchange = (struct async__exchange){.item = choice->about->item};
+    choice->exchange = (struct async__exchange){.item = choice->about.item};
     choice->timer = (async_timer){0};
     if (type && type->begin) return type->begin(choice);
     if (type) begin_in_list(choice);
@@ -107,8 +107,10 @@ static int wait_for_one(struct selection *selection)
     async__park(&selection->wait);
     const struct async__choice *chosen = selection->chosen;
     if (!chosen) return async__interrupted(async__current);
-    if (chosen->exchange.code < 0) return fail_case(chosen->about, chosen->exchange.code);
-    return (int)(chosen - selection->choices);
+    ptrdiff_t which = chosen - selection->choices;
+    if (chosen->exchange.code < 0)
+        return fail_case(&selection->cases[which], chosen->exchange.code);
+    return (int)which;
 }
 
 static int wait_for_any(async_case *cases, size_t count)
@@ -282,7 +284,7 @@ static int task_check(const async_case *self)
 static int task_attempt(const async_case *self) { return async_task_done(self->object); }
 static int task_begin(struct async__choice *choice)
 {
-    async_task *task = choice->about->object;
+    async_task *task = choice->about.object;
     if (task->done) return async__failf(-EBUSY, "async_select: the task is there twice");
     task->done = task_ended;
     task->owner = choice;
@@ -290,7 +292,7 @@ static int task_begin(struct async__choice *choice)
 }
 static void task_end(struct async__choice *choice)
 {
-    ((async_task *)choice->about->object)->done = NULL;
+    ((async_task *)choice->about.object)->done = NULL;
 }
 static const struct async__case_type task_case = {task_check, task_attempt, NULL, task_begin,
                                                   task_end};
@@ -314,7 +316,7 @@ static int after_attempt(const async_case *self)
 static int after_begin(struct async__choice *choice)
 {
     choice->timer.callback.run = time_is_up;
-    int code = async_call_later(async__loop(), &choice->timer, choice->about->seconds);
+    int code = async_call_later(async__loop(), &choice->timer, choice->about.seconds);
     return code < 0 ? async__failf(code, "async_select: no memory for a timer") : 0;
 }
 static void after_end(struct async__choice *choice)

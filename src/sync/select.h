@@ -10,7 +10,7 @@
 /* One case, in the frame of async_select. */
 struct async__choice {
     async__waiter waiter; /* in the list of the case's object */
-    async_case *about;
+    async_case about;     /* a copy: the caller's array may be changed by another task meanwhile */
     struct selection *selection;
     struct async__exchange exchange; /* the waiter's item; code: the case's */
     async_timer timer;

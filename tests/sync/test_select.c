@@ -224,6 +224,33 @@ static int cancelled(void *unused)
     return 0;
 }
 
+static async_case shared[2];
+
+static int selects_shared(void *unused)
+{
+    (void)unused;
+    return async_select(shared, 2);
+}
+
+/* The array is changed while it waits: it waits for what there was. */
+static int changed_meanwhile(void *unused)
+{
+    (void)unused;
+    int item = 3;
+    open_queues(0, 0, 0);
+    shared[0] = async_case_get(first, &item);
+    shared[1] = async_case_get(second, &item);
+    async_task *task = async_create_task(selects_shared);
+    async_sleep(0);
+    memset(shared, 0, sizeof shared);
+    async_queue_put_nowait(second, &item);
+    async_queue_put_nowait(first, &item);
+    assert_int_equal(async_await(task), 1);
+    assert_int_equal(async_queue_size(first), 1);
+    free_queues();
+    return 0;
+}
+
 /* It stands in line with those that wait for one thing only, at its place. */
 static int in_line(void *unused)
 {
@@ -503,6 +530,7 @@ TEST(ready)
 TEST(later)
 TEST(both_at_once)
 TEST(cancelled)
+TEST(changed_meanwhile)
 TEST(in_line)
 TEST(time_and_item)
 TEST(fair)
@@ -515,14 +543,14 @@ TEST(misuse)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ready),        cmocka_unit_test(test_later),
-        cmocka_unit_test(test_both_at_once), cmocka_unit_test(test_cancelled),
-        cmocka_unit_test(test_in_line),      cmocka_unit_test(test_time_and_item),
-        cmocka_unit_test(test_fair),         cmocka_unit_test(test_seeds),
-        cmocka_unit_test(test_tasks),        cmocka_unit_test(test_claimed),
-        cmocka_unit_test(test_shut),         cmocka_unit_test(test_shut_meanwhile),
-        cmocka_unit_test(test_many),         cmocka_unit_test(test_misuse),
-        cmocka_unit_test(test_outside),
+        cmocka_unit_test(test_ready),          cmocka_unit_test(test_later),
+        cmocka_unit_test(test_both_at_once),   cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_in_line),        cmocka_unit_test(test_changed_meanwhile),
+        cmocka_unit_test(test_time_and_item),  cmocka_unit_test(test_fair),
+        cmocka_unit_test(test_seeds),          cmocka_unit_test(test_tasks),
+        cmocka_unit_test(test_claimed),        cmocka_unit_test(test_shut),
+        cmocka_unit_test(test_shut_meanwhile), cmocka_unit_test(test_many),
+        cmocka_unit_test(test_misuse),         cmocka_unit_test(test_outside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
