@@ -7,7 +7,7 @@
  * without a limit, so that a wake-up that was lost is a deadlock, which the loop reports. Times are
  * small whole numbers, so that much is due in the same turn.
  *
- * ctest: timeout=300 */
+ * ctest: timeout=600 */
 #include "run.h"
 
 #include <math.h>
@@ -76,9 +76,16 @@ static int scenario(void *work)
     return async_gather_array(all, WORKERS + 1);
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SLOW true
+#else
+#define SLOW false
+#endif
+
 /* Fewer where each takes ten times as long. */
 static unsigned seeds(void)
 {
+    if (SLOW) return SEEDS / 4;
     return getenv("CASYNCIO_TEST_WRAPPER") || getenv("CASYNCIO_EMULATED") ? SEEDS / 10 : SEEDS;
 }
 
