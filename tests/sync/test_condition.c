@@ -181,6 +181,31 @@ static int keeps_the_order(void *unused)
     return 0;
 }
 
+static int locker(void *unused)
+{
+    (void)unused;
+    async_with_lock (&lock)
+        note("locker");
+    return async_block_error();
+}
+
+/* A cancellation does not cost a notified task its place in the line for the lock. */
+static int keeps_its_place(void *unused)
+{
+    (void)unused;
+    async_task *tasks[1];
+    make(waiter, tasks, 1);
+    assert_int_equal(async_lock_acquire(&lock), 0);
+    assert_int_equal(async_condition_notify(&changed, 1), 0);
+    async_task *later = async_create_task(locker);
+    async_sleep(0);
+    async_cancel(tasks[0], NULL);
+    assert_int_equal(async_lock_release(&lock), 0);
+    assert_int_equal(async_gather(tasks[0], later), 0);
+    assert_notes("0:0@0 locker ");
+    return 0;
+}
+
 /* Its lock may be held by one condition's user while the other's waits. */
 static int shares_its_lock(void *unused)
 {
@@ -280,6 +305,7 @@ TEST(cancelled_with_the_lock)
 TEST(loses_no_notification)
 TEST(cancelled_while_it_wants_the_lock)
 TEST(keeps_the_order)
+TEST(keeps_its_place)
 TEST(shares_its_lock)
 TEST(misuse)
 
@@ -292,6 +318,7 @@ int main(void)
         cmocka_unit_test(test_loses_no_notification),
         cmocka_unit_test(test_cancelled_while_it_wants_the_lock),
         cmocka_unit_test(test_keeps_the_order),
+        cmocka_unit_test(test_keeps_its_place),
         cmocka_unit_test(test_shares_its_lock),
         cmocka_unit_test(test_misuse),
         cmocka_unit_test(test_outside),
