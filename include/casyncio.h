@@ -11,6 +11,7 @@
 #include <casyncio/iterators.h>
 #include <casyncio/sync.h>
 #include <casyncio/queues.h>
+#include <casyncio/select.h>
 #include <casyncio/sockets.h>
 #include <casyncio/streams.h>
 #include <casyncio/datagrams.h>

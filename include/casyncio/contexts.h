@@ -56,11 +56,22 @@ ASYNC_BEGIN
                 ASYNC__JOIN(async__once_, __COUNTER__), ASYNC__JOIN(async__with_, __COUNTER__))
 
 /* async_with_lock (&lock) { ... }: holds the lock in the block. If the task is cancelled while it
- * waits for the lock the block is skipped. asyncio: async with lock */
-#define ASYNC_WITH_LOCK(lock) ASYNC__WITH_LOCK(lock, ASYNC__JOIN(async__with_, __COUNTER__))
-#define ASYNC__WITH_LOCK(lock, guard)                                                              \
+ * waits for the lock the block is skipped. The others do the same with a semaphore, with the lock of
+ * a condition, and with a read-write lock, for reading and for writing.
+ * asyncio: async with lock, async with semaphore, async with condition */
+#define ASYNC_WITH_LOCK(lock)                                                                      \
+    ASYNC__WITH_HELD(async__lock_enter, lock, ASYNC__JOIN(async__with_, __COUNTER__))
+#define ASYNC_WITH_SEMAPHORE(semaphore)                                                            \
+    ASYNC__WITH_HELD(async__semaphore_enter, semaphore, ASYNC__JOIN(async__with_, __COUNTER__))
+#define ASYNC_WITH_CONDITION(condition)                                                            \
+    ASYNC__WITH_HELD(async__condition_enter, condition, ASYNC__JOIN(async__with_, __COUNTER__))
+#define ASYNC_WITH_READ_LOCK(rwlock)                                                               \
+    ASYNC__WITH_HELD(async__read_enter, rwlock, ASYNC__JOIN(async__with_, __COUNTER__))
+#define ASYNC_WITH_WRITE_LOCK(rwlock)                                                              \
+    ASYNC__WITH_HELD(async__write_enter, rwlock, ASYNC__JOIN(async__with_, __COUNTER__))
+#define ASYNC__WITH_HELD(enter, object, guard)                                                     \
     for (async__guard guard ASYNC_CLEANUP(async__guard_leave) = {0, 0, 1, 0, 0};                   \
-         guard.live && async__lock_enter(&guard, lock); guard.live = 0)
+         guard.live && enter(&guard, object); guard.live = 0)
 
 /* async_with_group (group) { ... }: declares `async_group *group`, and waits for its tasks when the
  * block is left, not in a shield: see async_group_leave. A return from the block does not cancel
@@ -96,6 +107,10 @@ ASYNC_BEGIN
 #define async_with_stream(name, enter) ASYNC_WITH_STREAM(name, enter)
 #define async_with_file(name, enter) ASYNC_WITH_FILE(name, enter)
 #define async_with_lock(lock) ASYNC_WITH_LOCK(lock)
+#define async_with_semaphore(semaphore) ASYNC_WITH_SEMAPHORE(semaphore)
+#define async_with_condition(condition) ASYNC_WITH_CONDITION(condition)
+#define async_with_read_lock(rwlock) ASYNC_WITH_READ_LOCK(rwlock)
+#define async_with_write_lock(rwlock) ASYNC_WITH_WRITE_LOCK(rwlock)
 #define async_with_group(group) ASYNC_WITH_GROUP(group)
 #define async_timeout(delay) ASYNC_TIMEOUT(delay)
 #define async_timeout_scope(scope, delay) ASYNC_TIMEOUT_SCOPE(scope, delay)
@@ -129,6 +144,10 @@ ASYNC_API async__guard async__guard_enter(const struct async__once *once, void *
 ASYNC_API void async__close_stream(void *stream);
 ASYNC_API void async__close_file(void *file);
 ASYNC_API bool async__lock_enter(async__guard *guard, async_lock *lock);
+ASYNC_API bool async__semaphore_enter(async__guard *guard, async_semaphore *semaphore);
+ASYNC_API bool async__condition_enter(async__guard *guard, async_condition *condition);
+ASYNC_API bool async__read_enter(async__guard *guard, async_rwlock *rwlock);
+ASYNC_API bool async__write_enter(async__guard *guard, async_rwlock *rwlock);
 ASYNC_API bool async__group_enter(async__guard *guard, async_group *group);
 ASYNC_API void async__guard_leave(async__guard *guard);
 ASYNC_API bool async__timeout_once(async_scope *scope, double delay);

@@ -33,7 +33,8 @@ ASYNC_BEGIN
     X(ASYNC_ECERT, -5008, "The peer's certificate could not be verified")                          \
     X(ASYNC_EHTTP, -5009, "The peer broke the HTTP protocol")                                      \
     X(ASYNC_ETOOMANYREDIRECTS, -5010, "Too many redirects")                                        \
-    X(ASYNC_EHTTPSTATUS, -5011, "The response's status says that it failed")
+    X(ASYNC_EHTTPSTATUS, -5011, "The response's status says that it failed")                       \
+    X(ASYNC_EBROKENBARRIER, -5012, "The barrier is broken")
 
 #define ASYNC_ERROR_ENUM(name, value, text) name = value,
 enum async_error_codes { ASYNC_ERRORS(ASYNC_ERROR_ENUM) ASYNC_ERROR_LAST = -5999 };

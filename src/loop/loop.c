@@ -187,22 +187,13 @@ bool async__credit_renew(async_loop *loop)
     return !loop->poll_due;
 }
 
-/* xorshift64*: enough to try orders out with, and the same everywhere. */
-static uint64_t draw(async_loop *loop)
-{
-    loop->seed ^= loop->seed >> 12;
-    loop->seed ^= loop->seed << 25;
-    loop->seed ^= loop->seed >> 27;
-    return loop->seed * 0x2545F4914F6CDD1DULL;
-}
-
 /* With a seed: one of the first eight tasks that are ready, so that none waits for ever. What is
  * not a task keeps its place, as asyncio promises of callbacks. */
 async_callback *async__ready_shuffled(async_loop *loop)
 {
     async_callback *chosen = loop->ready.next;
 
-    for (uint64_t steps = draw(loop) >> 61; steps > 0; steps--) {
+    for (uint64_t steps = async__draw(&loop->seed) >> 61; steps > 0; steps--) {
         if (chosen->run != loop->shuffled || chosen->next->run != loop->shuffled) break;
         chosen = chosen->next;
     }
@@ -226,7 +217,8 @@ static int sleep_limit(async_loop *loop, int64_t *timeout)
 
     int64_t next = async__timers_next(&loop->timers);
     if (next == ASYNC__NEVER) { /* a timer that is set for infinity is none */
-        if (!loop->watches && !loop->jobs && !loop->signals && !loop->shared) return -EDEADLK;
+        if (!loop->watches && !loop->jobs && !loop->signals && !loop->foreign && !loop->shared)
+            return -EDEADLK;
         *timeout = ASYNC__NEVER;
     } else if (!loop->virtual_clock) {
         int64_t left = next - async__clock();

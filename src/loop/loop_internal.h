@@ -265,6 +265,7 @@ struct async_loop {
     size_t watches; /* armed, operations' among them, but for the loop's own */
     size_t jobs;    /* in a thread pool */
     size_t signals; /* handlers that the user added */
+    size_t foreign; /* waits that another thread may end */
 
     struct async__signal_state *signal_state;
     struct async__pool *executor, *resolver;
@@ -338,6 +339,16 @@ static inline void async__ready_unlink(async_callback *callback)
     callback->prev->next = callback->next;
     callback->next->prev = callback->prev;
     callback->next = NULL; /* which says that it is not queued */
+}
+
+/* xorshift64*: enough to try orders out with, and the same everywhere. The state must not be 0. */
+#define ASYNC__SEED 0x9E3779B97F4A7C15ULL /* where there is none */
+static inline uint64_t async__draw(uint64_t *state)
+{
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    return *state * 0x2545F4914F6CDD1DULL;
 }
 
 /* With a seed: the next callback, not taken out of the queue. */

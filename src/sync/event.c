@@ -1,11 +1,9 @@
 /* event.c - a flag that tasks wait for. */
-#include "../task/task.h"
-
-#include <casyncio/sync.h>
+#include "sync.h"
 
 int async_event_wait(async_event *event)
 {
-    if (!event) return async__misuse(async__failf(-EBADF, "async_event_wait: the event is NULL"));
+    if (!event) return async__null_wait("event");
     int code = async__checkpoint();
     if (code < 0 || event->set) return code;
     return async__wait_in(&event->waiters, "event", NULL);

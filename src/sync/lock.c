@@ -1,9 +1,6 @@
 /* lock.c - a lock that is handed over: a release gives it to the first task that waits, so that no
  * other can overtake it. */
-#include "../task/task.h"
-
-#include <casyncio/contexts.h>
-#include <casyncio/sync.h>
+#include "sync.h"
 
 static int no_lock(const char *call) { return async__failf(-EBADF, "%s: the lock is NULL", call); }
 
@@ -30,14 +27,22 @@ int async_lock_try(async_lock *lock)
     return 0;
 }
 
+/* Out of line, so that the release of a lock for which no task waits saves no registers. */
+__attribute__((cold, noinline)) static int hand_over(async_lock *lock)
+{
+    lock->owner = async__wake_first(&lock->waiters)->wait.task;
+    return 0;
+}
+
 int async_lock_release(async_lock *lock)
 {
     if (async__unlikely(!lock)) return no_lock("async_lock_release");
     if (async__unlikely(!lock->owner))
         return async__failf(-EPERM, "async_lock_release: the lock is not held");
     /* The owner changes here, not when the next task runs: it has the lock from now on. */
-    async__waiter *next =
-        async__unlikely(lock->waiters.first != NULL) ? async__wake_first(&lock->waiters) : NULL;
+    async__waiter *next = lock->waiters.first;
+    if (async__unlikely(next && !next->wait.task)) return hand_over(lock);
+    if (async__unlikely(next != NULL)) async__wake_plain(&lock->waiters, next);
     lock->owner = next ? next->wait.task : NULL;
     return 0;
 }
@@ -48,12 +53,5 @@ static void leave_lock(void *lock) { async_lock_release(lock); }
 
 bool async__lock_enter(async__guard *guard, async_lock *lock)
 {
-    int code = async_lock_acquire(lock);
-    if (async__unlikely(code < 0)) {
-        async__pend(code);
-        return false;
-    }
-    guard->leave = leave_lock;
-    guard->context = lock;
-    return true;
+    return async__hold(guard, async_lock_acquire(lock), leave_lock, lock);
 }

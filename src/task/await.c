@@ -39,7 +39,7 @@ __attribute__((noinline)) static bool awaits_this(const async_task *task)
 }
 
 /* Whether the task can be claimed: 0 or a code. A NULL handle is a task that could not be made. */
-static int check_handle(async_task *task, const char *call)
+int async__check_handle(async_task *task, const char *call)
 {
     if (!task) {
         struct async__tasks *tasks = async__current->tasks;
@@ -95,7 +95,7 @@ static void interrupt_gathering(async__wait *wait)
     cancel_all(async__container(wait, struct gathering, wait));
 }
 
-/* Takes a task that check_handle has allowed: no other await gets it from now on. */
+/* Takes a task that async__check_handle has allowed: no other await gets it from now on. */
 static inline void claim(struct gathering *gathering, async_task *task)
 {
     task->owner = gathering;
@@ -134,7 +134,7 @@ int async_await(async_task *task)
 {
     async_task *self = async__current;
     if (async__unlikely(!self)) return async__no_task();
-    int code = check_handle(task, "async_await");
+    int code = async__check_handle(task, "async_await");
     if (async__unlikely(code < 0)) return async__misuse(code);
 
     struct gathering gathering; /* what the wait itself needs is set by gather */
@@ -170,7 +170,7 @@ static int check_handles(async_task *const *tasks, size_t count, int *missing)
         async_task *task = tasks[i];
         int code = task && task->done == task_done && task->owner == (void *)missing
                        ? async__failf(-EINVAL, "async_gather: task %zu is there twice", i)
-                       : check_handle(task, "async_gather");
+                       : async__check_handle(task, "async_gather");
         if (!task) {
             if (!*missing) *missing = code;
             continue;
@@ -233,7 +233,7 @@ int async_wait_for(async_task *task, double timeout)
     async_scope scope = {0};
     int code = async_timeout_enter(&scope, timeout);
 
-    int misuse = code < 0 && async__current ? check_handle(task, "async_wait_for") : 0;
+    int misuse = code < 0 && async__current ? async__check_handle(task, "async_wait_for") : 0;
     if (misuse < 0) return async__misuse(misuse); /* the task is not this one's to cancel */
     if (code < 0) {                               /* the handle is released all the same */
         struct async__record failure = async__record_save();

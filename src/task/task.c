@@ -116,8 +116,10 @@ static void unlink_task(struct async__tasks *tasks, async_task *task)
 
 /* Tasks that are done and not claimed yet: what is left here when the loop ends was never
  * awaited. */
-static void join_unclaimed(struct async__tasks *tasks, async_task *task)
+void async__task_unclaimed(async_task *task)
 {
+    struct async__tasks *tasks = task->tasks;
+
     task->previous = NULL;
     task->next = tasks->unclaimed;
     if (tasks->unclaimed) tasks->unclaimed->previous = task;
@@ -235,7 +237,7 @@ static void finish(async_task *task, int result)
     if (task->done)
         task->done(task);
     else
-        join_unclaimed(tasks, task);
+        async__task_unclaimed(task);
     if (tasks->closing && tasks->count == 0) async_loop_stop(tasks->loop);
 }
 

@@ -132,6 +132,7 @@ struct async__tasks {
     async_task *unclaimed; /* done, and not awaited yet */
     async_task *zombie;    /* has left its stack, which can go back to the pool */
     uint64_t numbers;
+    uint64_t chances; /* the state of async_select's draws; 0: none so far */
     int budget;
     bool chores;                        /* there is something to do on arrival: see scheduler.c */
     struct async__cxx *cxx, *cxx_owner; /* the thread's exceptions, and the place to save them in */
@@ -169,6 +170,10 @@ async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutin
                             const async_task_options *options);
 /* The owner of the group that the task belongs to, or NULL. */
 const async_task *async__group_owner(const async_task *task);
+/* Whether this task may claim the handle (await.c): 0 or a code, with `call` in its message. */
+int async__check_handle(async_task *task, const char *call);
+/* For a hook that did not claim the task after all: it has ended, and is not awaited yet. */
+void async__task_unclaimed(async_task *task);
 /* Gives the task's memory back; it must be done. */
 void async__task_release(async_task *task);
 /* Tells the loop's exception handler of a task's failure that no await will give. */
@@ -336,24 +341,52 @@ typedef struct async__waiter {
     struct async__wait_list *list;
     struct async__waiter *next, *previous;
     void *item; /* for the waker to read or to fill in */
+    /* Of a waiter that is one of several of its task, whose wait.task is NULL: wakes the task, and
+     * sets wait.task. */
+    void (*woken)(struct async__waiter *self);
 } async__waiter;
+
+/* Puts a waiter at the end of a list; takes one out of the list that it is in. Neither touches its
+ * task. */
+static inline void async__list_append(struct async__wait_list *list, async__waiter *waiter)
+{
+    waiter->list = list;
+    waiter->next = NULL;
+    waiter->previous = list->last;
+    if (list->last)
+        list->last->next = waiter;
+    else
+        list->first = waiter;
+    list->last = waiter;
+}
+void async__list_remove(async__waiter *waiter);
 
 /* Joins the list and parks: 0 once woken by one of the functions below, else the code of a
  * cancellation, out of the list again. No checkpoint of its own. */
 int async__wait_in(struct async__wait_list *list, const char *what, void *item);
+/* The same with a waiter of the caller's, whose `interrupt` may have more to do: it takes the waiter
+ * out of the list and unparks it, or leaves the wake-up to come. */
+int async__wait_with(struct async__wait_list *list, async__waiter *waiter, const char *what,
+                     void *item, void (*interrupt)(async__wait *));
 /* Takes the first waiter out of the list and wakes its task; NULL if there is none. The waiter lies
- * in the task's frame, and is good until that task runs. */
-static inline async__waiter *async__wake_first(struct async__wait_list *list)
+ * in the task's frame, and is good until that task runs. async__wake_plain is for a first waiter that
+ * is known to be the only one of its task: it has wait.task. */
+static inline void async__wake_plain(struct async__wait_list *list, async__waiter *first)
 {
-    async__waiter *first = list->first;
-    if (!first) return NULL;
-
     list->first = first->next;
     if (async__unlikely(first->next != NULL))
         first->next->previous = NULL;
     else
         list->last = NULL;
     async__resume(first->wait.task); /* it is in the list, so it is parked on this wait */
+}
+async__waiter *async__wake_one_of(async__waiter *waiter); /* out of line: select.c's are rare */
+static inline async__waiter *async__wake_first(struct async__wait_list *list)
+{
+    async__waiter *first = list->first;
+    if (!first) return NULL;
+    if (async__unlikely(!first->wait.task)) return async__wake_one_of(first);
+    async__wake_plain(list, first);
     return first;
 }
 void async__wake_all(struct async__wait_list *list);

@@ -2,7 +2,7 @@
  * queues and futures are made of. */
 #include "task.h"
 
-static void unlink_waiter(async__waiter *waiter)
+void async__list_remove(async__waiter *waiter)
 {
     struct async__wait_list *list = waiter->list;
 
@@ -18,28 +18,41 @@ static void unlink_waiter(async__waiter *waiter)
 
 static void interrupt(async__wait *wait)
 {
-    unlink_waiter(async__container(wait, async__waiter, wait));
+    async__list_remove(async__container(wait, async__waiter, wait));
     async__unpark(wait);
+}
+
+static inline int wait_in(struct async__wait_list *list, async__waiter *waiter, const char *what,
+                          void *item, void (*on_interrupt)(async__wait *))
+{
+    /* What async__park sets need not be set here. */
+    waiter->wait.interrupt = on_interrupt;
+    waiter->wait.what = what;
+    waiter->wait.awaited = NULL;
+    waiter->wait.fd = -1;
+    waiter->item = item;
+    async__list_append(list, waiter);
+    async__park(&waiter->wait);
+    return waiter->wait.interrupted ? async__interrupted(async__current) : 0;
 }
 
 int async__wait_in(struct async__wait_list *list, const char *what, void *item)
 {
-    async__waiter waiter; /* what async__park sets need not be set here */
-    waiter.wait.interrupt = interrupt;
-    waiter.wait.what = what;
-    waiter.wait.awaited = NULL;
-    waiter.wait.fd = -1;
-    waiter.list = list;
-    waiter.next = NULL;
-    waiter.previous = list->last;
-    waiter.item = item;
-    if (list->last)
-        list->last->next = &waiter;
-    else
-        list->first = &waiter;
-    list->last = &waiter;
-    async__park(&waiter.wait);
-    return waiter.wait.interrupted ? async__interrupted(async__current) : 0;
+    async__waiter waiter;
+    return wait_in(list, &waiter, what, item, interrupt);
+}
+
+int async__wait_with(struct async__wait_list *list, async__waiter *waiter, const char *what,
+                     void *item, void (*on_interrupt)(async__wait *))
+{
+    return wait_in(list, waiter, what, item, on_interrupt);
+}
+
+async__waiter *async__wake_one_of(async__waiter *waiter)
+{
+    async__list_remove(waiter);
+    waiter->woken(waiter);
+    return waiter;
 }
 
 void async__wake_all(struct async__wait_list *list)

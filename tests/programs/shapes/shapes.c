@@ -96,6 +96,9 @@ static int tasks(void)
 static int blocks(void)
 {
     async_lock lock = ASYNC_LOCK_INIT;
+    async_condition changed = ASYNC_CONDITION_INIT;
+    async_semaphore places = ASYNC_SEMAPHORE_INIT(1);
+    async_rwlock rwlock = ASYNC_RWLOCK_INIT;
     async_future future = ASYNC_FUTURE_INIT;
     async_event event = ASYNC_EVENT_INIT;
     void *(*allocate)(size_t) = malloc;
@@ -111,6 +114,12 @@ static int blocks(void)
                                     if (!queue || !text || !bytes || one.number > two.number)
                                         return -EINVAL;
                                 }
+    async_with_condition (&changed)
+        async_with_semaphore (&places)
+            async_with_read_lock (&rwlock)
+                if (async_rwlock_try_write(&rwlock) != -EBUSY) return -EINVAL;
+    async_with_write_lock (&rwlock)
+        if (async_rwlock_try_read(&rwlock) != -EBUSY) return -EINVAL;
     async_for (long, number, async_generate(numbers, NULL, sizeof(long)))
         printf("%ld ", number);
     if (async_future_done(&future) || async_event_is_set(&event)) return -EINVAL;

@@ -96,6 +96,31 @@ static int blocks()
     return left == 1 && sum == 5 ? 0 : async_raise(-EINVAL, "%d and %d", left, sum);
 }
 
+static int synchronizes()
+{
+    async_lock lock = ASYNC_LOCK_INIT;
+    async_semaphore two = ASYNC_BOUNDED_SEMAPHORE_INIT(2), one = ASYNC_SEMAPHORE_INIT(1);
+    async_condition changed = ASYNC_CONDITION_INIT, other = ASYNC_CONDITION_INIT_WITH(&lock);
+    async_rwlock rwlock = ASYNC_RWLOCK_INIT;
+    async_barrier barrier = ASYNC_BARRIER_INIT(1);
+    async_once once = ASYNC_ONCE_INIT;
+    async_latch latch = ASYNC_LATCH_INIT(1);
+    int inside = 0;
+    ASYNC_WITH_SEMAPHORE(&two)
+    ASYNC_WITH_SEMAPHORE(&one)
+    ASYNC_WITH_CONDITION(&changed)
+    ASYNC_WITH_CONDITION(&other)
+    ASYNC_WITH_READ_LOCK(&rwlock)
+    inside++;
+    ASYNC_WITH_WRITE_LOCK(&rwlock)
+    inside += async_semaphore_value(&two);
+    async_case cases[] = {async_case_latch(&latch), async_case_after(0)};
+    inside += async_select(cases, 2);
+    int code = async_once_run(
+        &once, [](void *) { return 1; }, nullptr);
+    return inside == 4 && code == 1 && async_barrier_wait(&barrier) == 0 ? 0 : -EINVAL;
+}
+
 static int main_task(void *)
 {
     char a[] = "A, a text that is long enough for the heap";
@@ -103,6 +128,7 @@ static int main_task(void *)
     int code = async_gather(async_create_task(catches, a), async_create_task(catches, b),
                             async_create_task(tick), async_spawn(run_fetch, fetch{"a", 0}));
     if (code == 0) code = blocks();
+    if (code == 0) code = synchronizes();
     if (code < 0) return code;
     async_raise(-EIO, "here");
     return std::string(async_error_where()).find("in main_task") == std::string::npos ? -EINVAL : 0;

@@ -1,0 +1,26 @@
+/* sync.h - what the files of src/sync share. */
+#ifndef CASYNCIO_SYNC_INTERNAL_H
+#define CASYNCIO_SYNC_INTERNAL_H
+
+#include "../task/task.h"
+
+#include <casyncio/contexts.h>
+#include <casyncio/sync.h>
+
+/* -EBADF for a call whose object is NULL. The first is for calls that block. */
+#define async__null_wait(what) async__misuse(async__null(what))
+#define async__null(what) async__failf(-EBADF, "%s: the " what " is NULL", __func__)
+
+/* The entry of a block: `code` is what taking the object gave. */
+static inline bool async__hold(async__guard *guard, int code, void (*leave)(void *), void *object)
+{
+    if (async__unlikely(code < 0)) {
+        async__pend(code);
+        return false;
+    }
+    guard->leave = leave;
+    guard->context = object;
+    return true;
+}
+
+#endif
