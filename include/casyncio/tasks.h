@@ -50,7 +50,7 @@ typedef int (*async_coroutine)(void *argument);
  * -EINVAL for a coroutine that is NULL, or -EPERM where async_run does not run (async_error_code);
  * async_await and async_gather take NULL, and give that -ENOMEM. In C the argument may be left out.
  *
- * The handle is released by async_await, async_wait_for, async_gather or async_detach, once; every
+ * The handle is released by async_await, async_wait_for, async_gather and its like, or async_detach, once; every
  * task is given to one of them, or owned by a group. One that is not runs on, is cancelled at the
  * end of async_run, and released then; if it has failed, that is reported to the exception handler.
  * A released handle must not be used: in a debug build of the library that gives -EINVAL, and is
@@ -174,11 +174,60 @@ ASYNC_API int async_checkpoint(void);
 ASYNC_API int async_gather_array(async_task *const *tasks, size_t count);
 
 /* Waits for all the tasks, whatever they give, puts their return values into codes[] (for a NULL
- * the code for which a task could not be made), and releases all the handles. 0, or the code of a
- * cancellation: then they were cancelled, but have ended as well, and codes[] is filled. Their
- * error records are dropped: only the codes are left. -EINVAL and -EBUSY as above.
+ * the code for which a task could not be made; `codes` may be NULL), and releases all the handles.
+ * 0, or the code of a cancellation: then they were cancelled, but have ended as well, and codes[] is
+ * filled. Their error records are dropped: only the codes are left. -EINVAL and -EBUSY as above;
+ * -EBADF for an array that is NULL, here and in the calls below.
  * asyncio: gather(return_exceptions=True) */
 ASYNC_API int async_gather_results(async_task *const *tasks, size_t count, int *codes);
+
+/* The same, but every error is kept: if any task failed, the code is that of the first one in the
+ * array, with a cause in the error record for each that did (async_error_causes, async_error_cause),
+ * in the order of the array. Where memory for a cause is lacking it is left out.
+ * asyncio: gather(return_exceptions=True), and an ExceptionGroup of what is an exception */
+ASYNC_API int async_gather_all(async_task *const *tasks, size_t count, int *codes);
+
+enum {
+    ASYNC_ALL_COMPLETED,   /* each task has ended */
+    ASYNC_FIRST_COMPLETED, /* one has */
+    ASYNC_FIRST_EXCEPTION /* one has failed, with another code than -ECANCELED, or all have ended */
+};
+
+/* Waits until what `return_when` says has come about, or `timeout` seconds have gone (0 or less: it
+ * only looks; infinity: no limit), and gives the number of tasks that have ended, which
+ * async_task_done tells from the others: fewer than `count`, maybe 0, is how a timeout shows. The
+ * handles stay the caller's, to be awaited (those that have ended give their results at once) or
+ * waited for again, and no task is cancelled, whatever happens to the wait. A handle that is NULL
+ * counts as a task that has ended and failed. O(count), and O(1) for each task that ends.
+ *
+ * The code of a cancellation; -EINVAL for a count of 0, a timeout that is NaN, another number as
+ * `return_when`, a task that is there twice, or the calling task itself; -EBUSY for a task that
+ * another one awaits or waits for, or that a group owns; -EDEADLK for one that awaits, by way of
+ * others, this task; -ENOMEM.
+ * asyncio: asyncio.wait(tasks, timeout=, return_when=); async_wait(&task, 1, INFINITY,
+ * ASYNC_ALL_COMPLETED) is `await shield(task)` */
+ASYNC_API ssize_t async_wait(async_task *const *tasks, size_t count, double timeout,
+                             int return_when);
+
+/* An iterator over the tasks in the order in which they end, each when it has ended:
+ *
+ *     async_for (async_task *, task, async_as_completed(tasks, count, INFINITY))
+ *         code = async_await(task);
+ *
+ * It takes the handles over, and gives each to the block, which awaits it (without waiting) or
+ * detaches it. Those that were not given when the loop is left, by `break` or by an error, are
+ * cancelled, waited for and released. The iteration ends with -ETIMEDOUT once `timeout` seconds
+ * from this call have gone (infinity: no limit) and there is none left that has ended. A handle that
+ * is NULL is given as it is, first: async_await(NULL) gives the code. A count of 0 is an iteration
+ * without values. O(1) for each task.
+ *
+ * NULL: -EINVAL, -EBUSY, -EDEADLK and -EBADF, as for async_wait: then none was taken over; -ENOMEM,
+ * and -EINVAL for NaN: then all have been cancelled, waited for and released. Blocks in that case
+ * only.
+ * asyncio: as_completed(tasks, timeout=), which leaves the others running */
+struct async_iterator;
+ASYNC_API struct async_iterator *async_as_completed(async_task *const *tasks, size_t count,
+                                                    double timeout);
 
 /* ---- cancellation ---- */
 
@@ -188,6 +237,13 @@ ASYNC_API int async_gather_results(async_task *const *tasks, size_t count, int *
  * not run the task: it learns of the cancellation when it next runs. Only in the loop's thread.
  * asyncio: task.cancel(msg) */
 ASYNC_API bool async_cancel(async_task *task, const char *why);
+
+/* The message that the task was cancelled with, in whatever block or scope it is: "" if it has none,
+ * is not cancelled, or is NULL. Good until it is uncancelled or released. The task itself finds it in
+ * async_error_message too, right after a call that has given -ECANCELED. A task that is cancelled
+ * while it awaits or gathers others passes it on to them.
+ * asyncio: the argument of CancelledError */
+ASYNC_API const char *async_task_cancel_message(const async_task *task);
 
 /* Takes a cancellation back: blocking calls work again. true if there was one. A call that it has
  * already interrupted gives -ECANCELED all the same. Cancellations are not counted: one call takes

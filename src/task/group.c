@@ -45,33 +45,11 @@ size_t async_group_count(const async_group *group) { return group ? group->count
 
 /* ---- failures ---- */
 
-/* Takes the cause over. Without memory the code alone is left. */
-static void add_cause(async_group *group, async__error *cause)
-{
-    if (!cause) return;
-    if (!group->error) {
-        group->error = async__error_new(cause->code, "%s", cause->message);
-        if (!group->error) {
-            async__error_free(cause);
-            return;
-        }
-        group->error->file = cause->file;
-        group->error->line = cause->line;
-        group->error->function = cause->function;
-    }
-    if (group->error->last_cause)
-        group->error->last_cause->next_cause = cause;
-    else
-        group->error->causes = cause;
-    group->error->last_cause = cause;
-    group->error->cause_count++;
-}
-
 static void fail(async_group *group, int code, async__error *cause)
 {
     if (!cause) cause = async__error_new(code, "%s", async_strerror(code));
     if (!group->code) group->code = code;
-    add_cause(group, cause);
+    async__error_add_cause(&group->error, cause);
     async_group_cancel(group);
 }
 

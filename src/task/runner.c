@@ -147,7 +147,7 @@ static bool end_tasks(struct runner *runner)
     tasks->closing = true;
     cancel_everything(tasks, runner->failure != 0);
     if (!run_until_done(runner, NULL)) return false;
-    async__generators_free(tasks);
+    async__unclosed_free(tasks);
     return true;
 }
 

@@ -135,6 +135,12 @@ static void leave_unclaimed(struct async__tasks *tasks, async_task *task)
     if (task->next) task->next->previous = task->previous;
 }
 
+void async__task_unclaim(async_task *task)
+{
+    task->done = NULL;
+    if (task->state == ASYNC__DONE && !task->unclaimed) join_unclaimed(task->tasks, task);
+}
+
 void async__task_report(async_task *task, const char *what)
 {
     if (task->result >= 0 || task->result == -ECANCELED) return;
@@ -391,6 +397,12 @@ bool async_task_cancelling(const async_task *task)
 {
     if (!task || async__stale(task, "async_task_cancelling")) return false;
     return task->cancelled && task->state < ASYNC__DONE;
+}
+
+const char *async_task_cancel_message(const async_task *task)
+{
+    if (!task || async__stale(task, "async_task_cancel_message")) return "";
+    return task->cancelled && task->why ? task->why : "";
 }
 
 /* The default name is made when it is first asked for, and kept. */

@@ -53,6 +53,9 @@ typedef struct async__error {
 async__error *async__error_new(int code, const char *format, ...) ASYNC_PRINTF(2, 3);
 void async__error_free(async__error *error); /* gives up a reference; NULL is fine */
 void async__error_passed(async__error *error, const async_task *task); /* adds it to the chain */
+/* Takes `cause` over as the next cause of *group, which is made of the first one if it is NULL. A
+ * cause that is NULL is left out; without memory for the group the code alone is left. */
+void async__error_add_cause(async__error **group, async__error *cause);
 
 /* What failed last, and the first block error that nothing has asked for yet: of a task, or of a
  * thread for what runs outside of tasks. */
@@ -122,6 +125,14 @@ struct async_task {
     struct async__cxx cxx;
 };
 
+/* An iterator that has not been closed: at the end of the loop, when all tasks have ended, it is
+ * freed by `free`, which removes it. Embedded in a generator, say (iterator.c). */
+typedef struct async__unclosed async__unclosed;
+struct async__unclosed {
+    async__unclosed *next, *previous;
+    void (*free)(async__unclosed *self);
+};
+
 /* The task layer's part of a loop: loop->client. */
 struct async__tasks {
     async_loop *loop;
@@ -143,8 +154,8 @@ struct async__tasks {
 #endif
     int64_t exit_timeout; /* ns; of the shields around exits */
     bool watches_overflow;
-    bool closing;                       /* the main task is done: what is left is being cancelled */
-    struct async_generator *generators; /* all there are, to be freed at the end */
+    bool closing;              /* the main task is done: what is left is being cancelled */
+    async__unclosed *unclosed; /* iterators, to be freed at the end */
 };
 
 extern __thread async_task *async__current;
@@ -167,6 +178,15 @@ static inline void *async__task_top(async_task *task) { return (char *)task + AS
  * gives way, so that `done` and `owner` can still be set. */
 async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutine, void *argument,
                             const async_task_options *options);
+/* Whether the task can be claimed by setting its `done`: 0, or a code with a message that names the
+ * call. NULL is a task that could not be made: the code for which the last one could not. */
+int async__task_claimable(async_task *task, const char *call);
+/* Claims all the tasks (NULL is passed over): 0. Or the code of a misuse, and then none is claimed;
+ * -EINVAL for a task that is there twice. Those that have ended already call no `done`. */
+int async__tasks_claim(async_task *const *tasks, size_t count, void (*done)(async_task *),
+                       void *owner, const char *call);
+/* Gives a task that is claimed back to whatever has its handle. */
+void async__task_unclaim(async_task *task);
 /* The owner of the group that the task belongs to, or NULL. */
 const async_task *async__group_owner(const async_task *task);
 /* Gives the task's memory back; it must be done. */
@@ -318,8 +338,11 @@ int async__scopes_abandoned(async_task *task, int result);
  * wait. */
 void async__scope_changed(async_task *task);
 
-/* At the end of the loop: frees the generators that were not closed. */
-void async__generators_free(struct async__tasks *tasks);
+void async__unclosed_add(struct async__tasks *tasks, async__unclosed *item,
+                         void (*free)(async__unclosed *));
+void async__unclosed_remove(struct async__tasks *tasks, async__unclosed *item);
+/* At the end of the loop: frees the iterators that were not closed. */
+void async__unclosed_free(struct async__tasks *tasks);
 
 /* From when on, and until when, other threads may have the loop run a coroutine (thread.c). The end
  * answers those that still wait with -ECANCELED, and refuses all later ones. */
