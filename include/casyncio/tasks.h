@@ -64,11 +64,13 @@ typedef struct async_task_options {
     const void *copy;      /* an argument to copy into the task; `argument` is ignored then */
     size_t size, align; /* of the copy; at most ASYNC_ARGUMENT_MAX bytes, aligned to at most 64 */
     struct async_group *group; /* that is to own the task (async_group_create_task); NULL: none */
+    int *result; /* where its result is put as well, when it ends, or why it could not be made */
+    bool eager_start; /* see async_create_task_eager */
 } async_task_options;
 
 /* The same, with options (NULL: none), which are not needed after the call. What the macros call.
  * NULL: also -EINVAL for a copy that is larger or more aligned than the limits.
- * asyncio: create_task(name=...) */
+ * asyncio: create_task(name=..., eager_start=...) */
 ASYNC_API async_task *async__create_task(async_coroutine coroutine, void *argument,
                                          const async_task_options *options, size_t options_size);
 static inline async_task *async_create_task_with(async_coroutine coroutine, void *argument,
@@ -98,6 +100,24 @@ static inline async_task *async_create_task_with(async_coroutine coroutine, void
                            &ASYNC__COPY(function, &(struct function){__VA_ARGS__}))
 #define async_spawn_copy(function, ...)                                                            \
     async_create_task_with(ASYNC__COROUTINE(function), NULL, &ASYNC__COPY(function, &(__VA_ARGS__)))
+
+/* async_create_task_eager, async_spawn_eager: the same, but the task runs at once, until it parks for
+ * the first time or ends; only then, and before any other task runs, the call returns. A coroutine
+ * that seldom has to wait saves its turn in the ready queue so. The handle is as any other. It can be
+ * used in a callback as well; where the loop does not run the task starts as others do.
+ * asyncio: create_task(eager_start=True), eager_task_factory */
+#define async_create_task_eager(...) ASYNC__CREATE_TASK_EAGER(__VA_ARGS__, NULL)
+#define ASYNC__CREATE_TASK_EAGER(function, ...)                                                    \
+    async_create_task_with(ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),                \
+                           &(async_task_options){.coroutine = #function, .eager_start = true})
+#define async_spawn_eager(function, ...)                                                           \
+    async__spawn_eager(ASYNC__COROUTINE(function),                                                 \
+                       ASYNC__COPY(function, &(struct function){__VA_ARGS__}))
+static inline async_task *async__spawn_eager(async_coroutine coroutine, async_task_options options)
+{
+    options.eager_start = true;
+    return async_create_task_with(coroutine, NULL, &options);
+}
 
 /* The function as a coroutine; does not compile unless it takes a pointer to the struct of its
  * name. */
@@ -258,6 +278,36 @@ ASYNC_API bool async_task_done(const async_task *task);
 /* Whether it has ended with -ECANCELED after a cancel. asyncio: task.cancelled */
 ASYNC_API bool async_task_cancelled(const async_task *task);
 
+/* The result of a task that has ended, without waiting or releasing: what async_await will give.
+ * -EINPROGRESS if it has not ended, -EBADF for NULL. asyncio: task.result, task.exception */
+ASYNC_API int async_task_result(const async_task *task);
+
+/* The loop that the task belongs to; NULL for NULL. asyncio: task.get_loop */
+ASYNC_API async_loop *async_task_get_loop(const async_task *task);
+
+/* A callback that runs in the loop, outside of tasks, soon after a task or a future (futures.h) is
+ * done. It lies in the caller's memory, and must stay there until it has run or been removed; then it
+ * can be used again. */
+typedef struct async_done_callback {
+    async_callback callback; /* set callback.run; from its argument the way leads to this struct */
+    int code;                /* for `run`: the task's result, or the future's code */
+    async_loop *loop;        /* the rest is the library's */
+    struct async_done_callback *next;
+    void *reserved[2];
+} async_done_callback;
+
+/* Adds the callback: it runs when the task has ended, before what awaits it goes on; soon, if it has
+ * ended already. Callbacks run in the order in which they were added, however many there are. The
+ * task's handle may be released by the time that it runs. 0; -EBADF for NULL, -EINVAL without `run`,
+ * -EBUSY if it has been added somewhere and has not run. Does not block.
+ * asyncio: task.add_done_callback */
+ASYNC_API int async_task_add_done_callback(async_task *task, async_done_callback *callback);
+
+/* Removes it: true if it was there, and then it does not run. The task must not have been released
+ * while the callback was still waiting for its end. O(n) in the number of its callbacks.
+ * asyncio: task.remove_done_callback */
+ASYNC_API bool async_task_remove_done_callback(async_task *task, async_done_callback *callback);
+
 /* ---- names, and all tasks ---- */
 
 /* The task that runs here, or NULL (in a callback, outside a loop). asyncio:
@@ -390,6 +440,18 @@ static inline async_task *async_group_create_task_with(async_group *group,
 #define async_group_spawn(owner, function, ...)                                                    \
     async_group_create_task_with(owner, ASYNC__COROUTINE(function), NULL,                          \
                                  &ASYNC__COPY(function, &(struct function){__VA_ARGS__}))
+/* The result of the task is put into *result as it ends (or why it could not be made), for the block's
+ * owner to read after the group has been left. */
+#define async_group_spawn_result(owner, result, function, ...)                                     \
+    async__group_spawn_result(owner, result, ASYNC__COROUTINE(function),                           \
+                              ASYNC__COPY(function, &(struct function){__VA_ARGS__}))
+static inline async_task *async__group_spawn_result(async_group *group, int *result,
+                                                    async_coroutine coroutine,
+                                                    async_task_options options)
+{
+    options.result = result;
+    return async_group_create_task_with(group, coroutine, NULL, &options);
+}
 #define async_group_spawn_copy(owner, function, ...)                                               \
     async_group_create_task_with(owner, ASYNC__COROUTINE(function), NULL,                          \
                                  &ASYNC__COPY(function, &(__VA_ARGS__)))
@@ -418,6 +480,17 @@ inline async_task *async_create_task(int (*coroutine)(void))
     return async_create_task_with((async_coroutine)(void (*)(void))coroutine, nullptr, nullptr);
 }
 
+inline async_task *async_create_task_eager(async_coroutine coroutine, void *argument = nullptr)
+{
+    async_task_options options = async_task_options();
+    options.eager_start = true;
+    return async_create_task_with(coroutine, argument, &options);
+}
+inline async_task *async_create_task_eager(int (*coroutine)(void))
+{
+    return async_create_task_eager((async_coroutine)(void (*)(void))coroutine);
+}
+
 /* A copy of `arguments`, which must be trivially copyable, is made into the task. */
 template <class Arguments> inline async_task_options async__copy_of(const Arguments &arguments)
 {
@@ -435,6 +508,23 @@ inline async_task *async_spawn(int (*function)(Arguments *), const Arguments &ar
 {
     async_task_options options = async__copy_of(arguments);
     return async_create_task_with((async_coroutine)(void (*)(void))function, nullptr, &options);
+}
+template <class Arguments>
+inline async_task *async_spawn_eager(int (*function)(Arguments *), const Arguments &arguments)
+{
+    async_task_options options = async__copy_of(arguments);
+    options.eager_start = true;
+    return async_create_task_with((async_coroutine)(void (*)(void))function, nullptr, &options);
+}
+template <class Arguments>
+inline async_task *async_group_spawn_result(async_group *group, int *result,
+                                            int (*function)(Arguments *),
+                                            const Arguments &arguments)
+{
+    async_task_options options = async__copy_of(arguments);
+    options.result = result;
+    return async_group_create_task_with(group, (async_coroutine)(void (*)(void))function, nullptr,
+                                        &options);
 }
 template <class Arguments>
 inline async_task *async_group_spawn(async_group *group, int (*function)(Arguments *),

@@ -10,7 +10,8 @@ ASYNC_BEGIN
  * more, or a negative code. A thread cannot be interrupted: if the task is cancelled once the
  * function has begun, the call waits for its end (it may use what lies in the caller's frames), and
  * gives its result; if it has not begun it never will, and the code is that of the cancellation.
- * -EAGAIN: no thread can be made; -ENOMEM. The function must not call what belongs to the loop.
+ * -EAGAIN: no thread can be made; -ENOMEM. The function must not call what belongs to the loop; it has
+ * the task's context variables (contextvars.h), and what it sets is its own.
  * asyncio: asyncio.to_thread */
 ASYNC_API int async_to_thread(int (*function)(void *argument), void *argument);
 

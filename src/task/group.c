@@ -129,6 +129,7 @@ async_task *async__group_add(async_group *group, async_coroutine coroutine, void
     if (group->first) group->first->previous_sibling = task;
     group->first = task;
     group->count++;
+    if (options && async__unlikely(options->eager_start)) async__switch_now(task);
     return task;
 }
 
@@ -136,17 +137,18 @@ async_task *async__group_add(async_group *group, async_coroutine coroutine, void
 async_task *async__group_create_task(async_group *group, async_coroutine coroutine, void *argument,
                                      const async_task_options *options, size_t options_size)
 {
+    async_task *task = NULL;
+
     (void)options_size;
     if (!group) {
         async__failf(-EBADF, "async_group_create_task: the group is NULL");
-        return NULL;
-    }
-    if (group->cancelling) {
+    } else if (group->cancelling) {
         async__failf(-ECANCELED, "the group is being cancelled: it takes no new task");
-        return NULL;
+    } else {
+        task = async__group_add(group, coroutine, argument, options);
+        if (!task) async_group_fail(group, async_error_code());
     }
-    async_task *task = async__group_add(group, coroutine, argument, options);
-    if (!task) async_group_fail(group, async_error_code());
+    if (!task && options && options->result) *options->result = async_error_code();
     return task;
 }
 

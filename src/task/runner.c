@@ -122,7 +122,7 @@ static bool force_the_end(struct runner *runner, int code)
         else
             keep_message(async_strerror(code));
     }
-    tasks->closing = true;
+    tasks->closing = tasks->special_births = true;
     cancel_everything(tasks, true);
     return true;
 }
@@ -144,7 +144,7 @@ static bool end_tasks(struct runner *runner)
 {
     struct async__tasks *tasks = runner->loop->client;
 
-    tasks->closing = true;
+    tasks->closing = tasks->special_births = true;
     cancel_everything(tasks, runner->failure != 0);
     if (!run_until_done(runner, NULL)) return false;
     async__unclosed_free(tasks);

@@ -7,6 +7,7 @@
  * A task runs until it parks (scheduler.c). When its coroutine has returned it calls task->done, the
  * hook of the task that awaits it; its memory goes back to the pool when the handle is released, at
  * the latest when the loop ends. */
+#include "context.h"
 #include "group.h"
 #include "task.h"
 
@@ -224,6 +225,16 @@ static int settle_result(async_task *task, int result)
     return result;
 }
 
+/* What else there is to do at the end of a task that has context variables, or whose end is to be
+ * told of. The callbacks run from the ready queue, and before whatever awaits the task. */
+__attribute__((noinline)) static void end_attended(async_task *task)
+{
+    if (!task->is_main) async__context_leave(task); /* that of a main task is its runner's */
+    if (task->result_to) *task->result_to = task->result;
+    async__done_callbacks_run(task->callbacks, task->result);
+    task->callbacks = NULL;
+}
+
 /* The coroutine has returned. Groups that it has left open lie in frames that are gone: they are
  * waited for first, since their tasks count as this one's work. */
 static void finish(async_task *task, int result)
@@ -234,6 +245,7 @@ static void finish(async_task *task, int result)
     if (async__unlikely(result < 0 || task->record.pending || task->record.error))
         result = settle_result(task, result);
     task->result = result;
+    if (async__unlikely(task->attended)) end_attended(task);
     task->state = ASYNC__DONE;
     unlink_task(tasks, task);
     /* The hook makes the awaiting task ready. That task runs, and may release this one, only once
@@ -289,6 +301,15 @@ static void clear(async_task *task)
     memset(task, 0, size);
 }
 
+__attribute__((noinline)) static void prepare(async_task *task)
+{
+    if (async__current && async__current->tasks == task->tasks)
+        async__context_inherit(task, async__current->context);
+    if (!task->tasks->closing) return;
+    task->cancelled = true; /* the loop is at its end: a task that is made now ends at once */
+    task->interrupt = -ECANCELED;
+}
+
 static async_task *new_task(struct async__tasks *tasks)
 {
     void *top = async__stack_get(tasks->stacks);
@@ -301,10 +322,7 @@ static async_task *new_task(struct async__tasks *tasks)
     clear(task);
     task->tasks = tasks;
     task->number = ++tasks->numbers;
-    if (async__unlikely(tasks->closing)) {
-        task->cancelled = true; /* the loop is at its end: a task that is made now ends at once */
-        task->interrupt = -ECANCELED;
-    }
+    if (async__unlikely(tasks->special_births)) prepare(task);
     return task;
 }
 
@@ -324,8 +342,13 @@ async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutin
     task->coroutine_name = options->coroutine;
     task->argument = place_argument(task, options, argument);
     if (options->name && async_task_set_name(task, options->name) < 0) {
+        async__context_leave(task);
         async__stack_put(tasks->stacks, async__task_top(task)); /* nothing is linked yet */
         return NULL;
+    }
+    if (async__unlikely(options->result != NULL)) {
+        task->result_to = options->result;
+        task->attended = true;
     }
     void *bottom = options->copy ? task->argument : (void *)task;
     void *top = async__task_top(task);
@@ -334,6 +357,13 @@ async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutin
     link_task(tasks, task);
     async__switch_start(task);
     return task;
+}
+
+static async_task *create_failed(struct async__tasks *tasks, const async_task_options *options)
+{
+    tasks->create_failed = async_error_code();
+    if (options->result) *options->result = tasks->create_failed;
+    return NULL;
 }
 
 /* All members of the options are as old as the function: `options_size` is for those to come. */
@@ -357,13 +387,84 @@ async_task *async__create_task(async_coroutine coroutine, void *argument,
         return async_group_create_task_with(options->group, coroutine, argument, options);
     struct async__tasks *tasks = loop->client;
     async_task *task = async__task_new(tasks, coroutine, argument, options);
-    if (async__unlikely(!task)) tasks->create_failed = async_error_code();
+    if (async__unlikely(!task)) return create_failed(tasks, options);
+    if (async__unlikely(options->eager_start)) async__switch_now(task);
     return task;
 }
 
 async_task *(async_create_task)(async_coroutine coroutine, void *argument)
 {
     return async_create_task_with(coroutine, argument, NULL);
+}
+
+/* ---- callbacks at the end ---- */
+
+int async__done_callback_add(async_done_callback **list, async_done_callback *callback,
+                             async_loop *loop, const char *call)
+{
+    if (!callback) return async__failf(-EBADF, "%s: the callback is NULL", call);
+    if (!callback->callback.run) return async__failf(-EINVAL, "%s: its run is NULL", call);
+    if (callback->loop)
+        return async__failf(-EBUSY, "%s: the callback has been added already, and not run", call);
+    callback->loop = loop;
+    callback->next = *list;
+    *list = callback;
+    return 0;
+}
+
+bool async__done_callback_remove(async_done_callback **list, async_done_callback *callback)
+{
+    for (; *list; list = &(*list)->next) {
+        if (*list != callback) continue;
+        *list = callback->next;
+        callback->loop = NULL;
+        return true;
+    }
+    return false;
+}
+
+void async__done_callbacks_run(async_done_callback *last, int code)
+{
+    async_done_callback *first = NULL;
+
+    while (last) { /* they run in the order in which they were added */
+        async_done_callback *before = last->next;
+        last->next = first;
+        first = last;
+        last = before;
+    }
+    while (first) {
+        async_done_callback *next = first->next;
+        async_loop *loop = first->loop;
+        first->code = code;
+        first->loop = NULL;
+        async_call_soon(loop, &first->callback);
+        first = next;
+    }
+}
+
+int async_task_add_done_callback(async_task *task, async_done_callback *callback)
+{
+    static const char call[] = "async_task_add_done_callback";
+    if (!task) return async__failf(-EBADF, "%s: the task is NULL", call);
+    if (async__stale(task, call)) return -EINVAL;
+    int code = async__done_callback_add(&task->callbacks, callback, async__loop_of(task), call);
+    if (code < 0) return code;
+
+    task->attended = true;
+    if (task->state != ASYNC__DONE) return 0;
+    async__done_callbacks_run(task->callbacks, task->result);
+    task->callbacks = NULL;
+    return 0;
+}
+
+bool async_task_remove_done_callback(async_task *task, async_done_callback *callback)
+{
+    if (!callback) return false;
+    if (async_callback_cancel(&callback->callback)) return true; /* the task may be gone */
+    if (!callback->loop || !task || async__stale(task, "async_task_remove_done_callback"))
+        return false;
+    return async__done_callback_remove(&task->callbacks, callback);
 }
 
 /* ---- asking about tasks ---- */
@@ -385,6 +486,19 @@ size_t async_all_tasks(async_task **list, size_t capacity)
 bool async_task_done(const async_task *task)
 {
     return !task || async__stale(task, "async_task_done") || task->state == ASYNC__DONE;
+}
+
+int async_task_result(const async_task *task)
+{
+    if (!task) return async__failf(-EBADF, "async_task_result: the task is NULL");
+    if (async__stale(task, "async_task_result")) return -EINVAL;
+    return task->state == ASYNC__DONE ? task->result : async__fail(-EINPROGRESS);
+}
+
+async_loop *async_task_get_loop(const async_task *task)
+{
+    if (!task || async__stale(task, "async_task_get_loop")) return NULL;
+    return async__loop_of(task);
 }
 
 bool async_task_cancelled(const async_task *task)

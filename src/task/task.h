@@ -106,6 +106,7 @@ struct async_task {
     bool named;             /* name is the task's own memory */
     bool unclaimed;         /* done, and in the list of those that are not awaited yet */
     bool is_main;
+    bool attended;       /* has something of the next three: looked at when it ends */
     unsigned char shown; /* for the call graph */
     int refused;         /* calls in a row that gave a code of cancellation at once */
     struct async__tasks *tasks;
@@ -114,9 +115,12 @@ struct async_task {
     async_scope *scope;
     async_group *groups; /* those it has open, innermost first */
     struct async__record record;
-    void (*done)(async_task *);  /* called once, when it has ended; NULL: not claimed yet */
-    void *owner;                 /* of done */
-    async_task *next, *previous; /* all tasks that are not done */
+    struct async__context *context; /* its context variables; NULL: none is set (context.c) */
+    async_done_callback *callbacks; /* to be called when it has ended, the last one first */
+    int *result_to;                 /* where its result is put, too */
+    void (*done)(async_task *);     /* called once, when it has ended; NULL: not claimed yet */
+    void *owner;                    /* of done */
+    async_task *next, *previous;    /* all tasks that are not done */
     async_task *next_sibling, *previous_sibling; /* in a group */
     const char *name;                            /* NULL: "Task-<number>" */
     const char *coroutine_name;
@@ -154,7 +158,8 @@ struct async__tasks {
 #endif
     int64_t exit_timeout; /* ns; of the shields around exits */
     bool watches_overflow;
-    bool closing;              /* the main task is done: what is left is being cancelled */
+    bool closing;        /* the main task is done: what is left is being cancelled */
+    bool special_births; /* `closing`, or context variables are used: new tasks are given more */
     async__unclosed *unclosed; /* iterators, to be freed at the end */
 };
 
@@ -189,6 +194,12 @@ int async__tasks_claim(async_task *const *tasks, size_t count, void (*done)(asyn
 void async__task_unclaim(async_task *task);
 /* The owner of the group that the task belongs to, or NULL. */
 const async_task *async__group_owner(const async_task *task);
+/* Queues the callbacks of a list, whose last one is first, with the code that they are to find. */
+void async__done_callbacks_run(async_done_callback *last, int code);
+/* Adds a callback to a list, or takes it out again. 0; -EBADF, -EINVAL, -EBUSY; whether it was there. */
+int async__done_callback_add(async_done_callback **list, async_done_callback *callback,
+                             async_loop *loop, const char *call);
+bool async__done_callback_remove(async_done_callback **list, async_done_callback *callback);
 /* Gives the task's memory back; it must be done. */
 void async__task_release(async_task *task);
 /* Tells the loop's exception handler of a task's failure that no await will give. */
@@ -205,7 +216,9 @@ bool async__stale(const async_task *task, const char *call);
 /* ---- switching (scheduler.c) ---- */
 
 void async__switch_open(async_loop *loop);
-void async__switch_start(async_task *task);             /* makes a new task ready */
+void async__switch_start(async_task *task); /* makes a new task ready */
+void async__switch_now(
+    async_task *task); /* runs a new task, which is ready, until it first parks */
 void async__switch_arrived(struct async__tasks *tasks); /* the first thing a fiber does */
 void async__switch_leave(async_task *self) __attribute__((noreturn)); /* the last */
 void async__do_chores(struct async__tasks *tasks);

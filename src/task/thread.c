@@ -1,5 +1,6 @@
 /* thread.c - functions that tasks run in other threads, and coroutines that other threads run in
  * the loop. */
+#include "context.h"
 #include "task.h"
 
 #include <casyncio/threads.h>
@@ -13,6 +14,7 @@ struct call {
     async_job job;
     int (*function)(void *);
     void *argument;
+    struct async__context *context; /* the thread's copy of the task's context variables */
     int result;
     bool taken_back;
 };
@@ -20,7 +22,11 @@ struct call {
 static void call_work(async_job *job)
 {
     struct call *call = async__container(job, struct call, job);
+    async__context_enter_thread(&call->context);
     call->result = call->function(call->argument);
+    async__context_enter_thread(NULL);
+    async__context_release(call->context);
+    call->context = NULL;
 }
 
 static void call_done(async_job *job)
@@ -48,11 +54,13 @@ int async_to_thread(int (*function)(void *argument), void *argument)
         .job = {.work = call_work, .done = call_done},
         .function = function,
         .argument = argument,
+        .context = async__context_share(async__current->context),
     };
 
     code = async_run_in_executor(async__loop(), &call.job);
+    if (code == 0) async__park(&call.wait);
+    async__context_release(call.context); /* if no thread has had it */
     if (code < 0) return async__failf(code, "async_to_thread: no thread can be made");
-    async__park(&call.wait);
     if (call.taken_back) return async__interrupted(async__current);
     return call.result < 0 ? async__fail(call.result) : call.result;
 }
