@@ -139,6 +139,54 @@ static inline async_task *async__spawn_eager(async_coroutine coroutine, async_ta
     })
 #endif
 
+/* ---- making tasks in a loop that does not run, and by a factory ---- */
+
+/* Makes a task in the loop of a Runner (runners.h), also while it does not run: it begins when the loop
+ * next runs. Otherwise as async_create_task_with; NULL: also -EPERM for a loop that runs no tasks,
+ * -EBADF for NULL. In the loop's thread.
+ * asyncio: loop.create_task */
+ASYNC_API async_task *async__loop_create_task(async_loop *loop, async_coroutine coroutine,
+                                              void *argument, const async_task_options *options,
+                                              size_t options_size);
+static inline async_task *async_loop_create_task_with(async_loop *loop, async_coroutine coroutine,
+                                                      void *argument,
+                                                      const async_task_options *options)
+{
+    return async__loop_create_task(loop, coroutine, argument, options, sizeof *options);
+}
+#ifndef __cplusplus
+#define async_loop_create_task(loop, ...) ASYNC__LOOP_CREATE_TASK(loop, __VA_ARGS__, NULL)
+#define ASYNC__LOOP_CREATE_TASK(loop, function, ...)                                               \
+    async_loop_create_task_with(loop, ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),     \
+                                &(async_task_options){.coroutine = #function})
+#endif
+
+/* A factory is called in place of what makes the tasks of the calls above, and of a group
+ * (options->group is the group then): it may change the options, which are never NULL and good during
+ * the call, and makes the task by async_task_new, or gives NULL with the last error set. It must not
+ * block. async_run's main task, generators and what other threads ask for do not go by it. NULL is
+ * the default: no factory. 0; -EPERM for a loop that runs no tasks.
+ * asyncio: loop.set_task_factory, get_task_factory */
+typedef async_task *async_task_factory(async_loop *loop, async_coroutine coroutine, void *argument,
+                                       const async_task_options *options, void *data);
+ASYNC_API int async_set_task_factory(async_loop *loop, async_task_factory *factory, void *data);
+ASYNC_API async_task_factory *async_get_task_factory(const async_loop *loop, void **data);
+
+/* Makes a task without asking the loop's factory. asyncio: asyncio.Task(coro, loop=loop) */
+ASYNC_API async_task *async__task_make(async_loop *loop, async_coroutine coroutine, void *argument,
+                                       const async_task_options *options, size_t options_size);
+static inline async_task *async_task_new(async_loop *loop, async_coroutine coroutine,
+                                         void *argument, const async_task_options *options)
+{
+    return async__task_make(loop, coroutine, argument, options, sizeof *options);
+}
+
+/* A factory whose tasks start eagerly (async_create_task_eager).
+ * asyncio: eager_task_factory */
+ASYNC_API async_task *async_eager_task_factory(async_loop *loop, async_coroutine coroutine,
+                                               void *argument, const async_task_options *options,
+                                               void *data);
+
 /* ---- awaiting, detaching ---- */
 
 /* Waits for the task to end, gives its return value, and releases the handle, always; only with one
@@ -480,6 +528,15 @@ inline async_task *async_create_task(int (*coroutine)(void))
     return async_create_task_with((async_coroutine)(void (*)(void))coroutine, nullptr, nullptr);
 }
 
+inline async_task *async_loop_create_task(async_loop *loop, async_coroutine coroutine,
+                                          void *argument = nullptr)
+{
+    return async_loop_create_task_with(loop, coroutine, argument, nullptr);
+}
+inline async_task *async_loop_create_task(async_loop *loop, int (*coroutine)(void))
+{
+    return async_loop_create_task(loop, (async_coroutine)(void (*)(void))coroutine);
+}
 inline async_task *async_create_task_eager(async_coroutine coroutine, void *argument = nullptr)
 {
     async_task_options options = async_task_options();

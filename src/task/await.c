@@ -162,9 +162,9 @@ int async__tasks_claim(async_task *const *tasks, size_t count, void (*done)(asyn
     for (size_t i = 0; i < count; i++) {
         async_task *task = tasks[i];
         if (!task) continue;
-        int code = task->done == done && task->owner == owner
-                       ? async__failf(-EINVAL, "%s: task %zu is there twice", call, i)
-                       : async__task_claimable(task, call);
+        int code = async__task_claimable(task, call);
+        if (code == -EBUSY && task->done == done && task->owner == owner)
+            code = async__failf(-EINVAL, "%s: task %zu is there twice", call, i);
         if (code < 0) {
             unclaim(tasks, i);
             return async__misuse(code);

@@ -133,6 +133,16 @@ async_task *async__group_add(async_group *group, async_coroutine coroutine, void
     return task;
 }
 
+static async_task *ask_factory(async_group *group, async_coroutine coroutine, void *argument,
+                               const async_task_options *given)
+{
+    const struct async__tasks *tasks = group->owner->tasks;
+    async_task_options options = given ? *given : (async_task_options){0};
+
+    options.group = group;
+    return tasks->factory(tasks->loop, coroutine, argument, &options, tasks->factory_data);
+}
+
 /* A task that cannot be made is a failure of the group, since few callers check the handle. */
 async_task *async__group_create_task(async_group *group, async_coroutine coroutine, void *argument,
                                      const async_task_options *options, size_t options_size)
@@ -145,7 +155,11 @@ async_task *async__group_create_task(async_group *group, async_coroutine corouti
     } else if (group->cancelling) {
         async__failf(-ECANCELED, "the group is being cancelled: it takes no new task");
     } else {
-        task = async__group_add(group, coroutine, argument, options);
+        struct async__tasks *tasks = group->owner->tasks;
+        if (async__unlikely(tasks->factory != NULL))
+            task = ask_factory(group, coroutine, argument, options);
+        else
+            task = async__group_add(group, coroutine, argument, options);
         if (!task) async_group_fail(group, async_error_code());
     }
     if (!task && options && options->result) *options->result = async_error_code();

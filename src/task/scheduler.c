@@ -145,6 +145,7 @@ void async__switch_now(async_task *task)
     async_task *self = async__current;
     async_loop *loop = async__loop_of(task);
 
+    if (async__loop() != loop) return; /* it does not run: the task is ready, as any other */
     if (self) {
         self->step.run = step_back;
         self->state = ASYNC__READY;

@@ -359,10 +359,38 @@ async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutin
     return task;
 }
 
-static async_task *create_failed(struct async__tasks *tasks, const async_task_options *options)
+/* Makes the task that a call was asked for, by the loop's factory if it has one. */
+static async_task *create_in(struct async__tasks *tasks, async_coroutine coroutine, void *argument,
+                             const async_task_options *options)
 {
+    static const async_task_options none;
+    async_task *task;
+
+    if (!options) options = &none;
+    if (options->group)
+        return async_group_create_task_with(options->group, coroutine, argument, options);
+    if (async__unlikely(tasks->factory != NULL)) {
+        task = tasks->factory(tasks->loop, coroutine, argument, options, tasks->factory_data);
+    } else {
+        task = async__task_new(tasks, coroutine, argument, options);
+        if (async__unlikely(task && options->eager_start)) async__switch_now(task);
+    }
+    if (async__likely(task)) return task;
     tasks->create_failed = async_error_code();
     if (options->result) *options->result = tasks->create_failed;
+    return NULL;
+}
+
+/* The task layer of a loop in which a coroutine can be made a task; NULL with the last error set. */
+static struct async__tasks *tasks_for(async_loop *loop, async_coroutine coroutine, const char *call)
+{
+    if (!loop || !loop->client)
+        async__failf(-EPERM, "%s: %s", call,
+                     loop ? "the loop runs no tasks" : "async_run does not run in this thread");
+    else if (!coroutine)
+        async__failf(-EINVAL, "%s: the coroutine is NULL", call);
+    else
+        return loop->client;
     return NULL;
 }
 
@@ -370,31 +398,71 @@ static async_task *create_failed(struct async__tasks *tasks, const async_task_op
 async_task *async__create_task(async_coroutine coroutine, void *argument,
                                const async_task_options *options, size_t options_size)
 {
-    async_loop *loop = async__loop();
+    struct async__tasks *tasks = tasks_for(async__loop(), coroutine, "async_create_task");
     (void)options_size;
-
-    if (!loop || !loop->client) {
-        async__failf(-EPERM, "async_create_task: async_run does not run in this thread");
-        return NULL;
-    }
-    if (!coroutine) {
-        async__failf(-EINVAL, "async_create_task: the coroutine is NULL");
-        return NULL;
-    }
-    static const async_task_options none;
-    if (!options) options = &none;
-    if (options->group)
-        return async_group_create_task_with(options->group, coroutine, argument, options);
-    struct async__tasks *tasks = loop->client;
-    async_task *task = async__task_new(tasks, coroutine, argument, options);
-    if (async__unlikely(!task)) return create_failed(tasks, options);
-    if (async__unlikely(options->eager_start)) async__switch_now(task);
-    return task;
+    return tasks ? create_in(tasks, coroutine, argument, options) : NULL;
 }
 
 async_task *(async_create_task)(async_coroutine coroutine, void *argument)
 {
     return async_create_task_with(coroutine, argument, NULL);
+}
+
+async_task *async__loop_create_task(async_loop *loop, async_coroutine coroutine, void *argument,
+                                    const async_task_options *options, size_t options_size)
+{
+    (void)options_size;
+    if (!loop) {
+        async__failf(-EBADF, "async_loop_create_task: the loop is NULL");
+        return NULL;
+    }
+    struct async__tasks *tasks = tasks_for(loop, coroutine, "async_loop_create_task");
+    return tasks ? create_in(tasks, coroutine, argument, options) : NULL;
+}
+
+/* ---- factories ---- */
+
+async_task *async__task_make(async_loop *loop, async_coroutine coroutine, void *argument,
+                             const async_task_options *options, size_t options_size)
+{
+    static const async_task_options none;
+    struct async__tasks *tasks = tasks_for(loop, coroutine, "async_task_new");
+
+    (void)options_size;
+    if (!tasks) return NULL;
+    if (!options) options = &none;
+    if (options->group) return async__group_add(options->group, coroutine, argument, options);
+    async_task *task = async__task_new(tasks, coroutine, argument, options);
+    if (task && options->eager_start) async__switch_now(task);
+    return task;
+}
+
+int async_set_task_factory(async_loop *loop, async_task_factory *factory, void *data)
+{
+    struct async__tasks *tasks = loop ? loop->client : NULL;
+
+    if (!tasks) return async__failf(-EPERM, "async_set_task_factory: the loop runs no tasks");
+    tasks->factory = factory;
+    tasks->factory_data = data;
+    return 0;
+}
+
+async_task_factory *async_get_task_factory(const async_loop *loop, void **data)
+{
+    const struct async__tasks *tasks = loop ? loop->client : NULL;
+
+    if (data) *data = tasks ? tasks->factory_data : NULL;
+    return tasks ? tasks->factory : NULL;
+}
+
+async_task *async_eager_task_factory(async_loop *loop, async_coroutine coroutine, void *argument,
+                                     const async_task_options *options, void *data)
+{
+    async_task_options eager = *options;
+
+    (void)data;
+    eager.eager_start = true;
+    return async_task_new(loop, coroutine, argument, &eager);
 }
 
 /* ---- callbacks at the end ---- */

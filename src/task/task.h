@@ -152,6 +152,8 @@ struct async__tasks {
     struct async__cxx *cxx, *cxx_owner; /* the thread's exceptions, and the place to save them in */
     struct async__cxx main_cxx;
     int create_failed; /* why the last task could not be made: async_await(NULL) gives it */
+    async_task_factory *factory; /* NULL: there is none */
+    void *factory_data;
 #ifdef ASYNC_DEBUG
     async_task *quarantine[ASYNC__QUARANTINE]; /* released, and not yet to be used again */
     uint64_t released;
