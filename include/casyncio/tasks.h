@@ -64,7 +64,7 @@ typedef struct async_task_options {
     const void *copy;      /* an argument to copy into the task; `argument` is ignored then */
     size_t size, align; /* of the copy; at most ASYNC_ARGUMENT_MAX bytes, aligned to at most 64 */
     struct async_group *group; /* that is to own the task (async_group_create_task); NULL: none */
-    int *result; /* where its result is put as well, when it ends, or why it could not be made */
+    int *result;      /* of a group's task: where its result is put when it ends; NULL: nowhere */
     bool eager_start; /* see async_create_task_eager */
 } async_task_options;
 

@@ -113,24 +113,43 @@ const async_task *async__group_owner(const async_task *task)
 
 /* ---- making one ---- */
 
-async_task *async__group_add(async_group *group, async_coroutine coroutine, void *argument,
-                             const async_task_options *options)
+/* The task has not been made; the last error says why. */
+static async_task *not_made(const async_task_options *options)
 {
+    if (options && options->result) *options->result = async_error_code();
+    return NULL;
+}
+
+static inline async_task *add(async_group *group, async_coroutine coroutine, void *argument,
+                              const async_task_options *options)
+{
+    static const async_task_options none;
+
     if (!coroutine) {
         async__failf(-EINVAL, "async_group_create_task: the coroutine is NULL");
-        return NULL;
+        return not_made(options);
     }
-    async_task *task = async__task_new(group->owner->tasks, coroutine, argument,
-                                       options ? options : &(async_task_options){0});
-    if (!task) return NULL;
+    if (!options) options = &none;
+    async_task *task = async__task_new(group->owner->tasks, coroutine, argument, options);
+    if (async__unlikely(!task)) return not_made(options);
     task->done = child_done;
     task->owner = group;
     task->next_sibling = group->first;
     if (group->first) group->first->previous_sibling = task;
     group->first = task;
     group->count++;
-    if (options && async__unlikely(options->eager_start)) async__switch_now(task);
+    if (async__unlikely(options->result != NULL)) {
+        task->result_to = options->result;
+        task->attended = true;
+    }
+    if (async__unlikely(options->eager_start)) async__switch_now(task);
     return task;
+}
+
+async_task *async__group_add(async_group *group, async_coroutine coroutine, void *argument,
+                             const async_task_options *options)
+{
+    return add(group, coroutine, argument, options);
 }
 
 static async_task *ask_factory(async_group *group, async_coroutine coroutine, void *argument,
@@ -140,29 +159,38 @@ static async_task *ask_factory(async_group *group, async_coroutine coroutine, vo
     async_task_options options = given ? *given : (async_task_options){0};
 
     options.group = group;
-    return tasks->factory(tasks->loop, coroutine, argument, &options, tasks->factory_data);
+    async_task *task =
+        tasks->factory(tasks->loop, coroutine, argument, &options, tasks->factory_data);
+    return task ? task : not_made(given);
+}
+
+__attribute__((noinline)) static async_task *create_specially(async_group *group,
+                                                              async_coroutine coroutine,
+                                                              void *argument,
+                                                              const async_task_options *options)
+{
+    if (!group) {
+        async__failf(-EBADF, "async_group_create_task: the group is NULL");
+        return not_made(options);
+    }
+    if (group->cancelling) {
+        async__failf(-ECANCELED, "the group is being cancelled: it takes no new task");
+        return not_made(options);
+    }
+    async_task *task = ask_factory(group, coroutine, argument, options);
+    if (!task) async_group_fail(group, async_error_code());
+    return task;
 }
 
 /* A task that cannot be made is a failure of the group, since few callers check the handle. */
 async_task *async__group_create_task(async_group *group, async_coroutine coroutine, void *argument,
                                      const async_task_options *options, size_t options_size)
 {
-    async_task *task = NULL;
-
     (void)options_size;
-    if (!group) {
-        async__failf(-EBADF, "async_group_create_task: the group is NULL");
-    } else if (group->cancelling) {
-        async__failf(-ECANCELED, "the group is being cancelled: it takes no new task");
-    } else {
-        struct async__tasks *tasks = group->owner->tasks;
-        if (async__unlikely(tasks->factory != NULL))
-            task = ask_factory(group, coroutine, argument, options);
-        else
-            task = async__group_add(group, coroutine, argument, options);
-        if (!task) async_group_fail(group, async_error_code());
-    }
-    if (!task && options && options->result) *options->result = async_error_code();
+    if (async__unlikely(!group || group->cancelling || group->owner->tasks->factory))
+        return create_specially(group, coroutine, argument, options);
+    async_task *task = add(group, coroutine, argument, options);
+    if (async__unlikely(!task)) async_group_fail(group, async_error_code());
     return task;
 }
 

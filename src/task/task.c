@@ -310,34 +310,46 @@ __attribute__((noinline)) static void prepare(async_task *task)
     task->interrupt = -ECANCELED;
 }
 
-static async_task *new_task(struct async__tasks *tasks)
+__attribute__((cold, noinline)) static void fail_for_stack(void)
+{
+    const char *why = async__stack_error();
+    async__failf(-ENOMEM, "no stack for a task: %s", why && *why ? why : "out of memory");
+}
+
+__attribute__((always_inline)) static inline async_task *new_task(struct async__tasks *tasks)
 {
     void *top = async__stack_get(tasks->stacks);
-    if (!top) {
-        const char *why = async__stack_error();
-        async__failf(-ENOMEM, "no stack for a task: %s", why && *why ? why : "out of memory");
+    if (async__unlikely(!top)) {
+        fail_for_stack();
         return NULL;
     }
     async_task *task = async__task_at(top);
     clear(task);
     task->tasks = tasks;
     task->number = ++tasks->numbers;
-    if (async__unlikely(tasks->special_births)) prepare(task);
     return task;
 }
 
-async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutine, void *argument,
-                            const async_task_options *options)
+__attribute__((cold, noinline)) static void fail_for_copy(const async_task_options *options)
+{
+    async__failf(-EINVAL, "the arguments of %s are %zu bytes, aligned to %zu: at most %d and 64",
+                 options->coroutine ? options->coroutine : "a task", options->size, options->align,
+                 ASYNC_ARGUMENT_MAX);
+}
+
+/* `plain`: the caller knows that this is no special birth. Inlined: it is most of what making a task
+ * costs. */
+__attribute__((always_inline)) static inline async_task *make_task(
+    struct async__tasks *tasks, async_coroutine coroutine, void *argument,
+    const async_task_options *options, bool plain)
 {
     if (options->copy && (options->size > ASYNC_ARGUMENT_MAX || options->align > 64)) {
-        async__failf(-EINVAL,
-                     "the arguments of %s are %zu bytes, aligned to %zu: at most %d and 64",
-                     options->coroutine ? options->coroutine : "a task", options->size,
-                     options->align, ASYNC_ARGUMENT_MAX);
+        fail_for_copy(options);
         return NULL;
     }
     async_task *task = new_task(tasks);
     if (!task) return NULL;
+    if (!plain && tasks->special_births) prepare(task);
     task->coroutine = coroutine;
     task->coroutine_name = options->coroutine;
     task->argument = place_argument(task, options, argument);
@@ -345,10 +357,6 @@ async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutin
         async__context_leave(task);
         async__stack_put(tasks->stacks, async__task_top(task)); /* nothing is linked yet */
         return NULL;
-    }
-    if (async__unlikely(options->result != NULL)) {
-        task->result_to = options->result;
-        task->attended = true;
     }
     void *bottom = options->copy ? task->argument : (void *)task;
     void *top = async__task_top(task);
@@ -359,38 +367,53 @@ async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutin
     return task;
 }
 
-/* Makes the task that a call was asked for, by the loop's factory if it has one. */
-static async_task *create_in(struct async__tasks *tasks, async_coroutine coroutine, void *argument,
-                             const async_task_options *options)
+async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutine, void *argument,
+                            const async_task_options *options)
 {
-    static const async_task_options none;
-    async_task *task;
+    return make_task(tasks, coroutine, argument, options, false);
+}
 
-    if (!options) options = &none;
-    if (options->group)
-        return async_group_create_task_with(options->group, coroutine, argument, options);
-    if (async__unlikely(tasks->factory != NULL)) {
-        task = tasks->factory(tasks->loop, coroutine, argument, options, tasks->factory_data);
-    } else {
-        task = async__task_new(tasks, coroutine, argument, options);
-        if (async__unlikely(task && options->eager_start)) async__switch_now(task);
-    }
-    if (async__likely(task)) return task;
+static const async_task_options no_options;
+
+/* Without asking the loop's factory. */
+static async_task *create_as_told(struct async__tasks *tasks, async_coroutine coroutine,
+                                  void *argument, const async_task_options *options)
+{
+    if (options->group) return async__group_add(options->group, coroutine, argument, options);
+    async_task *task = async__task_new(tasks, coroutine, argument, options);
+    if (task && options->eager_start) async__switch_now(task);
+    return task;
+}
+
+static async_task *create_failed(struct async__tasks *tasks)
+{
     tasks->create_failed = async_error_code();
-    if (options->result) *options->result = tasks->create_failed;
     return NULL;
 }
 
-/* The task layer of a loop in which a coroutine can be made a task; NULL with the last error set. */
-static struct async__tasks *tasks_for(async_loop *loop, async_coroutine coroutine, const char *call)
+__attribute__((noinline)) static async_task *create_specially(struct async__tasks *tasks,
+                                                              async_coroutine coroutine,
+                                                              void *argument,
+                                                              const async_task_options *options)
 {
-    if (!loop || !loop->client)
+    if (options->group)
+        return async_group_create_task_with(options->group, coroutine, argument, options);
+    async_task *task = tasks->factory ? tasks->factory(tasks->loop, coroutine, argument, options,
+                                                       tasks->factory_data)
+                                      : create_as_told(tasks, coroutine, argument, options);
+    return task ? task : create_failed(tasks);
+}
+
+/* The task layer of a loop in which a coroutine can be made a task; NULL with the last error set. */
+static inline struct async__tasks *tasks_for(async_loop *loop, async_coroutine coroutine,
+                                             const char *call)
+{
+    if (async__likely(loop && loop->client && coroutine)) return loop->client;
+    if (coroutine)
         async__failf(-EPERM, "%s: %s", call,
                      loop ? "the loop runs no tasks" : "async_run does not run in this thread");
-    else if (!coroutine)
-        async__failf(-EINVAL, "%s: the coroutine is NULL", call);
     else
-        return loop->client;
+        async__failf(-EINVAL, "%s: the coroutine is NULL", call);
     return NULL;
 }
 
@@ -399,8 +422,14 @@ async_task *async__create_task(async_coroutine coroutine, void *argument,
                                const async_task_options *options, size_t options_size)
 {
     struct async__tasks *tasks = tasks_for(async__loop(), coroutine, "async_create_task");
+
     (void)options_size;
-    return tasks ? create_in(tasks, coroutine, argument, options) : NULL;
+    if (!tasks) return NULL;
+    if (!options) options = &no_options;
+    if (async__unlikely(tasks->special_births || options->group || options->eager_start))
+        return create_specially(tasks, coroutine, argument, options);
+    async_task *task = make_task(tasks, coroutine, argument, options, true);
+    return async__likely(task) ? task : create_failed(tasks);
 }
 
 async_task *(async_create_task)(async_coroutine coroutine, void *argument)
@@ -417,7 +446,8 @@ async_task *async__loop_create_task(async_loop *loop, async_coroutine coroutine,
         return NULL;
     }
     struct async__tasks *tasks = tasks_for(loop, coroutine, "async_loop_create_task");
-    return tasks ? create_in(tasks, coroutine, argument, options) : NULL;
+    if (!tasks) return NULL;
+    return create_specially(tasks, coroutine, argument, options ? options : &no_options);
 }
 
 /* ---- factories ---- */
@@ -425,16 +455,11 @@ async_task *async__loop_create_task(async_loop *loop, async_coroutine coroutine,
 async_task *async__task_make(async_loop *loop, async_coroutine coroutine, void *argument,
                              const async_task_options *options, size_t options_size)
 {
-    static const async_task_options none;
     struct async__tasks *tasks = tasks_for(loop, coroutine, "async_task_new");
 
     (void)options_size;
     if (!tasks) return NULL;
-    if (!options) options = &none;
-    if (options->group) return async__group_add(options->group, coroutine, argument, options);
-    async_task *task = async__task_new(tasks, coroutine, argument, options);
-    if (task && options->eager_start) async__switch_now(task);
-    return task;
+    return create_as_told(tasks, coroutine, argument, options ? options : &no_options);
 }
 
 int async_set_task_factory(async_loop *loop, async_task_factory *factory, void *data)
@@ -444,6 +469,7 @@ int async_set_task_factory(async_loop *loop, async_task_factory *factory, void *
     if (!tasks) return async__failf(-EPERM, "async_set_task_factory: the loop runs no tasks");
     tasks->factory = factory;
     tasks->factory_data = data;
+    if (factory) tasks->special_births = true;
     return 0;
 }
 

@@ -160,8 +160,8 @@ struct async__tasks {
 #endif
     int64_t exit_timeout; /* ns; of the shields around exits */
     bool watches_overflow;
-    bool closing;        /* the main task is done: what is left is being cancelled */
-    bool special_births; /* `closing`, or context variables are used: new tasks are given more */
+    bool closing;              /* the main task is done: what is left is being cancelled */
+    bool special_births;       /* `closing`, context variables are used, or there is a factory */
     async__unclosed *unclosed; /* iterators, to be freed at the end */
 };
 
