@@ -416,6 +416,34 @@ static int passes_the_message(void *unused)
     return 0;
 }
 
+/* ---- timeouts at a time of the clock ---- */
+
+static int ends_at_a_time(void *unused)
+{
+    (void)unused;
+    async_sleep(1);
+    async_timeout_at (3.0)
+        assert_int_equal(async_sleep(10), -ETIMEDOUT);
+    assert_int_equal(tenths(), 30);
+    async_timeout_at_scope(scope, 3.5)
+    {
+        assert_true(async_scope_when(&scope) == 3.5);
+        assert_int_equal(async_scope_reschedule(&scope, 4), 0);
+        assert_int_equal(async_sleep(10), -ETIMEDOUT);
+        assert_true(async_scope_expired(&scope));
+        assert_int_equal(async_scope_reschedule(&scope, 9), -EINVAL);
+    }
+    assert_int_equal(tenths(), 40);
+    async_timeout_at (1.0) /* it is over */
+        assert_int_equal(async_sleep(1), -ETIMEDOUT);
+    async_timeout_at (NAN)
+        fail();
+    assert_int_equal(async_block_error(), -EINVAL);
+    async_timeout_at (INFINITY)
+        assert_int_equal(async_sleep(1), 0);
+    return 0;
+}
+
 /* ---- many ---- */
 
 enum { MANY = 10000 };
@@ -521,20 +549,31 @@ TEST(is_cancelled)
 TEST(takes_null)
 TEST(keeps_everything)
 TEST(passes_the_message)
+TEST(ends_at_a_time)
 TEST(waits_for_many)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_waits_for_first),  cmocka_unit_test(test_waits_for_exception),
-        cmocka_unit_test(test_waits_for_a_time), cmocka_unit_test(test_time_is_over_at_once),
-        cmocka_unit_test(test_cancels_nothing),  cmocka_unit_test(test_refuses_waits),
-        cmocka_unit_test(test_finds_circles),    cmocka_unit_test(test_circle_is_a_deadlock),
-        cmocka_unit_test(test_outside_of_tasks), cmocka_unit_test(test_completes),
-        cmocka_unit_test(test_is_left_early),    cmocka_unit_test(test_is_cancelled),
-        cmocka_unit_test(test_takes_null),       cmocka_unit_test(test_left_open),
-        cmocka_unit_test(test_keeps_everything), cmocka_unit_test(test_passes_the_message),
-        cmocka_unit_test(test_waits_for_many),   cmocka_unit_test(test_chaos),
+        cmocka_unit_test(test_waits_for_first),
+        cmocka_unit_test(test_waits_for_exception),
+        cmocka_unit_test(test_waits_for_a_time),
+        cmocka_unit_test(test_time_is_over_at_once),
+        cmocka_unit_test(test_cancels_nothing),
+        cmocka_unit_test(test_refuses_waits),
+        cmocka_unit_test(test_finds_circles),
+        cmocka_unit_test(test_circle_is_a_deadlock),
+        cmocka_unit_test(test_outside_of_tasks),
+        cmocka_unit_test(test_completes),
+        cmocka_unit_test(test_is_left_early),
+        cmocka_unit_test(test_is_cancelled),
+        cmocka_unit_test(test_takes_null),
+        cmocka_unit_test(test_left_open),
+        cmocka_unit_test(test_keeps_everything),
+        cmocka_unit_test(test_passes_the_message),
+        cmocka_unit_test(test_ends_at_a_time),
+        cmocka_unit_test(test_waits_for_many),
+        cmocka_unit_test(test_chaos),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
