@@ -4,7 +4,6 @@
 #include <casyncio.h>
 #include <glib.h>
 #include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,7 +18,8 @@ struct loop_source {
 static gboolean prepare(GSource *source, gint *timeout)
 {
     double seconds = async_loop_timeout(((struct loop_source *)source)->loop);
-    *timeout = seconds > INT_MAX / 1000 ? -1 : (gint)ceil(seconds * 1000);
+    *timeout = seconds > INT_MAX / 1000 ? -1 : (gint)(seconds * 1000) + 1;
+    if (seconds == 0) *timeout = 0;
     return seconds == 0;
 }
 

@@ -5,7 +5,6 @@
 #include "sweep.h"
 
 #include <math.h>
-#include <pthread.h>
 
 struct nap {
     double seconds;
@@ -216,52 +215,33 @@ static int eager(void *unused)
 
 /* ---- another thread ---- */
 
-struct asker {
-    async_loop *loop;
-    async_callback finish;
-    async_event finished;
-    int code;
-};
-
-static void on_finish(async_callback *callback)
-{
-    async_event_set(
-        &((struct asker *)((char *)callback - offsetof(struct asker, finish)))->finished);
-}
-
-static int five(void *unused)
+/* Both in the loop's own pool: main waits for the thread without keeping the loop from running. */
+static int give_five(void *unused)
 {
     (void)unused;
-    int code = async_sleep(1);
+    int code = async_sleep(0);
     return code < 0 ? code : 5;
 }
 
-static void *ask(void *argument)
+static int ask(void *loop)
 {
-    struct asker *asker = argument;
-    async_concurrent_future *one = async_submit_coroutine_threadsafe(asker->loop, five, NULL),
-                            *two = async_submit_coroutine_threadsafe(asker->loop, five, NULL);
-    asker->code = one ? async_concurrent_future_result(one, INFINITY) : async_error_code();
+    async_concurrent_future *one = async_submit_coroutine_threadsafe(loop, give_five, NULL),
+                            *two = async_submit_coroutine_threadsafe(loop, give_five, NULL);
+    int code = one ? async_concurrent_future_result(one, INFINITY) : async_error_code();
     async_concurrent_future_cancel(two);
     async_concurrent_future_free(one);
     async_concurrent_future_free(two);
-    async_call_soon_threadsafe(asker->loop, &asker->finish);
-    return NULL;
+    return code;
 }
 
 static int other_threads(void *unused)
 {
     (void)unused;
-    pthread_t thread;
-    struct asker asker = {.loop = async_get_running_loop(), .finish = {.run = on_finish}};
-    async_loop_share(asker.loop);
-    if (pthread_create(&thread, NULL, ask, &asker) != 0) return -EAGAIN;
-    int code = 0;
-    async_shield ()
-        code = async_event_wait(&asker.finished);
-    pthread_join(thread, NULL);
-    assert_true(asker.code == 5 || asker.code == -ECANCELED || asker.code == -ENOMEM);
-    return code < 0 ? code : asker.code == 5 ? 0 : asker.code;
+    async_loop *loop = async_get_running_loop();
+    async_loop_share(loop);
+    int code = async_to_thread(ask, loop);
+    assert_true(code == 5 || code < 0);
+    return code < 0 ? code : 0;
 }
 
 /* ---- runners: what async_run_with has inside of the sweep cannot be nested ---- */

@@ -448,7 +448,7 @@ static int drive(async_loop *loop, async_task *task)
     while (!ended.ended) {
         double seconds = async_loop_timeout(loop);
         struct pollfd fd = {.fd = async_loop_fd(loop), .events = POLLIN};
-        int timeout = isinf(seconds) ? -1 : (int)ceil(seconds * 1000);
+        int timeout = isinf(seconds) ? -1 : (int)(seconds * 1000) + 1;
         assert_true(poll(&fd, 1, timeout) >= 0);
         assert_null(async_get_running_loop());
         assert_int_equal(async_loop_run_once(loop, 0), 0);
