@@ -18,8 +18,9 @@ struct loop_source {
 static gboolean prepare(GSource *source, gint *timeout)
 {
     double seconds = async_loop_timeout(((struct loop_source *)source)->loop);
-    *timeout = seconds > INT_MAX / 1000 ? -1 : (gint)(seconds * 1000) + 1;
-    if (seconds == 0) *timeout = 0;
+    *timeout = seconds == 0                   ? 0
+               : seconds > INT_MAX / 1000 - 1 ? INT_MAX
+                                              : (gint)(seconds * 1000) + 1;
     return seconds == 0;
 }
 
