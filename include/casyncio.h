@@ -8,6 +8,7 @@
 #include <casyncio/tasks.h>
 #include <casyncio/futures.h>
 #include <casyncio/contexts.h>
+#include <casyncio/contextvars.h>
 #include <casyncio/iterators.h>
 #include <casyncio/sync.h>
 #include <casyncio/queues.h>

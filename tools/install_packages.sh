@@ -38,6 +38,7 @@ ninja-build             cmd:ninja
 binutils                cmd:nm
 pkg-config              cmd:pkg-config
 libcmocka-dev           header:cmocka.h
+libglib2.0-dev          header:glib-2.0/glib.h
 clang                   cmd:clang
 clang-format            cmd:clang-format
 clang-tidy              cmd:clang-tidy

@@ -94,6 +94,13 @@ ASYNC_BEGIN
     for (async_scope scope ASYNC_CLEANUP(async_scope_leave) = ASYNC__ZERO;                         \
          async__timeout_once(&scope, delay);)
 
+/* async_timeout_at (when) { ... }, async_timeout_at_scope (scope, when) { ... }: the same, until a time
+ * of the loop's clock (async_now). asyncio: async with asyncio.timeout_at(when) */
+#define ASYNC_TIMEOUT_AT(when) ASYNC_TIMEOUT_AT_SCOPE(ASYNC__JOIN(async__scope_, __COUNTER__), when)
+#define ASYNC_TIMEOUT_AT_SCOPE(scope, when)                                                        \
+    for (async_scope scope ASYNC_CLEANUP(async_scope_leave) = ASYNC__ZERO;                         \
+         async__timeout_at_once(&scope, when);)
+
 /* async_shield () { ... }: cancellations and timeouts from outside do not reach the block, however
  * long it takes: put a timeout inside of it. They are due again when it is left.
  * asyncio: shield, but of code, not of a task */
@@ -114,6 +121,8 @@ ASYNC_BEGIN
 #define async_with_group(group) ASYNC_WITH_GROUP(group)
 #define async_timeout(delay) ASYNC_TIMEOUT(delay)
 #define async_timeout_scope(scope, delay) ASYNC_TIMEOUT_SCOPE(scope, delay)
+#define async_timeout_at(when) ASYNC_TIMEOUT_AT(when)
+#define async_timeout_at_scope(scope, when) ASYNC_TIMEOUT_AT_SCOPE(scope, when)
 #define async_shield() ASYNC_SHIELD()
 #endif
 
@@ -151,6 +160,7 @@ ASYNC_API bool async__write_enter(async__guard *guard, async_rwlock *rwlock);
 ASYNC_API bool async__group_enter(async__guard *guard, async_group *group);
 ASYNC_API void async__guard_leave(async__guard *guard);
 ASYNC_API bool async__timeout_once(async_scope *scope, double delay);
+ASYNC_API bool async__timeout_at_once(async_scope *scope, double when);
 ASYNC_API bool async__shield_once(async_scope *scope);
 
 #ifndef __cplusplus

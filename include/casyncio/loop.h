@@ -65,6 +65,28 @@ ASYNC_API int async_loop_run(async_loop *loop);
  * asyncio: loop.stop */
 ASYNC_API void async_loop_stop(async_loop *loop);
 
+/* ---- a loop inside of another one ----
+ *
+ * A program that has a main loop already (GLib, libuv, Qt) runs this one in it: it watches
+ * async_loop_fd for reading, and once that is readable, or after async_loop_timeout, which it asks
+ * anew before each time that it waits, it calls async_loop_run_once(loop, 0). All in one thread. */
+
+/* Looks at descriptors and timers, for at most `timeout` seconds if nothing is ready (0 or less: does
+ * not wait; infinity: no limit), and runs what is ready then, once: what that makes ready waits for the
+ * next call. 0; -EINVAL for NaN; -EBUSY, -EALREADY and -ECHILD as async_loop_run; -EDEADLK only for a
+ * wait without a limit. Blocks the thread for the timeout.
+ * asyncio: loop.stop(); loop.run_forever() */
+ASYNC_API int async_loop_run_once(async_loop *loop, double timeout);
+
+/* A descriptor that is readable while an event, a signal or another thread waits for the loop to run;
+ * timers and what is ready do not make it so. It is the loop's: to be watched, and not to be read or
+ * closed. */
+ASYNC_API int async_loop_fd(const async_loop *loop);
+
+/* The seconds after which the loop has to run, though its descriptor be silent: 0 if something is
+ * ready now, infinity if no timer is set. */
+ASYNC_API double async_loop_timeout(async_loop *loop);
+
 /* For a loop with `turns`: what runs now gives way without anything to wait for, as a program does that
  * polls. After a few of these the loop looks at descriptors and timers at the end of the turn, however
  * soon that is. */

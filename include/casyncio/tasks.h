@@ -50,7 +50,7 @@ typedef int (*async_coroutine)(void *argument);
  * -EINVAL for a coroutine that is NULL, or -EPERM where async_run does not run (async_error_code);
  * async_await and async_gather take NULL, and give that -ENOMEM. In C the argument may be left out.
  *
- * The handle is released by async_await, async_wait_for, async_gather or async_detach, once; every
+ * The handle is released by async_await, async_wait_for, async_gather and its like, or async_detach, once; every
  * task is given to one of them, or owned by a group. One that is not runs on, is cancelled at the
  * end of async_run, and released then; if it has failed, that is reported to the exception handler.
  * A released handle must not be used: in a debug build of the library that gives -EINVAL, and is
@@ -64,11 +64,13 @@ typedef struct async_task_options {
     const void *copy;      /* an argument to copy into the task; `argument` is ignored then */
     size_t size, align; /* of the copy; at most ASYNC_ARGUMENT_MAX bytes, aligned to at most 64 */
     struct async_group *group; /* that is to own the task (async_group_create_task); NULL: none */
+    int *result;      /* of a group's task: where its result is put when it ends; NULL: nowhere */
+    bool eager_start; /* see async_create_task_eager */
 } async_task_options;
 
 /* The same, with options (NULL: none), which are not needed after the call. What the macros call.
  * NULL: also -EINVAL for a copy that is larger or more aligned than the limits.
- * asyncio: create_task(name=...) */
+ * asyncio: create_task(name=..., eager_start=...) */
 ASYNC_API async_task *async__create_task(async_coroutine coroutine, void *argument,
                                          const async_task_options *options, size_t options_size);
 static inline async_task *async_create_task_with(async_coroutine coroutine, void *argument,
@@ -99,6 +101,24 @@ static inline async_task *async_create_task_with(async_coroutine coroutine, void
 #define async_spawn_copy(function, ...)                                                            \
     async_create_task_with(ASYNC__COROUTINE(function), NULL, &ASYNC__COPY(function, &(__VA_ARGS__)))
 
+/* async_create_task_eager, async_spawn_eager: the same, but the task runs at once, until it parks for
+ * the first time or ends; only then, and before any other task runs, the call returns. A coroutine
+ * that seldom has to wait saves its turn in the ready queue so. The handle is as any other. It can be
+ * used in a callback as well; where the loop does not run the task starts as others do.
+ * asyncio: create_task(eager_start=True), eager_task_factory */
+#define async_create_task_eager(...) ASYNC__CREATE_TASK_EAGER(__VA_ARGS__, NULL)
+#define ASYNC__CREATE_TASK_EAGER(function, ...)                                                    \
+    async_create_task_with(ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),                \
+                           &(async_task_options){.coroutine = #function, .eager_start = true})
+#define async_spawn_eager(function, ...)                                                           \
+    async__spawn_eager(ASYNC__COROUTINE(function),                                                 \
+                       ASYNC__COPY(function, &(struct function){__VA_ARGS__}))
+static inline async_task *async__spawn_eager(async_coroutine coroutine, async_task_options options)
+{
+    options.eager_start = true;
+    return async_create_task_with(coroutine, NULL, &options);
+}
+
 /* The function as a coroutine; does not compile unless it takes a pointer to the struct of its
  * name. */
 #define ASYNC__COROUTINE(function)                                                                 \
@@ -118,6 +138,54 @@ static inline async_task *async_create_task_with(async_coroutine coroutine, void
         .align = _Alignof(struct function),                                                        \
     })
 #endif
+
+/* ---- making tasks in a loop that does not run, and by a factory ---- */
+
+/* Makes a task in the loop of a Runner (runners.h), also while it does not run: it begins when the loop
+ * next runs. Otherwise as async_create_task_with; NULL: also -EPERM for a loop that runs no tasks,
+ * -EBADF for NULL. In the loop's thread.
+ * asyncio: loop.create_task */
+ASYNC_API async_task *async__loop_create_task(async_loop *loop, async_coroutine coroutine,
+                                              void *argument, const async_task_options *options,
+                                              size_t options_size);
+static inline async_task *async_loop_create_task_with(async_loop *loop, async_coroutine coroutine,
+                                                      void *argument,
+                                                      const async_task_options *options)
+{
+    return async__loop_create_task(loop, coroutine, argument, options, sizeof *options);
+}
+#ifndef __cplusplus
+#define async_loop_create_task(loop, ...) ASYNC__LOOP_CREATE_TASK(loop, __VA_ARGS__, NULL)
+#define ASYNC__LOOP_CREATE_TASK(loop, function, ...)                                               \
+    async_loop_create_task_with(loop, ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),     \
+                                &(async_task_options){.coroutine = #function})
+#endif
+
+/* A factory is called in place of what makes the tasks of the calls above, and of a group
+ * (options->group is the group then): it may change the options, which are never NULL and good during
+ * the call, and makes the task by async_task_new, or gives NULL with the last error set. It must not
+ * block. async_run's main task, generators and what other threads ask for do not go by it. NULL is
+ * the default: no factory. 0; -EPERM for a loop that runs no tasks.
+ * asyncio: loop.set_task_factory, get_task_factory */
+typedef async_task *async_task_factory(async_loop *loop, async_coroutine coroutine, void *argument,
+                                       const async_task_options *options, void *data);
+ASYNC_API int async_set_task_factory(async_loop *loop, async_task_factory *factory, void *data);
+ASYNC_API async_task_factory *async_get_task_factory(const async_loop *loop, void **data);
+
+/* Makes a task without asking the loop's factory. asyncio: asyncio.Task(coro, loop=loop) */
+ASYNC_API async_task *async__task_make(async_loop *loop, async_coroutine coroutine, void *argument,
+                                       const async_task_options *options, size_t options_size);
+static inline async_task *async_task_new(async_loop *loop, async_coroutine coroutine,
+                                         void *argument, const async_task_options *options)
+{
+    return async__task_make(loop, coroutine, argument, options, sizeof *options);
+}
+
+/* A factory whose tasks start eagerly (async_create_task_eager).
+ * asyncio: eager_task_factory */
+ASYNC_API async_task *async_eager_task_factory(async_loop *loop, async_coroutine coroutine,
+                                               void *argument, const async_task_options *options,
+                                               void *data);
 
 /* ---- awaiting, detaching ---- */
 
@@ -174,11 +242,60 @@ ASYNC_API int async_checkpoint(void);
 ASYNC_API int async_gather_array(async_task *const *tasks, size_t count);
 
 /* Waits for all the tasks, whatever they give, puts their return values into codes[] (for a NULL
- * the code for which a task could not be made), and releases all the handles. 0, or the code of a
- * cancellation: then they were cancelled, but have ended as well, and codes[] is filled. Their
- * error records are dropped: only the codes are left. -EINVAL and -EBUSY as above.
+ * the code for which a task could not be made; `codes` may be NULL), and releases all the handles.
+ * 0, or the code of a cancellation: then they were cancelled, but have ended as well, and codes[] is
+ * filled. Their error records are dropped: only the codes are left. -EINVAL and -EBUSY as above;
+ * -EBADF for an array that is NULL, here and in the calls below.
  * asyncio: gather(return_exceptions=True) */
 ASYNC_API int async_gather_results(async_task *const *tasks, size_t count, int *codes);
+
+/* The same, but every error is kept: if any task failed, the code is that of the first one in the
+ * array, with a cause in the error record for each that did (async_error_causes, async_error_cause),
+ * in the order of the array. Where memory for a cause is lacking it is left out.
+ * asyncio: gather(return_exceptions=True), and an ExceptionGroup of what is an exception */
+ASYNC_API int async_gather_all(async_task *const *tasks, size_t count, int *codes);
+
+enum {
+    ASYNC_ALL_COMPLETED,   /* each task has ended */
+    ASYNC_FIRST_COMPLETED, /* one has */
+    ASYNC_FIRST_EXCEPTION /* one has failed, with another code than -ECANCELED, or all have ended */
+};
+
+/* Waits until what `return_when` says has come about, or `timeout` seconds have gone (0 or less: it
+ * only looks; infinity: no limit), and gives the number of tasks that have ended, which
+ * async_task_done tells from the others: fewer than `count`, maybe 0, is how a timeout shows. The
+ * handles stay the caller's, to be awaited (those that have ended give their results at once) or
+ * waited for again, and no task is cancelled, whatever happens to the wait. A handle that is NULL
+ * counts as a task that has ended and failed. O(count), and O(1) for each task that ends.
+ *
+ * The code of a cancellation; -EINVAL for a count of 0, a timeout that is NaN, another number as
+ * `return_when`, a task that is there twice, or the calling task itself; -EBUSY for a task that
+ * another one awaits or waits for, or that a group owns; -EDEADLK for one that awaits, by way of
+ * others, this task; -ENOMEM.
+ * asyncio: asyncio.wait(tasks, timeout=, return_when=); async_wait(&task, 1, INFINITY,
+ * ASYNC_ALL_COMPLETED) is `await shield(task)` */
+ASYNC_API ssize_t async_wait(async_task *const *tasks, size_t count, double timeout,
+                             int return_when);
+
+/* An iterator over the tasks in the order in which they end, each when it has ended:
+ *
+ *     async_for (async_task *, task, async_as_completed(tasks, count, INFINITY))
+ *         code = async_await(task);
+ *
+ * It takes the handles over, and gives each to the block, which awaits it (without waiting) or
+ * detaches it. Those that were not given when the loop is left, by `break` or by an error, are
+ * cancelled, waited for and released. The iteration ends with -ETIMEDOUT once `timeout` seconds
+ * from this call have gone (infinity: no limit) and there is none left that has ended. A handle that
+ * is NULL is given as it is, first: async_await(NULL) gives the code. A count of 0 is an iteration
+ * without values. O(1) for each task.
+ *
+ * NULL: -EINVAL, -EBUSY, -EDEADLK and -EBADF, as for async_wait: then none was taken over; -ENOMEM,
+ * and -EINVAL for NaN: then all have been cancelled, waited for and released. Blocks in that case
+ * only.
+ * asyncio: as_completed(tasks, timeout=), which leaves the others running */
+struct async_iterator;
+ASYNC_API struct async_iterator *async_as_completed(async_task *const *tasks, size_t count,
+                                                    double timeout);
 
 /* ---- cancellation ---- */
 
@@ -188,6 +305,13 @@ ASYNC_API int async_gather_results(async_task *const *tasks, size_t count, int *
  * not run the task: it learns of the cancellation when it next runs. Only in the loop's thread.
  * asyncio: task.cancel(msg) */
 ASYNC_API bool async_cancel(async_task *task, const char *why);
+
+/* The message that the task was cancelled with, in whatever block or scope it is: "" if it has none,
+ * is not cancelled, or is NULL. Good until it is uncancelled or released. The task itself finds it in
+ * async_error_message too, right after a call that has given -ECANCELED. A task that is cancelled
+ * while it awaits or gathers others passes it on to them.
+ * asyncio: the argument of CancelledError */
+ASYNC_API const char *async_task_cancel_message(const async_task *task);
 
 /* Takes a cancellation back: blocking calls work again. true if there was one. A call that it has
  * already interrupted gives -ECANCELED all the same. Cancellations are not counted: one call takes
@@ -201,6 +325,36 @@ ASYNC_API bool async_task_cancelling(const async_task *task);
 ASYNC_API bool async_task_done(const async_task *task);
 /* Whether it has ended with -ECANCELED after a cancel. asyncio: task.cancelled */
 ASYNC_API bool async_task_cancelled(const async_task *task);
+
+/* The result of a task that has ended, without waiting or releasing: what async_await will give.
+ * -EINPROGRESS if it has not ended, -EBADF for NULL. asyncio: task.result, task.exception */
+ASYNC_API int async_task_result(const async_task *task);
+
+/* The loop that the task belongs to; NULL for NULL. asyncio: task.get_loop */
+ASYNC_API async_loop *async_task_get_loop(const async_task *task);
+
+/* A callback that runs in the loop, outside of tasks, soon after a task or a future (futures.h) is
+ * done. It lies in the caller's memory, and must stay there until it has run or been removed; then it
+ * can be used again. */
+typedef struct async_done_callback {
+    async_callback callback; /* set callback.run; from its argument the way leads to this struct */
+    int code;                /* for `run`: the task's result, or the future's code */
+    async_loop *loop;        /* the rest is the library's */
+    struct async_done_callback *next;
+    void *reserved[2];
+} async_done_callback;
+
+/* Adds the callback: it runs when the task has ended, before what awaits it goes on; soon, if it has
+ * ended already. Callbacks run in the order in which they were added, however many there are. The
+ * task's handle may be released by the time that it runs. 0; -EBADF for NULL, -EINVAL without `run`,
+ * -EBUSY if it has been added somewhere and has not run. Does not block.
+ * asyncio: task.add_done_callback */
+ASYNC_API int async_task_add_done_callback(async_task *task, async_done_callback *callback);
+
+/* Removes it: true if it was there, and then it does not run. The task must not have been released
+ * while the callback was still waiting for its end. O(n) in the number of its callbacks.
+ * asyncio: task.remove_done_callback */
+ASYNC_API bool async_task_remove_done_callback(async_task *task, async_done_callback *callback);
 
 /* ---- names, and all tasks ---- */
 
@@ -334,6 +488,18 @@ static inline async_task *async_group_create_task_with(async_group *group,
 #define async_group_spawn(owner, function, ...)                                                    \
     async_group_create_task_with(owner, ASYNC__COROUTINE(function), NULL,                          \
                                  &ASYNC__COPY(function, &(struct function){__VA_ARGS__}))
+/* The result of the task is put into *result as it ends (or why it could not be made), for the block's
+ * owner to read after the group has been left. */
+#define async_group_spawn_result(owner, result, function, ...)                                     \
+    async__group_spawn_result(owner, result, ASYNC__COROUTINE(function),                           \
+                              ASYNC__COPY(function, &(struct function){__VA_ARGS__}))
+static inline async_task *async__group_spawn_result(async_group *group, int *result,
+                                                    async_coroutine coroutine,
+                                                    async_task_options options)
+{
+    options.result = result;
+    return async_group_create_task_with(group, coroutine, NULL, &options);
+}
 #define async_group_spawn_copy(owner, function, ...)                                               \
     async_group_create_task_with(owner, ASYNC__COROUTINE(function), NULL,                          \
                                  &ASYNC__COPY(function, &(__VA_ARGS__)))
@@ -362,6 +528,26 @@ inline async_task *async_create_task(int (*coroutine)(void))
     return async_create_task_with((async_coroutine)(void (*)(void))coroutine, nullptr, nullptr);
 }
 
+inline async_task *async_loop_create_task(async_loop *loop, async_coroutine coroutine,
+                                          void *argument = nullptr)
+{
+    return async_loop_create_task_with(loop, coroutine, argument, nullptr);
+}
+inline async_task *async_loop_create_task(async_loop *loop, int (*coroutine)(void))
+{
+    return async_loop_create_task(loop, (async_coroutine)(void (*)(void))coroutine);
+}
+inline async_task *async_create_task_eager(async_coroutine coroutine, void *argument = nullptr)
+{
+    async_task_options options = async_task_options();
+    options.eager_start = true;
+    return async_create_task_with(coroutine, argument, &options);
+}
+inline async_task *async_create_task_eager(int (*coroutine)(void))
+{
+    return async_create_task_eager((async_coroutine)(void (*)(void))coroutine);
+}
+
 /* A copy of `arguments`, which must be trivially copyable, is made into the task. */
 template <class Arguments> inline async_task_options async__copy_of(const Arguments &arguments)
 {
@@ -379,6 +565,23 @@ inline async_task *async_spawn(int (*function)(Arguments *), const Arguments &ar
 {
     async_task_options options = async__copy_of(arguments);
     return async_create_task_with((async_coroutine)(void (*)(void))function, nullptr, &options);
+}
+template <class Arguments>
+inline async_task *async_spawn_eager(int (*function)(Arguments *), const Arguments &arguments)
+{
+    async_task_options options = async__copy_of(arguments);
+    options.eager_start = true;
+    return async_create_task_with((async_coroutine)(void (*)(void))function, nullptr, &options);
+}
+template <class Arguments>
+inline async_task *async_group_spawn_result(async_group *group, int *result,
+                                            int (*function)(Arguments *),
+                                            const Arguments &arguments)
+{
+    async_task_options options = async__copy_of(arguments);
+    options.result = result;
+    return async_group_create_task_with(group, (async_coroutine)(void (*)(void))function, nullptr,
+                                        &options);
 }
 template <class Arguments>
 inline async_task *async_group_spawn(async_group *group, int (*function)(Arguments *),

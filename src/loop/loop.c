@@ -217,7 +217,8 @@ static int sleep_limit(async_loop *loop, int64_t *timeout)
 
     int64_t next = async__timers_next(&loop->timers);
     if (next == ASYNC__NEVER) { /* a timer that is set for infinity is none */
-        if (!loop->watches && !loop->jobs && !loop->signals && !loop->foreign && !loop->shared)
+        if (!loop->watches && !loop->jobs && !loop->signals && !loop->foreign && !loop->shared &&
+            loop->wait_limit == ASYNC__NEVER)
             return -EDEADLK;
         *timeout = ASYNC__NEVER;
     } else if (!loop->virtual_clock) {
@@ -234,6 +235,8 @@ static void jump(async_loop *loop)
 {
     if (loop->ready.next != &loop->ready || loop->jobs) return;
     int64_t next = async__timers_next(&loop->timers);
+    int64_t limit = async__deadline(loop->now, loop->wait_limit);
+    if (next > limit) next = limit;
     if (next != ASYNC__NEVER && next > loop->now) loop->now = next;
 }
 
@@ -246,6 +249,7 @@ static int look_outside(async_loop *loop)
     /* While idle() has memory left to give back the sleep is short, so that it is called again. */
     if (timeout > IDLE_INTERVAL / 100 && loop->idle && loop->idle(loop) && timeout > IDLE_INTERVAL)
         timeout = IDLE_INTERVAL;
+    if (timeout > loop->wait_limit) timeout = loop->wait_limit;
     code = loop->poller->wait(loop, timeout);
     if (code < 0) return code;
     if (loop->virtual_clock) jump(loop);
@@ -310,7 +314,7 @@ static int run_callbacks(async_loop *loop)
     return 0;
 }
 
-int async_loop_run(async_loop *loop)
+static int begin_run(async_loop *loop)
 {
     if (async__is_forked(loop)) return -ECHILD;
     if (loop->running) return -EBUSY;
@@ -319,16 +323,58 @@ int async_loop_run(async_loop *loop)
     async__running_loop = loop;
     loop->running = true;
     loop->stopping = false;
-    if (loop->turns) {
-        async_callback_cancel(&loop->turn_mark);
-        loop->poll_due = true;
-    }
-    int code = run_callbacks(loop);
+    return 0;
+}
+
+static int end_run(async_loop *loop, int code)
+{
     if (loop->stop_requested) async_callback_cancel(&loop->turn_mark);
     loop->stop_requested = false;
     loop->running = false;
     async__running_loop = NULL;
     return code;
+}
+
+int async_loop_run(async_loop *loop)
+{
+    int code = begin_run(loop);
+    if (code < 0) return code;
+    if (loop->turns) {
+        async_callback_cancel(&loop->turn_mark);
+        loop->poll_due = true;
+    }
+    return end_run(loop, run_callbacks(loop));
+}
+
+/* ---- in another program's loop ---- */
+
+int async_loop_run_once(async_loop *loop, double timeout)
+{
+    int64_t limit;
+    if (async__seconds_to_ns(timeout, &limit) < 0) return -EINVAL;
+    int code = begin_run(loop);
+    if (code < 0) return code;
+
+    loop->wait_limit = limit > 0 ? limit : 0;
+    code = look_outside(loop);
+    loop->wait_limit = ASYNC__NEVER;
+    if (code == 0) {
+        async_loop_stop(loop); /* behind what the look has found, and what was ready before */
+        code = run_callbacks(loop);
+    }
+    return end_run(loop, code);
+}
+
+int async_loop_fd(const async_loop *loop) { return loop->epoll_fd; }
+
+double async_loop_timeout(async_loop *loop)
+{
+    if (loop->ready.next != &loop->ready || loop->stop_requested || atomic_load(&loop->incoming))
+        return 0;
+    int64_t next = async__timers_next(&loop->timers);
+    if (next == ASYNC__NEVER) return INFINITY;
+    int64_t left = next - async_loop_time_ns(loop);
+    return left > 0 ? (double)left * 1e-9 : 0;
 }
 
 bool async_loop_is_running(const async_loop *loop) { return loop->running; }
@@ -447,6 +493,7 @@ static int open_loop(async_loop *loop, const async_loop_options *options)
     loop->stack_size = options->stack_size;
     loop->executor_threads = options->executor_threads;
     loop->turns = options->turns;
+    loop->wait_limit = ASYNC__NEVER;
     pthread_once(&forks_once, count_forks);
     loop->forks = async__forks;
 

@@ -247,6 +247,7 @@ struct async_loop {
         async_callback *); /* callbacks that the seed may put out of order: those with this run */
     int64_t now;           /* of the virtual clock */
     int64_t last_poll;     /* of the real clock */
+    int64_t wait_limit;    /* ns, of a look that may wait: async_loop_run_once */
 
     struct async__timers timers;
 

@@ -273,13 +273,12 @@ async_case async_case_semaphore(async_semaphore *object) { return make(&semaphor
 /* A task has one hook for its end, which is this case's for as long as it waits. */
 static void task_ended(async_task *task)
 {
-    task->done = NULL;
-    async__task_unclaimed(task);
+    async__task_unclaim(task);
     async__choose(task->owner);
 }
 static int task_check(const async_case *self)
 {
-    return async__check_handle(self->object, "async_select");
+    return async__task_claimable(self->object, "async_select");
 }
 static int task_attempt(const async_case *self) { return async_task_done(self->object); }
 static int task_begin(struct async__choice *choice)
@@ -292,7 +291,7 @@ static int task_begin(struct async__choice *choice)
 }
 static void task_end(struct async__choice *choice)
 {
-    ((async_task *)choice->about.object)->done = NULL;
+    async__task_unclaim(choice->about.object);
 }
 static const struct async__case_type task_case = {task_check, task_attempt, NULL, task_begin,
                                                   task_end};

@@ -1,4 +1,5 @@
-/* await.c - waiting for tasks: await, gather, detach, and waiting with a time limit.
+/* await.c - waiting for tasks: await, gather, detach, and waiting with a time limit. (wait.c has the
+ * waits that can be given up.)
  *
  * A task has one hook, task->done, which is called at its end. Setting it claims the task, also one
  * that has ended already: a second claim is -EBUSY. A wait for tasks cannot be given up, since they
@@ -12,6 +13,7 @@ struct gathering {
     async_task *const *tasks;
     size_t count, left;
     bool parked, fail_fast;
+    int missing;       /* the code of handles that are NULL, or 0 */
     int code;          /* of the first that failed */
     async_task *first; /* that failed */
 };
@@ -38,8 +40,7 @@ __attribute__((noinline)) static bool awaits_this(const async_task *task)
     return false;
 }
 
-/* Whether the task can be claimed: 0 or a code. A NULL handle is a task that could not be made. */
-int async__check_handle(async_task *task, const char *call)
+int async__task_claimable(async_task *task, const char *call)
 {
     if (!task) {
         struct async__tasks *tasks = async__current->tasks;
@@ -70,10 +71,11 @@ static int take_result(async_task *task)
     return async__fail_with(code, error);
 }
 
-static void cancel_all(struct gathering *gathering)
+/* `why` is the message of the waiter's own cancellation, as in asyncio; NULL: a task has failed. */
+static void cancel_all(struct gathering *gathering, const char *why)
 {
     for (size_t i = 0; i < gathering->count; i++)
-        async_cancel(gathering->tasks[i], NULL);
+        async_cancel(gathering->tasks[i], why);
 }
 
 static void task_done(async_task *task)
@@ -83,7 +85,7 @@ static void task_done(async_task *task)
     if (task->result < 0 && !gathering->code) {
         gathering->code = task->result;
         gathering->first = task;
-        if (gathering->fail_fast && gathering->left > 1) cancel_all(gathering);
+        if (gathering->fail_fast && gathering->left > 1) cancel_all(gathering, NULL);
     }
     /* Not parked: the waiter is still in the checkpoint between its claim and its wait. */
     if (--gathering->left == 0 && gathering->parked) async__unpark(&gathering->wait);
@@ -92,14 +94,11 @@ static void task_done(async_task *task)
 /* Does not unpark: the wait goes on until task_done ends it. */
 static void interrupt_gathering(async__wait *wait)
 {
-    cancel_all(async__container(wait, struct gathering, wait));
+    cancel_all(async__container(wait, struct gathering, wait), wait->task->why);
 }
 
-/* Takes a task that async__check_handle has allowed: no other await gets it from now on. */
-static inline void claim(struct gathering *gathering, async_task *task)
+static inline void count_in(struct gathering *gathering, async_task *task)
 {
-    task->owner = gathering;
-    task->done = task_done;
     if (async__likely(task->state != ASYNC__DONE)) {
         gathering->left++;
     } else if (task->result < 0 && !gathering->code) {
@@ -108,17 +107,11 @@ static inline void claim(struct gathering *gathering, async_task *task)
     }
 }
 
-static void claim_all(struct gathering *gathering)
-{
-    for (size_t i = 0; i < gathering->count; i++)
-        if (gathering->tasks[i]) claim(gathering, gathering->tasks[i]);
-}
-
 /* Waits for the last of them. */
 static void gather(struct gathering *gathering)
 {
     if (gathering->left == 0) return;
-    if (gathering->code && gathering->fail_fast) cancel_all(gathering);
+    if (gathering->code && gathering->fail_fast) cancel_all(gathering, NULL);
     gathering->wait.what = gathering->count == 1 ? "task" : "gather";
     gathering->wait.awaited = gathering->count == 1 ? gathering->tasks[0] : NULL;
     gathering->wait.fd = -1;
@@ -134,7 +127,7 @@ int async_await(async_task *task)
 {
     async_task *self = async__current;
     if (async__unlikely(!self)) return async__no_task();
-    int code = async__check_handle(task, "async_await");
+    int code = async__task_claimable(task, "async_await");
     if (async__unlikely(code < 0)) return async__misuse(code);
 
     struct gathering gathering; /* what the wait itself needs is set by gather */
@@ -145,7 +138,9 @@ int async_await(async_task *task)
     gathering.code = 0;
     gathering.first = NULL;
     gathering.wait.task = self;
-    claim(&gathering, task); /* before other tasks run: they may have the handle too */
+    task->owner = &gathering; /* before other tasks run: they may have the handle too */
+    task->done = task_done;
+    count_in(&gathering, task);
     async__checkpoint(); /* a cancellation goes to the task that is awaited, and ends the wait */
     gather(&gathering);
     code = take_result(task);
@@ -159,28 +154,38 @@ static void unclaim(async_task *const *tasks, size_t count)
         if (tasks[i]) tasks[i]->done = NULL;
 }
 
-/* A misused handle is reported before anything is done: none is released then. One that is NULL, a
- * task that could not be made, counts as a task that failed: *missing is its code. Each handle is
- * claimed as it is checked, with `missing` as its owner until claim(), so that one that is there
- * twice is found. */
-static int check_handles(async_task *const *tasks, size_t count, int *missing)
+int async__tasks_claim(async_task *const *tasks, size_t count, void (*done)(async_task *),
+                       void *owner, const char *call)
 {
-    *missing = 0;
+    if (!tasks && count > 0)
+        return async__misuse(async__failf(-EBADF, "%s: the array of tasks is NULL", call));
     for (size_t i = 0; i < count; i++) {
         async_task *task = tasks[i];
-        int code = task && task->done == task_done && task->owner == (void *)missing
-                       ? async__failf(-EINVAL, "async_gather: task %zu is there twice", i)
-                       : async__check_handle(task, "async_gather");
-        if (!task) {
-            if (!*missing) *missing = code;
-            continue;
-        }
+        if (!task) continue;
+        int code = async__task_claimable(task, call);
+        if (code == -EBUSY && task->done == done && task->owner == owner)
+            code = async__failf(-EINVAL, "%s: task %zu is there twice", call, i);
         if (code < 0) {
             unclaim(tasks, i);
-            return code;
+            return async__misuse(code);
         }
-        task->done = task_done;
-        task->owner = missing;
+        task->done = done;
+        task->owner = owner;
+    }
+    return 0;
+}
+
+/* Claims all the tasks. A handle that is NULL, a task that could not be made, counts as one that
+ * failed: `missing` is its code. */
+static int claim_all(struct gathering *gathering, const char *call)
+{
+    int code = async__tasks_claim(gathering->tasks, gathering->count, task_done, gathering, call);
+    if (code < 0) return code;
+    for (size_t i = 0; i < gathering->count; i++) {
+        if (gathering->tasks[i])
+            count_in(gathering, gathering->tasks[i]);
+        else if (!gathering->missing)
+            gathering->missing = async__task_claimable(NULL, call);
     }
     return 0;
 }
@@ -195,12 +200,15 @@ int async_gather_array(async_task *const *tasks, size_t count)
 {
     async_task *self = async__current;
     if (!self) return async__no_task();
-    int missing, misuse = check_handles(tasks, count, &missing);
-    if (misuse < 0) return async__misuse(misuse);
-
     struct gathering gathering = {
-        .wait = {.task = self}, .tasks = tasks, .count = count, .fail_fast = true, .code = missing};
-    claim_all(&gathering);
+        .wait = {.task = self}, .tasks = tasks, .count = count, .fail_fast = true};
+    int misuse = claim_all(&gathering, "async_gather");
+    if (misuse < 0) return misuse;
+
+    if (gathering.missing) {
+        gathering.code = gathering.missing;
+        gathering.first = NULL;
+    }
     int code = async__checkpoint();
     gather(&gathering);
     if (gathering.first) take_result(gathering.first);
@@ -210,22 +218,66 @@ int async_gather_array(async_task *const *tasks, size_t count)
     return count == 0 && code < 0 ? code : 0;
 }
 
+/* Waits for all of them, whatever they give: 0, or the code of a misuse, and then none is claimed. */
+static int gather_results(struct gathering *gathering, const char *call)
+{
+    int misuse = claim_all(gathering, call);
+    if (misuse < 0) return misuse;
+
+    async__checkpoint(); /* a cancellation goes to the tasks, or is given at the end */
+    gather(gathering);
+    return 0;
+}
+
 int async_gather_results(async_task *const *tasks, size_t count, int *codes)
 {
     async_task *self = async__current;
     if (!self) return async__no_task();
-    int missing, misuse = check_handles(tasks, count, &missing);
-    if (misuse < 0) return async__misuse(misuse);
-
     struct gathering gathering = {.wait = {.task = self}, .tasks = tasks, .count = count};
-    claim_all(&gathering);
-    int code = async__checkpoint();
-    gather(&gathering);
-    for (size_t i = 0; i < count; i++)
-        codes[i] = tasks[i] ? tasks[i]->result : missing;
+    int misuse = gather_results(&gathering, "async_gather_results");
+    if (misuse < 0) return misuse;
+
+    for (size_t i = 0; codes && i < count; i++)
+        codes[i] = tasks[i] ? tasks[i]->result : gathering.missing;
     release_all(tasks, count);
-    if (self->interrupt) return async__interrupted(self);
-    return count == 0 && code < 0 ? code : 0;
+    return self->interrupt ? async__interrupted(self) : 0;
+}
+
+/* The error of a task that has ended, or of one that could not be made, as a cause of `all`. */
+static void add_failure(async__error **all, async_task *task, int code)
+{
+    async__error *cause = task ? task->record.error : NULL;
+
+    if (task) task->record.error = NULL;
+    if (!cause) cause = async__error_new(code, "%s", async_strerror(code));
+    if (cause && task) async__error_passed(cause, task);
+    async__error_add_cause(all, cause);
+}
+
+int async_gather_all(async_task *const *tasks, size_t count, int *codes)
+{
+    async_task *self = async__current;
+    async__error *failures = NULL;
+    int first = 0;
+
+    if (!self) return async__no_task();
+    struct gathering gathering = {.wait = {.task = self}, .tasks = tasks, .count = count};
+    int misuse = gather_results(&gathering, "async_gather_all");
+    if (misuse < 0) return misuse;
+
+    for (size_t i = 0; i < count; i++) {
+        int code = tasks[i] ? tasks[i]->result : gathering.missing;
+        if (codes) codes[i] = code;
+        if (code >= 0) continue;
+        if (!first) first = code;
+        add_failure(&failures, tasks[i], code);
+    }
+    release_all(tasks, count);
+    if (self->interrupt) {
+        async__error_free(failures);
+        return async__interrupted(self);
+    }
+    return first < 0 ? async__fail_with(first, failures) : 0;
 }
 
 int async_wait_for(async_task *task, double timeout)
@@ -233,7 +285,7 @@ int async_wait_for(async_task *task, double timeout)
     async_scope scope = {0};
     int code = async_timeout_enter(&scope, timeout);
 
-    int misuse = code < 0 && async__current ? async__check_handle(task, "async_wait_for") : 0;
+    int misuse = code < 0 && async__current ? async__task_claimable(task, "async_wait_for") : 0;
     if (misuse < 0) return async__misuse(misuse); /* the task is not this one's to cancel */
     if (code < 0) {                               /* the handle is released all the same */
         struct async__record failure = async__record_save();

@@ -98,6 +98,12 @@ bool async__timeout_once(async_scope *scope, double delay)
     return entered(async_timeout_enter(scope, delay));
 }
 
+bool async__timeout_at_once(async_scope *scope, double when)
+{
+    if (scope->task) return false;
+    return entered(async_timeout_enter_at(scope, when));
+}
+
 bool async__shield_once(async_scope *scope)
 {
     if (scope->task) return false;

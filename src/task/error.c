@@ -68,6 +68,29 @@ void async__error_passed(async__error *error, const async_task *task)
     error->chain = chain;
 }
 
+void async__error_add_cause(async__error **group, async__error *cause)
+{
+    async__error *all = *group;
+
+    if (!cause) return;
+    if (!all) {
+        all = *group = async__error_new(cause->code, "%s", cause->message);
+        if (!all) {
+            async__error_free(cause);
+            return;
+        }
+        all->file = cause->file;
+        all->line = cause->line;
+        all->function = cause->function;
+    }
+    if (all->last_cause)
+        all->last_cause->next_cause = cause;
+    else
+        all->causes = cause;
+    all->last_cause = cause;
+    all->cause_count++;
+}
+
 /* ---- records ---- */
 
 static __thread struct async__record outside; /* of tasks */

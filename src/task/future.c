@@ -8,8 +8,42 @@ int async_future_set(async_future *future, int code, void *value)
     future->done = true;
     future->code = code;
     future->value = value;
+    async__done_callbacks_run(future->callbacks, code);
+    future->callbacks = NULL;
     async__wake_all(&future->waiters);
     return 0;
+}
+
+bool async_future_cancel(async_future *future)
+{
+    return future && !future->done && async_future_set(future, -ECANCELED, NULL) == 0;
+}
+
+int async_future_result(const async_future *future, void **value)
+{
+    if (!future) return async__failf(-EBADF, "async_future_result: the future is NULL");
+    if (!future->done) return async__fail(-EINPROGRESS);
+    if (value) *value = future->value;
+    return future->code < 0 ? async__fail(future->code) : future->code;
+}
+
+int async_future_add_done_callback(async_future *future, async_done_callback *callback)
+{
+    static const char call[] = "async_future_add_done_callback";
+    if (!future) return async__failf(-EBADF, "%s: the future is NULL", call);
+    if (!async__loop()) return async__failf(-EPERM, "%s: no loop runs in this thread", call);
+    int code = async__done_callback_add(&future->callbacks, callback, async__loop(), call);
+    if (code < 0 || !future->done) return code;
+    async__done_callbacks_run(future->callbacks, future->code);
+    future->callbacks = NULL;
+    return 0;
+}
+
+bool async_future_remove_done_callback(async_future *future, async_done_callback *callback)
+{
+    if (!callback) return false;
+    if (async_callback_cancel(&callback->callback)) return true;
+    return future && callback->loop && async__done_callback_remove(&future->callbacks, callback);
 }
 
 int async_future_wait(async_future *future, void **value)

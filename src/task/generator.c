@@ -11,7 +11,7 @@
 
 struct async_generator {
     async_iterator iterator;
-    async_generator *next, *previous; /* all generators of the loop */
+    async__unclosed unclosed;
     struct async__tasks *tasks;
     async_task *task; /* NULL before the first value is asked for, and once it has ended */
     int (*function)(async_generator *self, void *argument);
@@ -136,13 +136,11 @@ static int generator_next(async_iterator *iterator, void *value)
     return end_of(self);
 }
 
-static void free_generator(async_generator *self)
+static void free_generator(async__unclosed *unclosed)
 {
-    if (self->previous)
-        self->previous->next = self->next;
-    else
-        self->tasks->generators = self->next;
-    if (self->next) self->next->previous = self->previous;
+    async_generator *self = async__container(unclosed, async_generator, unclosed);
+
+    async__unclosed_remove(self->tasks, &self->unclosed);
     async__error_free(self->error);
     async__free(self);
 }
@@ -159,7 +157,7 @@ void async_generator_close(async_iterator *iterator)
         if (self->awaited || !async__current || async__current == self->task) return;
         wait_for_producer(self);
     }
-    free_generator(self);
+    free_generator(&self->unclosed);
 }
 
 async_iterator *async_generate_with(int (*function)(async_generator *self, void *argument),
@@ -186,15 +184,6 @@ async_iterator *async_generate_with(int (*function)(async_generator *self, void 
     generator->function = function;
     generator->argument = argument;
     generator->coroutine = coroutine;
-    generator->next = self->tasks->generators;
-    if (generator->next) generator->next->previous = generator;
-    self->tasks->generators = generator;
+    async__unclosed_add(self->tasks, &generator->unclosed, free_generator);
     return &generator->iterator;
-}
-
-/* At the end of the loop: those that were not closed. Their tasks have ended. */
-void async__generators_free(struct async__tasks *tasks)
-{
-    while (tasks->generators)
-        free_generator(tasks->generators);
 }

@@ -45,33 +45,11 @@ size_t async_group_count(const async_group *group) { return group ? group->count
 
 /* ---- failures ---- */
 
-/* Takes the cause over. Without memory the code alone is left. */
-static void add_cause(async_group *group, async__error *cause)
-{
-    if (!cause) return;
-    if (!group->error) {
-        group->error = async__error_new(cause->code, "%s", cause->message);
-        if (!group->error) {
-            async__error_free(cause);
-            return;
-        }
-        group->error->file = cause->file;
-        group->error->line = cause->line;
-        group->error->function = cause->function;
-    }
-    if (group->error->last_cause)
-        group->error->last_cause->next_cause = cause;
-    else
-        group->error->causes = cause;
-    group->error->last_cause = cause;
-    group->error->cause_count++;
-}
-
 static void fail(async_group *group, int code, async__error *cause)
 {
     if (!cause) cause = async__error_new(code, "%s", async_strerror(code));
     if (!group->code) group->code = code;
-    add_cause(group, cause);
+    async__error_add_cause(&group->error, cause);
     async_group_cancel(group);
 }
 
@@ -135,22 +113,72 @@ const async_task *async__group_owner(const async_task *task)
 
 /* ---- making one ---- */
 
-async_task *async__group_add(async_group *group, async_coroutine coroutine, void *argument,
-                             const async_task_options *options)
+/* The task has not been made; the last error says why. */
+static async_task *not_made(const async_task_options *options)
 {
+    if (options && options->result) *options->result = async_error_code();
+    return NULL;
+}
+
+static inline async_task *add(async_group *group, async_coroutine coroutine, void *argument,
+                              const async_task_options *options)
+{
+    static const async_task_options none;
+
     if (!coroutine) {
         async__failf(-EINVAL, "async_group_create_task: the coroutine is NULL");
-        return NULL;
+        return not_made(options);
     }
-    async_task *task = async__task_new(group->owner->tasks, coroutine, argument,
-                                       options ? options : &(async_task_options){0});
-    if (!task) return NULL;
+    if (!options) options = &none;
+    async_task *task = async__task_new(group->owner->tasks, coroutine, argument, options);
+    if (async__unlikely(!task)) return not_made(options);
     task->done = child_done;
     task->owner = group;
     task->next_sibling = group->first;
     if (group->first) group->first->previous_sibling = task;
     group->first = task;
     group->count++;
+    if (async__unlikely(options->result != NULL)) {
+        task->result_to = options->result;
+        task->attended = true;
+    }
+    if (async__unlikely(options->eager_start)) async__switch_now(task);
+    return task;
+}
+
+async_task *async__group_add(async_group *group, async_coroutine coroutine, void *argument,
+                             const async_task_options *options)
+{
+    return add(group, coroutine, argument, options);
+}
+
+static async_task *ask_factory(async_group *group, async_coroutine coroutine, void *argument,
+                               const async_task_options *given)
+{
+    const struct async__tasks *tasks = group->owner->tasks;
+    async_task_options options = given ? *given : (async_task_options){0};
+
+    options.group = group;
+    async_task *task =
+        tasks->factory(tasks->loop, coroutine, argument, &options, tasks->factory_data);
+    return task ? task : not_made(given);
+}
+
+__attribute__((noinline)) static async_task *create_specially(async_group *group,
+                                                              async_coroutine coroutine,
+                                                              void *argument,
+                                                              const async_task_options *options)
+{
+    if (!group) {
+        async__failf(-EBADF, "async_group_create_task: the group is NULL");
+        return not_made(options);
+    }
+    if (group->cancelling) {
+        async__failf(-ECANCELED, "the group is being cancelled: it takes no new task");
+        return not_made(options);
+    }
+    async_task *task = ask_factory(group, coroutine, argument, options);
+    if (!task) async_group_fail(group, async_error_code());
     return task;
 }
 
@@ -159,16 +187,10 @@ async_task *async__group_create_task(async_group *group, async_coroutine corouti
                                      const async_task_options *options, size_t options_size)
 {
     (void)options_size;
-    if (!group) {
-        async__failf(-EBADF, "async_group_create_task: the group is NULL");
-        return NULL;
-    }
-    if (group->cancelling) {
-        async__failf(-ECANCELED, "the group is being cancelled: it takes no new task");
-        return NULL;
-    }
-    async_task *task = async__group_add(group, coroutine, argument, options);
-    if (!task) async_group_fail(group, async_error_code());
+    if (async__unlikely(!group || group->cancelling || group->owner->tasks->factory))
+        return create_specially(group, coroutine, argument, options);
+    async_task *task = add(group, coroutine, argument, options);
+    if (async__unlikely(!task)) async_group_fail(group, async_error_code());
     return task;
 }
 

@@ -4,6 +4,31 @@
 
 #include <casyncio/iterators.h>
 
+void async__unclosed_add(struct async__tasks *tasks, async__unclosed *item,
+                         void (*free)(async__unclosed *))
+{
+    *item = (async__unclosed){.next = tasks->unclosed, .free = free};
+    if (item->next) item->next->previous = item;
+    tasks->unclosed = item;
+}
+
+void async__unclosed_remove(struct async__tasks *tasks, async__unclosed *item)
+{
+    if (item->previous)
+        item->previous->next = item->next;
+    else
+        tasks->unclosed = item->next;
+    if (item->next) item->next->previous = item->previous;
+}
+
+void async__unclosed_free(struct async__tasks *tasks)
+{
+    while (tasks->unclosed)
+        tasks->unclosed->free(tasks->unclosed);
+}
+
+/* ---- async_for ---- */
+
 async__for async__for_mark(void)
 {
     return (async__for){.live = 2, .failures = async__record()->failures};

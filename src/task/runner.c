@@ -1,9 +1,11 @@
-/* runner.c - async_run: a loop, the main task in it, and an orderly end.
+/* runner.c - a runner: a loop, main tasks in it one after another, and an orderly end. async_run is a
+ * runner for one main task.
  *
- * The end: when the main task is done, all others are cancelled and the loop runs on until they
- * have ended; then generators, threads and the loop go. If nothing can ever happen any more while a
- * task still waits (-EDEADLK), the call graph is noted for async_run_error_message, and everything
- * is cancelled, shields notwithstanding. */
+ * The end: all tasks that are left are cancelled and the loop runs on until they have ended; then
+ * generators, threads and the loop go. If nothing can ever happen any more while a main task still
+ * waits (-EDEADLK), the call graph is noted for async_run_error_message, and everything is cancelled,
+ * shields notwithstanding. */
+#include "context.h"
 #include "task.h"
 
 #include <casyncio/runners.h>
@@ -17,13 +19,25 @@
 static __thread char *run_message; /* NULL: there is only the code */
 static __thread int run_code;
 
-struct runner {
+/* A signal that cancels the main task. */
+struct ender {
+    async_callback callback;
+    struct async_runner *runner;
+    int number;
+    bool installed;
+};
+
+struct async_runner {
     async_loop *loop;
-    async_task *main;
-    async_callback interrupt; /* SIGINT */
-    bool handles_interrupt, interrupted;
-    int failure; /* of the loop itself */
-    size_t left; /* tasks, when it failed */
+    pthread_t thread;
+    async_run_options options;
+    async_task *main;               /* NULL between two */
+    struct async__context *context; /* what the main tasks leave to each other */
+    struct ender enders[2];         /* SIGINT, SIGTERM */
+    int signal;                     /* that has interrupted the main task, or 0 */
+    int failure;                    /* of the loop itself */
+    size_t left;                    /* tasks, when it failed */
+    bool stuck;                     /* tasks are left that cannot be ended */
 };
 
 /* Frees the message of a thread that ends. Where there is no key left for it, that leaks. */
@@ -56,33 +70,55 @@ const char *async_run_error_message(void)
     return run_code < 0 ? async_strerror(run_code) : "";
 }
 
-/* ---- Ctrl-C ---- */
+static int keep_failure(int code)
+{
+    run_code = code;
+    return code;
+}
+
+/* ---- Ctrl-C, and SIGTERM ---- */
 
 /* The first Ctrl-C. The second one ends the program in the signal handler: see
  * async__signal_add. */
-static void on_interrupt(async_callback *callback)
+static void on_signal(async_callback *callback)
 {
-    struct runner *runner = async__container(callback, struct runner, interrupt);
+    struct ender *ender = async__container(callback, struct ender, callback);
+    char why[32];
 
-    runner->interrupted = true;
-    async_cancel(runner->main, "interrupted (SIGINT)");
+    ender->runner->signal = ender->number;
+    snprintf(why, sizeof why, "interrupted (SIG%s)", ender->number == SIGINT ? "INT" : "TERM");
+    async_cancel(ender->runner->main, why);
 }
 
-/* A program that handles or ignores SIGINT itself is left alone. */
-static void handle_interrupt(struct runner *runner)
+/* A program that handles or ignores the signal itself is left alone. */
+static void handle_signal(struct async_runner *runner, struct ender *ender, int number)
 {
     struct sigaction now;
-    if (sigaction(SIGINT, NULL, &now) < 0 || now.sa_handler != SIG_DFL) return;
-    runner->interrupt.run = on_interrupt;
-    runner->handles_interrupt =
-        async__signal_add(runner->loop, SIGINT, &runner->interrupt, false) == 0;
+    if (sigaction(number, NULL, &now) < 0 || now.sa_handler != SIG_DFL) return;
+    *ender = (struct ender){.callback = {.run = on_signal}, .runner = runner, .number = number};
+    ender->installed = async__signal_add(runner->loop, number, &ender->callback, false) == 0;
+}
+
+static void begin_signals(struct async_runner *runner)
+{
+    if (!runner->options.no_signals) handle_signal(runner, &runner->enders[0], SIGINT);
+    if (runner->options.handle_sigterm) handle_signal(runner, &runner->enders[1], SIGTERM);
+}
+
+static void end_signals(struct async_runner *runner)
+{
+    for (size_t i = 0; i < sizeof runner->enders / sizeof *runner->enders; i++) {
+        struct ender *ender = &runner->enders[i];
+        if (ender->installed) async__signal_remove(runner->loop, ender->number, false);
+        ender->installed = false;
+    }
 }
 
 /* ---- running until nothing is left ---- */
 
 static void main_done(async_task *task)
 {
-    struct runner *runner = task->owner;
+    struct async_runner *runner = task->owner;
     async_loop_stop(runner->loop);
 }
 
@@ -109,7 +145,7 @@ static void note_deadlock(async_loop *loop)
 
 /* The loop cannot go on: -EDEADLK, or an error of the poller. Every task is cancelled, in whatever
  * shield it sits; false if that has been done before and was of no use. */
-static bool force_the_end(struct runner *runner, int code)
+static bool force_the_end(struct async_runner *runner, int code)
 {
     struct async__tasks *tasks = runner->loop->client;
 
@@ -122,13 +158,13 @@ static bool force_the_end(struct runner *runner, int code)
         else
             keep_message(async_strerror(code));
     }
-    tasks->closing = true;
+    tasks->closing = tasks->special_births = true;
     cancel_everything(tasks, true);
     return true;
 }
 
 /* Runs the loop until `task` (NULL: every task) has ended. False: it never will. */
-static bool run_until_done(struct runner *runner, async_task *task)
+static bool run_until_done(struct async_runner *runner, async_task *task)
 {
     struct async__tasks *tasks = runner->loop->client;
 
@@ -140,52 +176,71 @@ static bool run_until_done(struct runner *runner, async_task *task)
 }
 
 /* The last task to end stops the loop: see finish in task.c. */
-static bool end_tasks(struct runner *runner)
+static bool end_tasks(struct async_runner *runner)
 {
     struct async__tasks *tasks = runner->loop->client;
 
-    tasks->closing = true;
+    tasks->closing = tasks->special_births = true;
     cancel_everything(tasks, runner->failure != 0);
     if (!run_until_done(runner, NULL)) return false;
-    async__generators_free(tasks);
+    async__unclosed_free(tasks);
     return true;
 }
 
-static int outcome(struct runner *runner)
+static int outcome(struct async_runner *runner)
 {
     const async__error *error = runner->main->record.error;
     int result = runner->main->result;
 
     if (runner->failure) return runner->failure;
     if (result < 0) keep_message(error ? error->message : async_strerror(result));
-    return result == -ECANCELED && runner->interrupted ? -EINTR : result;
+    return result == -ECANCELED && runner->signal ? -EINTR : result;
 }
 
-/* If the tasks cannot be ended they keep their stacks: the task layer leaks. */
-static int run_main(struct runner *runner, async_coroutine main, void *argument,
-                    const async_run_options *options, const char *coroutine)
+/* What the main task has set is there for the next one, as in asyncio. */
+static void keep_context(struct async_runner *runner)
+{
+    async__context_release(runner->context);
+    runner->context = runner->main->context;
+    runner->main->context = NULL;
+}
+
+/* After a failure of the loop every task has been cancelled: the next main task finds none. */
+static void recover(struct async_runner *runner)
 {
     struct async__tasks *tasks = runner->loop->client;
-    runner->main =
-        async__task_new(tasks, main, argument,
-                        &(async_task_options){.coroutine = coroutine, .name = options->name});
-    if (!runner->main) {
-        async__tasks_close(runner->loop);
-        return -ENOMEM;
-    }
 
+    runner->failure = 0;
+    runner->left = 0;
+    tasks->closing = false;
+}
+
+static int run_main(struct async_runner *runner, async_coroutine main, void *argument,
+                    const char *coroutine)
+{
+    struct async__tasks *tasks = runner->loop->client;
+    async_task_options options = {.coroutine = coroutine, .name = runner->options.name};
+
+    runner->signal = 0;
+    runner->main = async__task_new(tasks, main, argument, &options);
+    if (!runner->main) return -ENOMEM;
+    async__context_inherit(runner->main, runner->context);
     runner->main->is_main = true;
     runner->main->done = main_done;
     runner->main->owner = runner;
-    if (!options->no_signals) handle_interrupt(runner); /* the handler cancels runner->main */
-    bool ended = run_until_done(runner, runner->main) && end_tasks(runner);
-    if (runner->handles_interrupt) async__signal_remove(runner->loop, SIGINT, false);
-    async__requests_end(runner->loop);
+    begin_signals(runner); /* the handlers cancel runner->main */
+    bool ended = run_until_done(runner, runner->main);
+    if (ended && runner->failure) ended = end_tasks(runner);
+    runner->stuck = !ended;
     if (!ended) return runner->failure;
-    int code = outcome(runner);
-    async__task_release(runner->main);
-    async__tasks_close(runner->loop);
-    return code;
+    keep_context(runner);
+    return outcome(runner);
+}
+
+static void release_main(struct async_runner *runner)
+{
+    if (runner->main) async__task_release(runner->main);
+    runner->main = NULL;
 }
 
 /* ---- errors that no call has returned ---- */
@@ -199,55 +254,82 @@ static void report_lost(const async_loop *loop)
                 loop->first_lost);
 }
 
-/* ---- the whole ---- */
+/* ---- opening and closing ---- */
 
 #define EXIT_TIMEOUT 10 /* seconds */
 
-static int run_in(struct runner *runner, async_coroutine main, void *argument,
-                  const async_run_options *options, const char *coroutine)
+static int open_tasks(struct async_runner *runner)
 {
-    async_loop *loop = runner->loop;
+    double seconds = runner->options.exit_timeout ? runner->options.exit_timeout : EXIT_TIMEOUT;
     int64_t limit;
 
-    if (async__seconds_to_ns(options->exit_timeout ? options->exit_timeout : EXIT_TIMEOUT, &limit) <
-            0 ||
-        limit < 0)
-        return -EINVAL;
-    async_set_exception_handler(loop, options->exception_handler, options->exception_data);
-    int code = async__tasks_open(loop);
+    if (async__seconds_to_ns(seconds, &limit) < 0 || limit < 0) return -EINVAL;
+    async_set_exception_handler(runner->loop, runner->options.exception_handler,
+                                runner->options.exception_data);
+    int code = async__tasks_open(runner->loop);
     if (code < 0) return code;
-    ((struct async__tasks *)loop->client)->exit_timeout = limit;
-    return run_main(runner, main, argument, options, coroutine);
+    ((struct async__tasks *)runner->loop->client)->exit_timeout = limit;
+    return 0;
 }
 
-static int run_in_new_loop(async_coroutine main, void *argument, const async_run_options *options,
-                           const char *coroutine)
+static int open_runner(struct async_runner *runner, const async_run_options *given, size_t size)
 {
-    async_loop_options loop = options->loop;
+    int code = async__options(&runner->options, sizeof runner->options, given, size);
+    if (code < 0) return code;
+    async_loop_options loop = runner->options.loop;
 #ifdef ASYNC_FAULTS
     loop.virtual_clock |= async__fault_virtual_clock;
 #endif
-    struct runner runner = {.loop = async_loop_new(&loop)};
-    if (!runner.loop) return -errno;
-    int code = run_in(&runner, main, argument, options, coroutine);
-#ifdef ASYNC_FAULTS
-    async__fault_end = async_loop_time_ns(runner.loop);
-#endif
-    if (!options->no_report) report_lost(runner.loop);
-    async_loop_close(runner.loop);
+    runner->thread = pthread_self();
+    runner->loop = async_loop_new(&loop);
+    if (!runner->loop) return -errno;
+    code = open_tasks(runner);
+    if (code < 0) async_loop_close(runner->loop);
     return code;
 }
+
+/* If the tasks cannot be ended they keep their stacks: the task layer leaks. In a process that was
+ * forked from the runner's no task can run. 0, or the loop's failure. */
+static int close_runner(struct async_runner *runner)
+{
+    bool ended = !runner->stuck && !async__is_forked(runner->loop) && end_tasks(runner);
+
+    end_signals(runner);
+    async__requests_end(runner->loop);
+    async__context_release(runner->context);
+    if (ended) {
+        release_main(runner); /* the tasks that were left may have its handle */
+        async__tasks_close(runner->loop);
+    }
+#ifdef ASYNC_FAULTS
+    async__fault_end = async_loop_time_ns(runner->loop);
+#endif
+    if (!runner->options.no_report) report_lost(runner->loop);
+    async_loop_close(runner->loop);
+    return runner->failure;
+}
+
+/* ---- async_run ---- */
+
+static int run_whole(async_coroutine main, void *argument, const char *coroutine,
+                     const async_run_options *given, size_t size)
+{
+    struct async_runner runner = {0};
+    int code = main ? open_runner(&runner, given, size) : -EINVAL;
+    if (code < 0) return code;
+    code = run_main(&runner, main, argument, coroutine);
+    int failure = close_runner(&runner);
+    return failure < 0 ? failure : code;
+}
+
+static const char runs_already[] = "a loop runs in this thread already";
 
 int async__run(async_coroutine main, void *argument, const char *coroutine,
                const async_run_options *given, size_t size)
 {
-    async_run_options options;
-    if (async__loop()) return async__failf(-EBUSY, "async_run: a loop runs in this thread already");
+    if (async__loop()) return async__failf(-EBUSY, "async_run: %s", runs_already);
     keep_message(NULL);
-    run_code = async__options(&options, sizeof options, given, size);
-    if (run_code == 0)
-        run_code = main ? run_in_new_loop(main, argument, &options, coroutine) : -EINVAL;
-    return run_code;
+    return keep_failure(run_whole(main, argument, coroutine, given, size));
 }
 
 int async_run_named(async_coroutine main, void *argument, const char *coroutine)
@@ -258,4 +340,67 @@ int async_run_named(async_coroutine main, void *argument, const char *coroutine)
 int(async_run)(async_coroutine main, void *argument)
 {
     return async__run(main, argument, NULL, NULL, 0);
+}
+
+/* ---- runners ---- */
+
+async_runner *async__runner_new(const async_run_options *options, size_t options_size)
+{
+    async_runner *runner = async__alloc_zeroed(sizeof *runner);
+    int code = runner ? open_runner(runner, options, options_size) : -ENOMEM;
+
+    if (code == 0) return runner;
+    async__free(runner);
+    async__failf(code, "async_runner_new: %s", async_strerror(code));
+    return NULL;
+}
+
+static int check_runner(const async_runner *runner, const char *call)
+{
+    if (!runner) return async__failf(-EBADF, "%s: the runner is NULL", call);
+    if (!pthread_equal(runner->thread, pthread_self()))
+        return async__failf(-EPERM, "%s: the runner is another thread's", call);
+    if (runner->loop->running) return async__failf(-EBUSY, "%s: the runner runs", call);
+    return 0;
+}
+
+int async_runner_run_named(async_runner *runner, async_coroutine main, void *argument,
+                           const char *coroutine)
+{
+    static const char call[] = "async_runner_run";
+    int code = check_runner(runner, call);
+    if (code < 0) return code;
+    if (async__loop()) return async__failf(-EBUSY, "%s: %s", call, runs_already);
+    keep_message(NULL);
+    if (!main) return keep_failure(-EINVAL);
+    if (async__is_forked(runner->loop)) return keep_failure(-ECHILD);
+    if (runner->stuck) return keep_failure(runner->failure);
+    code = run_main(runner, main, argument, coroutine);
+    end_signals(runner);
+    if (!runner->stuck) release_main(runner);
+    if (runner->failure && !runner->stuck) recover(runner);
+    return keep_failure(code);
+}
+
+int(async_runner_run)(async_runner *runner, async_coroutine main, void *argument)
+{
+    return async_runner_run_named(runner, main, argument, NULL);
+}
+
+async_loop *async_runner_get_loop(const async_runner *runner)
+{
+    if (!runner) async__failf(-EBADF, "async_runner_get_loop: the runner is NULL");
+    return runner ? runner->loop : NULL;
+}
+
+int async_runner_close(async_runner *runner)
+{
+    if (!runner) return 0;
+    int code = check_runner(runner, "async_runner_close");
+    if (code < 0) return code;
+    if (async__loop()) return async__failf(-EBUSY, "async_runner_close: %s", runs_already);
+    keep_message(NULL);
+    code = close_runner(runner);
+    async__free(runner);
+    return keep_failure(code);
 }

@@ -109,6 +109,66 @@ void async__switch_start(async_task *task)
     async__make_ready(task);
 }
 
+/* ---- eager tasks ---- */
+
+/* What made the task is to go on as soon as that parks or ends, before anything else. So it goes to
+ * the front of the ready queue, under another `run` than a task's: give_way does not take that, but
+ * leaves for the loop, and no seed puts it out of order. */
+static void step_back(async_callback *callback)
+{
+    callback->run = step;
+    step(callback);
+}
+
+static void back_in_callback(async_callback *callback) { (void)callback; }
+
+static void push_front(async_loop *loop, async_callback *callback)
+{
+    callback->next = loop->ready.next;
+    callback->prev = &loop->ready;
+    callback->next->prev = callback;
+    loop->ready.next = callback;
+}
+
+static void run_first(async_task *task, async_task *self)
+{
+    struct async__tasks *tasks = task->tasks;
+
+    async__ready_unlink(&task->step);
+    task->state = ASYNC__RUNNING;
+    async__current = task;
+    async__fiber_switch(self ? &self->fiber : &tasks->main, &task->fiber);
+}
+
+void async__switch_now(async_task *task)
+{
+    async_task *self = async__current;
+    async_loop *loop = async__loop_of(task);
+
+    if (async__loop() != loop) return; /* it does not run: the task is ready, as any other */
+    if (self) {
+        self->step.run = step_back;
+        self->state = ASYNC__READY;
+        push_front(loop, &self->step);
+        run_first(task, self);
+        arrived(self->tasks);
+        return;
+    }
+    /* In a callback: the loop's stack is this one, so each task that leaves comes back here. What is
+     * then before the mark are tasks that have made eager ones themselves. */
+    async_callback mark = {.run = back_in_callback};
+    push_front(loop, &mark);
+    run_first(task, NULL);
+    async__current = NULL;
+    if (async__unlikely(task->tasks->chores)) async__do_chores(task->tasks);
+    while (loop->ready.next != &mark) {
+        async_callback *next = loop->ready.next;
+        async__ready_unlink(next);
+        next->run(next);
+    }
+    async__ready_unlink(&mark);
+}
+
 static bool idle(async_loop *loop)
 {
     struct async__tasks *tasks = loop->client;

@@ -7,6 +7,7 @@
  * A task runs until it parks (scheduler.c). When its coroutine has returned it calls task->done, the
  * hook of the task that awaits it; its memory goes back to the pool when the handle is released, at
  * the latest when the loop ends. */
+#include "context.h"
 #include "group.h"
 #include "task.h"
 
@@ -116,10 +117,8 @@ static void unlink_task(struct async__tasks *tasks, async_task *task)
 
 /* Tasks that are done and not claimed yet: what is left here when the loop ends was never
  * awaited. */
-void async__task_unclaimed(async_task *task)
+static void join_unclaimed(struct async__tasks *tasks, async_task *task)
 {
-    struct async__tasks *tasks = task->tasks;
-
     task->previous = NULL;
     task->next = tasks->unclaimed;
     if (tasks->unclaimed) tasks->unclaimed->previous = task;
@@ -135,6 +134,12 @@ static void leave_unclaimed(struct async__tasks *tasks, async_task *task)
     else
         tasks->unclaimed = task->next;
     if (task->next) task->next->previous = task->previous;
+}
+
+void async__task_unclaim(async_task *task)
+{
+    task->done = NULL;
+    if (task->state == ASYNC__DONE && !task->unclaimed) join_unclaimed(task->tasks, task);
 }
 
 void async__task_report(async_task *task, const char *what)
@@ -220,6 +225,16 @@ static int settle_result(async_task *task, int result)
     return result;
 }
 
+/* What else there is to do at the end of a task that has context variables, or whose end is to be
+ * told of. The callbacks run from the ready queue, and before whatever awaits the task. */
+__attribute__((noinline)) static void end_attended(async_task *task)
+{
+    if (!task->is_main) async__context_leave(task); /* that of a main task is its runner's */
+    if (task->result_to) *task->result_to = task->result;
+    async__done_callbacks_run(task->callbacks, task->result);
+    task->callbacks = NULL;
+}
+
 /* The coroutine has returned. Groups that it has left open lie in frames that are gone: they are
  * waited for first, since their tasks count as this one's work. */
 static void finish(async_task *task, int result)
@@ -230,6 +245,7 @@ static void finish(async_task *task, int result)
     if (async__unlikely(result < 0 || task->record.pending || task->record.error))
         result = settle_result(task, result);
     task->result = result;
+    if (async__unlikely(task->attended)) end_attended(task);
     task->state = ASYNC__DONE;
     unlink_task(tasks, task);
     /* The hook makes the awaiting task ready. That task runs, and may release this one, only once
@@ -237,7 +253,7 @@ static void finish(async_task *task, int result)
     if (task->done)
         task->done(task);
     else
-        async__task_unclaimed(task);
+        join_unclaimed(tasks, task);
     if (tasks->closing && tasks->count == 0) async_loop_stop(tasks->loop);
 }
 
@@ -285,41 +301,60 @@ static void clear(async_task *task)
     memset(task, 0, size);
 }
 
-static async_task *new_task(struct async__tasks *tasks)
+__attribute__((noinline)) static void prepare(async_task *task)
+{
+    if (async__current && async__current->tasks == task->tasks)
+        async__context_inherit(task, async__current->context);
+    if (!task->tasks->closing) return;
+    task->cancelled = true; /* the loop is at its end: a task that is made now ends at once */
+    task->interrupt = -ECANCELED;
+}
+
+__attribute__((cold, noinline)) static void fail_for_stack(void)
+{
+    const char *why = async__stack_error();
+    async__failf(-ENOMEM, "no stack for a task: %s", why && *why ? why : "out of memory");
+}
+
+__attribute__((always_inline)) static inline async_task *new_task(struct async__tasks *tasks)
 {
     void *top = async__stack_get(tasks->stacks);
-    if (!top) {
-        const char *why = async__stack_error();
-        async__failf(-ENOMEM, "no stack for a task: %s", why && *why ? why : "out of memory");
+    if (async__unlikely(!top)) {
+        fail_for_stack();
         return NULL;
     }
     async_task *task = async__task_at(top);
     clear(task);
     task->tasks = tasks;
     task->number = ++tasks->numbers;
-    if (async__unlikely(tasks->closing)) {
-        task->cancelled = true; /* the loop is at its end: a task that is made now ends at once */
-        task->interrupt = -ECANCELED;
-    }
     return task;
 }
 
-async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutine, void *argument,
-                            const async_task_options *options)
+__attribute__((cold, noinline)) static void fail_for_copy(const async_task_options *options)
+{
+    async__failf(-EINVAL, "the arguments of %s are %zu bytes, aligned to %zu: at most %d and 64",
+                 options->coroutine ? options->coroutine : "a task", options->size, options->align,
+                 ASYNC_ARGUMENT_MAX);
+}
+
+/* `plain`: the caller knows that this is no special birth. Inlined: it is most of what making a task
+ * costs. */
+__attribute__((always_inline)) static inline async_task *make_task(
+    struct async__tasks *tasks, async_coroutine coroutine, void *argument,
+    const async_task_options *options, bool plain)
 {
     if (options->copy && (options->size > ASYNC_ARGUMENT_MAX || options->align > 64)) {
-        async__failf(-EINVAL,
-                     "the arguments of %s are %zu bytes, aligned to %zu: at most %d and 64",
-                     options->coroutine ? options->coroutine : "a task", options->size,
-                     options->align, ASYNC_ARGUMENT_MAX);
+        fail_for_copy(options);
         return NULL;
     }
     async_task *task = new_task(tasks);
     if (!task) return NULL;
+    if (!plain && tasks->special_births) prepare(task);
     task->coroutine = coroutine;
     task->coroutine_name = options->coroutine;
     task->argument = place_argument(task, options, argument);
     if (options->name && async_task_set_name(task, options->name) < 0) {
+        async__context_leave(task);
         async__stack_put(tasks->stacks, async__task_top(task)); /* nothing is linked yet */
         return NULL;
     }
@@ -332,34 +367,198 @@ async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutin
     return task;
 }
 
+async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutine, void *argument,
+                            const async_task_options *options)
+{
+    return make_task(tasks, coroutine, argument, options, false);
+}
+
+static const async_task_options no_options;
+
+/* Without asking the loop's factory. */
+static async_task *create_as_told(struct async__tasks *tasks, async_coroutine coroutine,
+                                  void *argument, const async_task_options *options)
+{
+    if (options->group) return async__group_add(options->group, coroutine, argument, options);
+    async_task *task = async__task_new(tasks, coroutine, argument, options);
+    if (task && options->eager_start) async__switch_now(task);
+    return task;
+}
+
+static async_task *create_failed(struct async__tasks *tasks)
+{
+    tasks->create_failed = async_error_code();
+    return NULL;
+}
+
+__attribute__((noinline)) static async_task *create_specially(struct async__tasks *tasks,
+                                                              async_coroutine coroutine,
+                                                              void *argument,
+                                                              const async_task_options *options)
+{
+    if (options->group)
+        return async_group_create_task_with(options->group, coroutine, argument, options);
+    async_task *task = tasks->factory ? tasks->factory(tasks->loop, coroutine, argument, options,
+                                                       tasks->factory_data)
+                                      : create_as_told(tasks, coroutine, argument, options);
+    return task ? task : create_failed(tasks);
+}
+
+/* The task layer of a loop in which a coroutine can be made a task; NULL with the last error set. */
+static inline struct async__tasks *tasks_for(async_loop *loop, async_coroutine coroutine,
+                                             const char *call)
+{
+    if (async__likely(loop && loop->client && coroutine)) return loop->client;
+    if (coroutine)
+        async__failf(-EPERM, "%s: %s", call,
+                     loop ? "the loop runs no tasks" : "async_run does not run in this thread");
+    else
+        async__failf(-EINVAL, "%s: the coroutine is NULL", call);
+    return NULL;
+}
+
 /* All members of the options are as old as the function: `options_size` is for those to come. */
 async_task *async__create_task(async_coroutine coroutine, void *argument,
                                const async_task_options *options, size_t options_size)
 {
-    async_loop *loop = async__loop();
-    (void)options_size;
+    struct async__tasks *tasks = tasks_for(async__loop(), coroutine, "async_create_task");
 
-    if (!loop || !loop->client) {
-        async__failf(-EPERM, "async_create_task: async_run does not run in this thread");
-        return NULL;
-    }
-    if (!coroutine) {
-        async__failf(-EINVAL, "async_create_task: the coroutine is NULL");
-        return NULL;
-    }
-    static const async_task_options none;
-    if (!options) options = &none;
-    if (options->group)
-        return async_group_create_task_with(options->group, coroutine, argument, options);
-    struct async__tasks *tasks = loop->client;
-    async_task *task = async__task_new(tasks, coroutine, argument, options);
-    if (async__unlikely(!task)) tasks->create_failed = async_error_code();
-    return task;
+    (void)options_size;
+    if (!tasks) return NULL;
+    if (!options) options = &no_options;
+    if (async__unlikely(tasks->special_births || options->group || options->eager_start))
+        return create_specially(tasks, coroutine, argument, options);
+    async_task *task = make_task(tasks, coroutine, argument, options, true);
+    return async__likely(task) ? task : create_failed(tasks);
 }
 
 async_task *(async_create_task)(async_coroutine coroutine, void *argument)
 {
     return async_create_task_with(coroutine, argument, NULL);
+}
+
+async_task *async__loop_create_task(async_loop *loop, async_coroutine coroutine, void *argument,
+                                    const async_task_options *options, size_t options_size)
+{
+    (void)options_size;
+    if (!loop) {
+        async__failf(-EBADF, "async_loop_create_task: the loop is NULL");
+        return NULL;
+    }
+    struct async__tasks *tasks = tasks_for(loop, coroutine, "async_loop_create_task");
+    if (!tasks) return NULL;
+    return create_specially(tasks, coroutine, argument, options ? options : &no_options);
+}
+
+/* ---- factories ---- */
+
+async_task *async__task_make(async_loop *loop, async_coroutine coroutine, void *argument,
+                             const async_task_options *options, size_t options_size)
+{
+    struct async__tasks *tasks = tasks_for(loop, coroutine, "async_task_new");
+
+    (void)options_size;
+    if (!tasks) return NULL;
+    return create_as_told(tasks, coroutine, argument, options ? options : &no_options);
+}
+
+int async_set_task_factory(async_loop *loop, async_task_factory *factory, void *data)
+{
+    struct async__tasks *tasks = loop ? loop->client : NULL;
+
+    if (!tasks) return async__failf(-EPERM, "async_set_task_factory: the loop runs no tasks");
+    tasks->factory = factory;
+    tasks->factory_data = data;
+    if (factory) tasks->special_births = true;
+    return 0;
+}
+
+async_task_factory *async_get_task_factory(const async_loop *loop, void **data)
+{
+    const struct async__tasks *tasks = loop ? loop->client : NULL;
+
+    if (data) *data = tasks ? tasks->factory_data : NULL;
+    return tasks ? tasks->factory : NULL;
+}
+
+async_task *async_eager_task_factory(async_loop *loop, async_coroutine coroutine, void *argument,
+                                     const async_task_options *options, void *data)
+{
+    async_task_options eager = *options;
+
+    (void)data;
+    eager.eager_start = true;
+    return async_task_new(loop, coroutine, argument, &eager);
+}
+
+/* ---- callbacks at the end ---- */
+
+int async__done_callback_add(async_done_callback **list, async_done_callback *callback,
+                             async_loop *loop, const char *call)
+{
+    if (!callback) return async__failf(-EBADF, "%s: the callback is NULL", call);
+    if (!callback->callback.run) return async__failf(-EINVAL, "%s: its run is NULL", call);
+    if (callback->loop)
+        return async__failf(-EBUSY, "%s: the callback has been added already, and not run", call);
+    callback->loop = loop;
+    callback->next = *list;
+    *list = callback;
+    return 0;
+}
+
+bool async__done_callback_remove(async_done_callback **list, async_done_callback *callback)
+{
+    for (; *list; list = &(*list)->next) {
+        if (*list != callback) continue;
+        *list = callback->next;
+        callback->loop = NULL;
+        return true;
+    }
+    return false;
+}
+
+void async__done_callbacks_run(async_done_callback *last, int code)
+{
+    async_done_callback *first = NULL;
+
+    while (last) { /* they run in the order in which they were added */
+        async_done_callback *before = last->next;
+        last->next = first;
+        first = last;
+        last = before;
+    }
+    while (first) {
+        async_done_callback *next = first->next;
+        async_loop *loop = first->loop;
+        first->code = code;
+        first->loop = NULL;
+        async_call_soon(loop, &first->callback);
+        first = next;
+    }
+}
+
+int async_task_add_done_callback(async_task *task, async_done_callback *callback)
+{
+    static const char call[] = "async_task_add_done_callback";
+    if (!task) return async__failf(-EBADF, "%s: the task is NULL", call);
+    if (async__stale(task, call)) return -EINVAL;
+    int code = async__done_callback_add(&task->callbacks, callback, async__loop_of(task), call);
+    if (code < 0) return code;
+
+    task->attended = true;
+    if (task->state != ASYNC__DONE) return 0;
+    async__done_callbacks_run(task->callbacks, task->result);
+    task->callbacks = NULL;
+    return 0;
+}
+
+bool async_task_remove_done_callback(async_task *task, async_done_callback *callback)
+{
+    if (!callback) return false;
+    if (async_callback_cancel(&callback->callback)) return true; /* the task may be gone */
+    if (!callback->loop || !task || async__stale(task, "async_task_remove_done_callback"))
+        return false;
+    return async__done_callback_remove(&task->callbacks, callback);
 }
 
 /* ---- asking about tasks ---- */
@@ -383,6 +582,19 @@ bool async_task_done(const async_task *task)
     return !task || async__stale(task, "async_task_done") || task->state == ASYNC__DONE;
 }
 
+int async_task_result(const async_task *task)
+{
+    if (!task) return async__failf(-EBADF, "async_task_result: the task is NULL");
+    if (async__stale(task, "async_task_result")) return -EINVAL;
+    return task->state == ASYNC__DONE ? task->result : async__fail(-EINPROGRESS);
+}
+
+async_loop *async_task_get_loop(const async_task *task)
+{
+    if (!task || async__stale(task, "async_task_get_loop")) return NULL;
+    return async__loop_of(task);
+}
+
 bool async_task_cancelled(const async_task *task)
 {
     if (!task || async__stale(task, "async_task_cancelled")) return false;
@@ -393,6 +605,12 @@ bool async_task_cancelling(const async_task *task)
 {
     if (!task || async__stale(task, "async_task_cancelling")) return false;
     return task->cancelled && task->state < ASYNC__DONE;
+}
+
+const char *async_task_cancel_message(const async_task *task)
+{
+    if (!task || async__stale(task, "async_task_cancel_message")) return "";
+    return task->cancelled && task->why ? task->why : "";
 }
 
 /* The default name is made when it is first asked for, and kept. */

@@ -53,6 +53,9 @@ typedef struct async__error {
 async__error *async__error_new(int code, const char *format, ...) ASYNC_PRINTF(2, 3);
 void async__error_free(async__error *error); /* gives up a reference; NULL is fine */
 void async__error_passed(async__error *error, const async_task *task); /* adds it to the chain */
+/* Takes `cause` over as the next cause of *group, which is made of the first one if it is NULL. A
+ * cause that is NULL is left out; without memory for the group the code alone is left. */
+void async__error_add_cause(async__error **group, async__error *cause);
 
 /* What failed last, and the first block error that nothing has asked for yet: of a task, or of a
  * thread for what runs outside of tasks. */
@@ -103,6 +106,7 @@ struct async_task {
     bool named;             /* name is the task's own memory */
     bool unclaimed;         /* done, and in the list of those that are not awaited yet */
     bool is_main;
+    bool attended;       /* has something of the next three: looked at when it ends */
     unsigned char shown; /* for the call graph */
     int refused;         /* calls in a row that gave a code of cancellation at once */
     struct async__tasks *tasks;
@@ -111,15 +115,26 @@ struct async_task {
     async_scope *scope;
     async_group *groups; /* those it has open, innermost first */
     struct async__record record;
-    void (*done)(async_task *);  /* called once, when it has ended; NULL: not claimed yet */
-    void *owner;                 /* of done */
-    async_task *next, *previous; /* all tasks that are not done */
+    struct async__context *context; /* its context variables; NULL: none is set (context.c) */
+    async_done_callback *callbacks; /* to be called when it has ended, the last one first */
+    int *result_to;                 /* where its result is put, too */
+    void (*done)(async_task *);     /* called once, when it has ended; NULL: not claimed yet */
+    void *owner;                    /* of done */
+    async_task *next, *previous;    /* all tasks that are not done */
     async_task *next_sibling, *previous_sibling; /* in a group */
     const char *name;                            /* NULL: "Task-<number>" */
     const char *coroutine_name;
     uint64_t number;
     char *why; /* of a cancellation */
     struct async__cxx cxx;
+};
+
+/* An iterator that has not been closed: at the end of the loop, when all tasks have ended, it is
+ * freed by `free`, which removes it. Embedded in a generator, say (iterator.c). */
+typedef struct async__unclosed async__unclosed;
+struct async__unclosed {
+    async__unclosed *next, *previous;
+    void (*free)(async__unclosed *self);
 };
 
 /* The task layer's part of a loop: loop->client. */
@@ -138,14 +153,17 @@ struct async__tasks {
     struct async__cxx *cxx, *cxx_owner; /* the thread's exceptions, and the place to save them in */
     struct async__cxx main_cxx;
     int create_failed; /* why the last task could not be made: async_await(NULL) gives it */
+    async_task_factory *factory; /* NULL: there is none */
+    void *factory_data;
 #ifdef ASYNC_DEBUG
     async_task *quarantine[ASYNC__QUARANTINE]; /* released, and not yet to be used again */
     uint64_t released;
 #endif
     int64_t exit_timeout; /* ns; of the shields around exits */
     bool watches_overflow;
-    bool closing;                       /* the main task is done: what is left is being cancelled */
-    struct async_generator *generators; /* all there are, to be freed at the end */
+    bool closing;              /* the main task is done: what is left is being cancelled */
+    bool special_births;       /* `closing`, context variables are used, or there is a factory */
+    async__unclosed *unclosed; /* iterators, to be freed at the end */
 };
 
 extern __thread async_task *async__current;
@@ -168,12 +186,23 @@ static inline void *async__task_top(async_task *task) { return (char *)task + AS
  * gives way, so that `done` and `owner` can still be set. */
 async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutine, void *argument,
                             const async_task_options *options);
+/* Whether the task can be claimed by setting its `done`: 0, or a code with a message that names the
+ * call. NULL is a task that could not be made: the code for which the last one could not. */
+int async__task_claimable(async_task *task, const char *call);
+/* Claims all the tasks (NULL is passed over): 0. Or the code of a misuse, and then none is claimed;
+ * -EINVAL for a task that is there twice. Those that have ended already call no `done`. */
+int async__tasks_claim(async_task *const *tasks, size_t count, void (*done)(async_task *),
+                       void *owner, const char *call);
+/* Gives a task that is claimed back to whatever has its handle. */
+void async__task_unclaim(async_task *task);
 /* The owner of the group that the task belongs to, or NULL. */
 const async_task *async__group_owner(const async_task *task);
-/* Whether this task may claim the handle (await.c): 0 or a code, with `call` in its message. */
-int async__check_handle(async_task *task, const char *call);
-/* For a hook that did not claim the task after all: it has ended, and is not awaited yet. */
-void async__task_unclaimed(async_task *task);
+/* Queues the callbacks of a list, whose last one is first, with the code that they are to find. */
+void async__done_callbacks_run(async_done_callback *last, int code);
+/* Adds a callback to a list, or takes it out again. 0; -EBADF, -EINVAL, -EBUSY; whether it was there. */
+int async__done_callback_add(async_done_callback **list, async_done_callback *callback,
+                             async_loop *loop, const char *call);
+bool async__done_callback_remove(async_done_callback **list, async_done_callback *callback);
 /* Gives the task's memory back; it must be done. */
 void async__task_release(async_task *task);
 /* Tells the loop's exception handler of a task's failure that no await will give. */
@@ -190,7 +219,9 @@ bool async__stale(const async_task *task, const char *call);
 /* ---- switching (scheduler.c) ---- */
 
 void async__switch_open(async_loop *loop);
-void async__switch_start(async_task *task);             /* makes a new task ready */
+void async__switch_start(async_task *task); /* makes a new task ready */
+void async__switch_now(
+    async_task *task); /* runs a new task, which is ready, until it first parks */
 void async__switch_arrived(struct async__tasks *tasks); /* the first thing a fiber does */
 void async__switch_leave(async_task *self) __attribute__((noreturn)); /* the last */
 void async__do_chores(struct async__tasks *tasks);
@@ -323,8 +354,11 @@ int async__scopes_abandoned(async_task *task, int result);
  * wait. */
 void async__scope_changed(async_task *task);
 
-/* At the end of the loop: frees the generators that were not closed. */
-void async__generators_free(struct async__tasks *tasks);
+void async__unclosed_add(struct async__tasks *tasks, async__unclosed *item,
+                         void (*free)(async__unclosed *));
+void async__unclosed_remove(struct async__tasks *tasks, async__unclosed *item);
+/* At the end of the loop: frees the iterators that were not closed. */
+void async__unclosed_free(struct async__tasks *tasks);
 
 /* From when on, and until when, other threads may have the loop run a coroutine (thread.c). The end
  * answers those that still wait with -ECANCELED, and refuses all later ones. */

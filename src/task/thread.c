@@ -1,8 +1,10 @@
 /* thread.c - functions that tasks run in other threads, and coroutines that other threads run in
  * the loop. */
+#include "context.h"
 #include "task.h"
 
 #include <casyncio/threads.h>
+#include <math.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -13,6 +15,7 @@ struct call {
     async_job job;
     int (*function)(void *);
     void *argument;
+    struct async__context *context; /* the thread's copy of the task's context variables */
     int result;
     bool taken_back;
 };
@@ -20,7 +23,11 @@ struct call {
 static void call_work(async_job *job)
 {
     struct call *call = async__container(job, struct call, job);
+    async__context_enter_thread(&call->context);
     call->result = call->function(call->argument);
+    async__context_enter_thread(NULL);
+    async__context_release(call->context);
+    call->context = NULL;
 }
 
 static void call_done(async_job *job)
@@ -48,63 +55,100 @@ int async_to_thread(int (*function)(void *argument), void *argument)
         .job = {.work = call_work, .done = call_done},
         .function = function,
         .argument = argument,
+        .context = async__context_share(async__current->context),
     };
 
     code = async_run_in_executor(async__loop(), &call.job);
+    if (code == 0) async__park(&call.wait);
+    async__context_release(call.context); /* if no thread has had it */
     if (code < 0) return async__failf(code, "async_to_thread: no thread can be made");
-    async__park(&call.wait);
     if (call.taken_back) return async__interrupted(async__current);
     return call.result < 0 ? async__fail(call.result) : call.result;
 }
 
 /* ---- in: a coroutine that another thread asks for ---- */
 
-/* Lies in the frame of the thread that waits in async_run_coroutine_threadsafe. */
-struct request {
-    async_callback callback;
+/* Shared by the thread that has the handle, by the loop until it has answered, and by a cancellation
+ * on its way. What the mutex covers: done, result, error. While `done` is false, and the mutex held,
+ * the loop exists: it answers all requests before it goes. */
+struct async_concurrent_future {
+    async_callback request, cancel; /* queued in the loop */
     async_loop *loop;
     async_coroutine coroutine;
     void *argument;
+    async_task *task; /* the loop's thread alone looks at it */
+    atomic_uint references;
+    atomic_bool cancelled;
     pthread_mutex_t mutex;
     pthread_cond_t answered;
     bool done;
     int result;
+    async__error *error; /* the detail of the result */
 };
 
-/* The last that the loop's thread does with the request: its frame may be gone right after. */
-static void answer(struct request *request, int result)
+static void release(async_concurrent_future *future)
 {
-    pthread_mutex_lock(&request->mutex);
-    request->result = result;
-    request->done = true;
-    pthread_cond_signal(&request->answered);
-    pthread_mutex_unlock(&request->mutex);
+    if (atomic_fetch_sub(&future->references, 1) > 1) return;
+    pthread_cond_destroy(&future->answered);
+    pthread_mutex_destroy(&future->mutex);
+    async__error_free(future->error);
+    async__free(future);
 }
+
+/* The last that the loop's thread does with it. */
+static void answer(async_concurrent_future *future, int result, async__error *error)
+{
+    pthread_mutex_lock(&future->mutex);
+    future->result = result;
+    future->error = error;
+    future->done = true;
+    pthread_cond_broadcast(&future->answered);
+    pthread_mutex_unlock(&future->mutex);
+    release(future);
+}
+
+static const char detached[] = "was given up by the thread that had asked for it, and failed";
 
 static void on_task_done(async_task *task)
 {
+    async_concurrent_future *future = task->owner;
+    async__error *error = task->record.error;
+
+    if (atomic_load(&future->references) == 1) async__task_report(task, detached);
+    task->record.error = NULL;
+    if (error) async__error_passed(error, task);
     async__bury(task);
-    answer(task->owner, task->result);
+    future->task = NULL;
+    answer(future, task->result, error);
 }
 
 /* In the loop's thread: makes the task. */
 static void on_request(async_callback *callback)
 {
-    struct request *request = async__container(callback, struct request, callback);
-    struct async__tasks *tasks = request->loop->client;
+    async_concurrent_future *future = async__container(callback, async_concurrent_future, request);
+    struct async__tasks *tasks = future->loop->client;
 
     if (!tasks || tasks->closing) {
-        answer(request, -ECANCELED);
+        answer(future, -ECANCELED, NULL);
         return;
     }
     async_task *task =
-        async__task_new(tasks, request->coroutine, request->argument, &(async_task_options){0});
+        async__task_new(tasks, future->coroutine, future->argument, &(async_task_options){0});
     if (!task) {
-        answer(request, -ENOMEM);
+        answer(future, -ENOMEM, NULL);
         return;
     }
     task->done = on_task_done;
-    task->owner = request;
+    task->owner = future;
+    future->task = task;
+}
+
+static void on_cancel(async_callback *callback)
+{
+    async_concurrent_future *future = async__container(callback, async_concurrent_future, cancel);
+
+    if (future->task) async_cancel(future->task, "cancelled by another thread");
+    release(future);
 }
 
 void async__requests_open(async_loop *loop) { atomic_store(&loop->takes_requests, true); }
@@ -125,52 +169,175 @@ void async__requests_end(async_loop *loop)
     async__take_incoming(loop);
     for (callback = loop->ready.next; callback != &loop->ready; callback = next) {
         next = callback->next;
-        if (callback->run != on_request) continue;
-        async__ready_unlink(callback);
-        answer(async__container(callback, struct request, callback), -ECANCELED);
+        if (callback->run == on_request) {
+            async__ready_unlink(callback);
+            answer(async__container(callback, async_concurrent_future, request), -ECANCELED, NULL);
+        } else if (callback->run == on_cancel) {
+            async__ready_unlink(callback);
+            release(async__container(callback, async_concurrent_future, cancel));
+        }
     }
     /* Tasks are left only if the loop failed and will not run again. */
     for (async_task *task = tasks->first; task; task = task->next) {
         if (task->done != on_task_done) continue;
         task->done = NULL;
-        answer(task->owner, -ECANCELED);
+        answer(task->owner, -ECANCELED, NULL);
     }
 }
 
-/* Gives the request to the loop, unless that has ended. */
-static int submit(struct request *request)
+/* Gives the callback to the loop, unless that takes no more. */
+static int submit(async_loop *loop, async_callback *callback)
 {
-    async_loop *loop = request->loop;
     int code = 0;
 
     atomic_fetch_add(&loop->requesting, 1); /* before the look at the flag: async__requests_end */
     if (atomic_load(&loop->takes_requests))
-        async_call_soon_threadsafe(loop, &request->callback);
+        async_call_soon_threadsafe(loop, callback);
     else
         code = -ECANCELED;
     atomic_fetch_sub(&loop->requesting, 1);
     return code;
 }
 
+static async_concurrent_future *new_future(async_loop *loop, async_coroutine coroutine,
+                                           void *argument)
+{
+    async_concurrent_future *future = async__alloc_zeroed(sizeof *future);
+    pthread_condattr_t attributes;
+
+    if (!future) return NULL;
+    pthread_mutex_init(&future->mutex, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&future->answered, &attributes);
+    pthread_condattr_destroy(&attributes);
+    future->request.run = on_request;
+    future->cancel.run = on_cancel;
+    future->loop = loop;
+    future->coroutine = coroutine;
+    future->argument = argument;
+    return future;
+}
+
+/* Whether the loop can be asked from here: 0 or a code. */
+static int check_loop(async_loop *loop, async_coroutine coroutine, const char *call)
+{
+    if (!loop) return async__failf(-EBADF, "%s: the loop is NULL", call);
+    if (!coroutine) return async__failf(-EINVAL, "%s: the coroutine is NULL", call);
+    if (async__is_forked(loop)) return async__fail(-ECHILD); /* no thread runs it here */
+    return 0;
+}
+
+static async_concurrent_future *start_future(async_loop *loop, async_coroutine coroutine,
+                                             void *argument)
+{
+    async_concurrent_future *future = new_future(loop, coroutine, argument);
+    if (!future) {
+        async__fail(-ENOMEM);
+        return NULL;
+    }
+    atomic_init(&future->references, 2); /* the caller's and the loop's */
+    int code = submit(loop, &future->request);
+    if (code == 0) return future;
+    answer(future, code, NULL);
+    release(future);
+    async__failf(code, "the loop is at its end, or runs no tasks");
+    return NULL;
+}
+
+async_concurrent_future *async_submit_coroutine_threadsafe(async_loop *loop,
+                                                           async_coroutine coroutine,
+                                                           void *argument)
+{
+    int code = check_loop(loop, coroutine, "async_submit_coroutine_threadsafe");
+    return code < 0 ? NULL : start_future(loop, coroutine, argument);
+}
+
+/* With the mutex held: whether an answer may be waited for. */
+static int check_wait(const async_concurrent_future *future)
+{
+    if (future->loop == async__loop())
+        return async__failf(-EDEADLK, "the loop cannot wait for itself");
+    return async__is_forked(future->loop) ? async__fail(-ECHILD) : 0;
+}
+
+/* With the mutex held. -ETIMEDOUT. */
+static int wait_for_answer(async_concurrent_future *future, int64_t timeout)
+{
+    int64_t when = async__deadline(async__clock(), timeout);
+    struct timespec until = {.tv_sec = (time_t)(when / ASYNC__SECOND),
+                             .tv_nsec = (long)(when % ASYNC__SECOND)};
+    int error = 0;
+
+    while (!future->done && error != ETIMEDOUT)
+        error = when == ASYNC__NEVER
+                    ? pthread_cond_wait(&future->answered, &future->mutex)
+                    : pthread_cond_timedwait(&future->answered, &future->mutex, &until);
+    return future->done ? 0 : async__fail(-ETIMEDOUT);
+}
+
+/* The detail goes to the first that asks for the result. */
+static int take_answer(async_concurrent_future *future)
+{
+    async__error *error = future->error;
+
+    if (future->result >= 0) return future->result;
+    future->error = NULL;
+    return error ? async__fail_with(future->result, error) : async__fail(future->result);
+}
+
+int async_concurrent_future_result(async_concurrent_future *future, double timeout)
+{
+    static const char call[] = "async_concurrent_future_result";
+    int64_t ns;
+
+    if (!future) return async__failf(-EBADF, "%s: the future is NULL", call);
+    if (async__seconds_to_ns(timeout, &ns) < 0)
+        return async__failf(-EINVAL, "%s: the timeout is not a number", call);
+    pthread_mutex_lock(&future->mutex);
+    int code = future->done ? 0 : ns <= 0 ? async__fail(-ETIMEDOUT) : check_wait(future);
+    if (code == 0) code = wait_for_answer(future, ns);
+    if (code == 0) code = take_answer(future);
+    pthread_mutex_unlock(&future->mutex);
+    return code;
+}
+
+bool async_concurrent_future_done(async_concurrent_future *future)
+{
+    if (!future) return true;
+    pthread_mutex_lock(&future->mutex);
+    bool done = future->done;
+    pthread_mutex_unlock(&future->mutex);
+    return done;
+}
+
+bool async_concurrent_future_cancel(async_concurrent_future *future)
+{
+    bool sent = false;
+
+    if (!future || atomic_exchange(&future->cancelled, true)) return false;
+    atomic_fetch_add(&future->references, 1);
+    pthread_mutex_lock(&future->mutex); /* so that the loop does not go meanwhile */
+    if (!future->done && !async__is_forked(future->loop))
+        sent = submit(future->loop, &future->cancel) == 0;
+    pthread_mutex_unlock(&future->mutex);
+    if (!sent) release(future);
+    return sent;
+}
+
+void async_concurrent_future_free(async_concurrent_future *future)
+{
+    if (future) release(future);
+}
+
 int async_run_coroutine_threadsafe(async_loop *loop, async_coroutine coroutine, void *argument)
 {
-    if (!loop) return async__failf(-EBADF, "async_run_coroutine_threadsafe: the loop is NULL");
-    if (loop == async__loop()) return async__failf(-EDEADLK, "the loop cannot wait for itself");
-    if (async__is_forked(loop)) return -ECHILD; /* no thread runs it here */
-    struct request request = {
-        .callback = {.run = on_request},
-        .loop = loop,
-        .coroutine = coroutine,
-        .argument = argument,
-        .mutex = PTHREAD_MUTEX_INITIALIZER,
-        .answered = PTHREAD_COND_INITIALIZER,
-    };
-
-    int code = submit(&request);
+    int code = check_loop(loop, coroutine, "async_run_coroutine_threadsafe");
     if (code < 0) return code;
-    pthread_mutex_lock(&request.mutex);
-    while (!request.done)
-        pthread_cond_wait(&request.answered, &request.mutex);
-    pthread_mutex_unlock(&request.mutex);
-    return request.result;
+    if (loop == async__loop()) return async__failf(-EDEADLK, "the loop cannot wait for itself");
+    async_concurrent_future *future = start_future(loop, coroutine, argument);
+    if (!future) return async_error_code();
+    code = async_concurrent_future_result(future, INFINITY);
+    async_concurrent_future_free(future);
+    return code;
 }

@@ -118,6 +118,7 @@ has 12_stream_api && run 12 12_stream_api
 run 13 13_memory_pair
 run 14 14_name_lookup
 run 15 15_subprocess
+[ ! -x "$programs/19_glib" ] || run 19 19_glib
 wait
 
 expect 01 0 <<'END'
@@ -223,6 +224,15 @@ expect 15 0 <<'END'
 0 and ends with 4
 0 sleep takes too long
 0 no such program
+END
+
+[ ! -x "$programs/19_glib" ] || expect 19 0 <<'END'
+0 coroutine: waits for GLib
+0 GLib: the button was pressed
+0 coroutine: was woken by GLib
+0 coroutine: has slept
+0 coroutine: a thread gave 42
+0 GLib: the main loop has ended, the coroutine gave 42
 END
 
 # ---- bad input ----
