@@ -95,7 +95,7 @@ def compile_flags(debug, sanitize, werror):
     if "CS_GNU_LIBC_VERSION" in os.confstr_names:
         flags.append("-ftls-model=initial-exec")
     flags.append("-Og" if debug else "-O1" if sanitize else "-O2")
-    flags.append("-DASYNC_DEBUG=1" if debug else "-DNDEBUG")
+    flags.append("-UNDEBUG" if debug else "-DNDEBUG")
     if werror:
         flags.append("-Werror")
     if sanitize:

@@ -220,6 +220,23 @@ static int run_in(struct runner *runner, async_coroutine main, void *argument,
     return run_main(runner, main, argument, options, coroutine);
 }
 
+/* A watchdog that cannot be had is no reason not to run. */
+static void start_watchdog(async_loop *loop)
+{
+    const char *after = secure_getenv("CASYNCIO_WATCHDOG");
+
+    if (after && atof(after) > 0)
+        (void)async_watchdog_start(loop, &(async_watchdog_options){.after = atof(after)});
+    else if (loop->debug)
+        (void)async_watchdog_start(loop, NULL);
+}
+
+static void read_environment(async_loop_options *options)
+{
+    const char *debug = secure_getenv("CASYNCIO_DEBUG");
+    if (debug && strcmp(debug, "1") == 0) options->debug = true;
+}
+
 static int run_in_new_loop(async_coroutine main, void *argument, const async_run_options *options,
                            const char *coroutine)
 {
@@ -227,8 +244,10 @@ static int run_in_new_loop(async_coroutine main, void *argument, const async_run
 #ifdef ASYNC_FAULTS
     loop.virtual_clock |= async__fault_virtual_clock;
 #endif
+    read_environment(&loop);
     struct runner runner = {.loop = async_loop_new(&loop)};
     if (!runner.loop) return -errno;
+    start_watchdog(runner.loop);
     int code = run_in(&runner, main, argument, options, coroutine);
 #ifdef ASYNC_FAULTS
     async__fault_end = async_loop_time_ns(runner.loop);
