@@ -9,14 +9,14 @@
 
 ASYNC_BEGIN
 
-/* What async_loop_options.measure asks for, or'ed. The prices are those of x86-64. */
+/* What async_loop_options.measure asks for, or'ed. */
 enum async_measures {
-    ASYNC_MEASURE_SLEEPS = 1, /* `busy`, `asleep`: reads the clock twice a sleep (50 ns) */
-    ASYNC_MEASURE_STEPS = 2, /* `longest_step`: reads it twice a callback, and a switch from task to
-                               * task goes by way of the loop (70 ns each) */
-    ASYNC_MEASURE_STACKS =
-        4, /* async_loop_stack_depths: looks through a task's stack at its end, and
-                               * clears what it used (1 us) */
+    /* `busy`, `asleep`: reads the clock twice a sleep. */
+    ASYNC_MEASURE_SLEEPS = 1,
+    /* `longest_step`: reads it twice a callback, and a switch from task to task goes by way of the loop. */
+    ASYNC_MEASURE_STEPS = 2,
+    /* async_loop_stack_depths: looks through a task's stack at its end, and clears what it used. */
+    ASYNC_MEASURE_STACKS = 4
 };
 
 /* Times are seconds of the real clock, also where the loop's is virtual. Counts are since the loop was

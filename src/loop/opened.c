@@ -94,7 +94,11 @@ void async__debug_unclosed(async_loop *loop)
     for (struct record *record = take_of(loop), *next; record; record = next) {
         char where[640], message[1024];
         next = record->next;
-        async__describe_frames(record->frames, record->count, " <- ", where, sizeof where);
+        if (record->count > 1) /* without async_debug_opened's own */
+            async__describe_frames(record->frames + 1, record->count - 1, " <- ", where,
+                                   sizeof where);
+        else
+            where[0] = 0;
         snprintf(message, sizeof message, "a %s was never closed: opened%s%s%s%s", record->what,
                  *record->opener ? " by " : "", record->opener, *where ? "\n  at " : "", where);
         async__report(loop, -EINVAL, message);

@@ -135,7 +135,7 @@ static void tell(struct async__watchdog *self, uint64_t at, int64_t since)
 {
     char frames[2048], message[3072];
     bool answered = installed && ask(self, at);
-    int skipped = self->count > HANDLER_FRAMES ? HANDLER_FRAMES - 1 : 0;
+    int skipped = self->count > HANDLER_FRAMES ? HANDLER_FRAMES : 0;
 
     if (answered && self->moved_on) return; /* it was over as the question came */
     double seconds = (double)(async__clock() - since) * 1e-9;

@@ -83,6 +83,9 @@ http=no
 tls=no
 [ ! -e "$BUILD_DIR/libcasyncio-tls.a" ] || tls=yes
 
+testing=no
+[ ! -e "$BUILD_DIR/libcasyncio-test.a" ] || testing=yes
+
 # Whether the text in file $2 is what the page says in file $1.
 matches() {
     awk 'NR == FNR { want[++w] = $0; next } { got[++g] = $0 }
@@ -97,6 +100,10 @@ matches() {
 block() {
     local n=$1 kind=$2 where=$3 words=$4 libraries=("$BUILD_DIR/libcasyncio.a" -pthread) more=() status=0
     local file=$work/$n
+    if grep -q '<casyncio/testing.h>' "$file.c"; then
+        if [ $testing = no ]; then echo "left out: $where: libcasyncio-test is not built"; return 0; fi
+        libraries=("$BUILD_DIR/libcasyncio-test.a" -pthread)
+    fi
     if grep -q '<casyncio/http.h>' "$file.c"; then
         if [ $http = no ]; then echo "left out: $where: HTTP is not built"; return 0; fi
         libraries=("$BUILD_DIR/libcasyncio-http.a" "${libraries[@]}" -lcurl -lm)
@@ -132,7 +139,7 @@ block() {
 }
 
 export -f block matches
-export work here http tls BUILD_DIR SOURCE_DIR CC
+export work here http tls testing BUILD_DIR SOURCE_DIR CC
 flags_text=$(declare -p flags)
 export flags_text
 failed=0

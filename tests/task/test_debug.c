@@ -110,6 +110,30 @@ static void test_slow_steps(void **state)
     assert_true(other); /* the callback */
 }
 
+/* A loop of callbacks, without tasks. */
+static void stops(async_callback *callback)
+{
+    (void)callback;
+    async_loop_stop(async_get_running_loop());
+}
+
+static void test_plain_loop(void **state)
+{
+    (void)state;
+    async_loop *loop = async_loop_new(&(async_loop_options){.debug = true, .virtual_clock = true});
+    async_callback callback = {.run = stops};
+    assert_non_null(loop);
+    assert_true(async_get_debug(loop));
+    count = 0;
+    async_set_exception_handler(loop, hear, NULL);
+    assert_int_equal(async_set_slow_callback_duration(loop, 0), 0);
+    async_call_soon(loop, &callback);
+    assert_int_equal(async_loop_run(loop), 0);
+    assert_int_equal(count, 1); /* and not of the loop's own */
+    assert_heard(0, -ETIME, " ran for ");
+    assert_int_equal(async_loop_close(loop), 0);
+}
+
 /* ---- switching it on and off ---- */
 
 static int switches(void *unused)
@@ -527,13 +551,13 @@ static void test_watchdog_arguments(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slow_steps),         cmocka_unit_test(test_switching),
-        cmocka_unit_test(test_environment),        cmocka_unit_test(test_order),
-        cmocka_unit_test(test_forgotten_tasks),    cmocka_unit_test(test_unclosed),
-        cmocka_unit_test(test_of_libraries),       cmocka_unit_test(test_wrong_threads),
-        cmocka_unit_test(test_wakes_from_afar),    cmocka_unit_test(test_printed),
-        cmocka_unit_test(test_watchdog),           cmocka_unit_test(test_no_false_alarm),
-        cmocka_unit_test(test_watchdog_arguments),
+        cmocka_unit_test(test_slow_steps),     cmocka_unit_test(test_plain_loop),
+        cmocka_unit_test(test_switching),      cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_order),          cmocka_unit_test(test_forgotten_tasks),
+        cmocka_unit_test(test_unclosed),       cmocka_unit_test(test_of_libraries),
+        cmocka_unit_test(test_wrong_threads),  cmocka_unit_test(test_wakes_from_afar),
+        cmocka_unit_test(test_printed),        cmocka_unit_test(test_watchdog),
+        cmocka_unit_test(test_no_false_alarm), cmocka_unit_test(test_watchdog_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -278,7 +278,7 @@ static void test_arguments(void **state)
 {
     (void)state;
     async_metrics metrics;
-    async_loop *loop = async_loop_new(NULL);
+    async_loop *loop = async_loop_new(&(async_loop_options){.measure = ASYNC_MEASURE_SLEEPS});
     assert_non_null(loop);
     assert_int_equal(async_loop_metrics(NULL, &metrics), -EBADF);
     assert_int_equal(async_loop_metrics(loop, NULL), -EBADF);
