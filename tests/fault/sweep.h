@@ -20,6 +20,8 @@
 
 #include "base/faults.h"
 
+extern int __lsan_do_recoverable_leak_check(void) __attribute__((weak)); /* LeakSanitizer's */
+
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 enum {
