@@ -71,6 +71,29 @@ static void test_right_ones(void **state)
     assert_string_equal(async_test_failure(), "");
 }
 
+/* Debug mode and a watchdog allocate too, and make a thread. */
+static int is_watched(void *unused)
+{
+    (void)unused;
+    async_loop *loop = async_get_running_loop();
+    async_set_slow_callback_duration(loop, 1e9);
+    async_watchdog_stop(loop); /* debug mode's, where that could be had */
+    int code = async_watchdog_start(loop, NULL);
+    if (code < 0) return async_raise(code, "no watchdog: %s", async_strerror(code));
+    code = reads_file(NULL);
+    async_metrics metrics;
+    assert_int_equal(async_loop_metrics(loop, &metrics), 0);
+    return code;
+}
+
+static void test_debug_mode(void **state)
+{
+    (void)state;
+    setenv("CASYNCIO_DEBUG", "1", 1);
+    assert_true(async_test_faults(is_watched, NULL, NULL));
+    unsetenv("CASYNCIO_DEBUG");
+}
+
 /* ---- and wrong ---- */
 
 /* A wrong one in a child, whose standard error is read: it may end by a signal. Gives its wait status. */
@@ -325,9 +348,9 @@ static void test_checkpoints(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_right_ones),  cmocka_unit_test(test_wrong_ones),
-        cmocka_unit_test(test_arguments),   cmocka_unit_test(test_one_fault),
-        cmocka_unit_test(test_checkpoints),
+        cmocka_unit_test(test_right_ones), cmocka_unit_test(test_debug_mode),
+        cmocka_unit_test(test_wrong_ones), cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_one_fault),  cmocka_unit_test(test_checkpoints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
