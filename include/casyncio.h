@@ -21,6 +21,8 @@
 #include <casyncio/subprocess.h>
 #include <casyncio/threads.h>
 #include <casyncio/loop.h>
+#include <casyncio/debug.h>
+#include <casyncio/metrics.h>
 #include <casyncio/renamed.h>
 
 #endif

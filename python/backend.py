@@ -95,7 +95,7 @@ def compile_flags(debug, sanitize, werror):
     if "CS_GNU_LIBC_VERSION" in os.confstr_names:
         flags.append("-ftls-model=initial-exec")
     flags.append("-Og" if debug else "-O1" if sanitize else "-O2")
-    flags.append("-DASYNC_DEBUG=1" if debug else "-DNDEBUG")
+    flags.append("-UNDEBUG" if debug else "-DNDEBUG")
     if werror:
         flags.append("-Werror")
     if sanitize:
@@ -384,7 +384,7 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("build", help="make DIR/casyncio")
     command.add_argument("--output", required=True, metavar="DIR")
-    command.add_argument("--debug", action="store_true", help="with assertions and ASYNC_DEBUG")
+    command.add_argument("--debug", action="store_true", help="with assertions")
     command.add_argument("--sanitize", default="", help="as for -fsanitize=: address,undefined")
     command.add_argument("--werror", action="store_true", help="warnings are errors")
     command.add_argument("--jobs", type=int, help="compilations at a time")

@@ -30,7 +30,9 @@ typedef struct async_loop_options {
     size_t stack_size;   /* bytes of address space of a task's stack, with its guard; 0: 256 KiB */
     unsigned executor_threads; /* the most of run_in_executor; 0: processors + 4, at most 32 */
     bool turns; /* async_loop_stop ends the turn: what that has made ready waits for another run */
-    void *reserved[6]; /* this struct lies in async_run_options: it cannot grow */
+    bool debug; /* debug mode (debug.h); also without it if $CASYNCIO_DEBUG is 1 */
+    unsigned measure; /* ASYNC_MEASURE_... (metrics.h), or'ed: what async_loop_metrics is to know */
+    void *reserved[5]; /* this struct lies in async_run_options: it cannot grow */
 } async_loop_options;
 
 /* A new loop, to be closed with async_loop_close; it runs callbacks, but no tasks: those need
@@ -247,7 +249,8 @@ struct async_job {
     struct async__pool *pool;
     async_job *next, *prev;
     int state;
-    void *reserved[2];
+    int64_t queued_at;
+    void *reserved;
 };
 
 /* Has a thread of the loop's pool run job->work, and then the loop job->done. The job is the loop's
@@ -298,10 +301,10 @@ ASYNC_API bool async_is_lookup(const async_callback *callback);
 /* ---- errors that no code will ever give ---- */
 
 /* What the loop calls for an error that no call returns: a detached task that failed, a task that
- * failed and was never awaited, a task that goes on calling although each call is refused, in a
- * debug build a released handle that is used. With NULL (the default) they are counted, and
+ * failed and was never awaited, a task that goes on calling although each call is refused, and
+ * all that debug mode tells of (debug.h). With NULL (the default) they are counted, and
  * async_run reports them at its end, in one line on standard error, unless
- * async_run_options.no_report is set. `message` says what happened, and is good during the call.
+ * async_run_options.no_report is set; in debug mode each is written there as it comes. `message` says what happened, and is good during the call.
  * The handler must not block.
  * asyncio: loop.set_exception_handler */
 typedef void async_exception_handler(async_loop *loop, int code, const char *message, void *data);

@@ -53,8 +53,8 @@ typedef int (*async_coroutine)(void *argument);
  * The handle is released by async_await, async_wait_for, async_gather and its like, or async_detach, once; every
  * task is given to one of them, or owned by a group. One that is not runs on, is cancelled at the
  * end of async_run, and released then; if it has failed, that is reported to the exception handler.
- * A released handle must not be used: in a debug build of the library that gives -EINVAL, and is
- * reported to the exception handler. Does not block.
+ * A released handle must not be used: in debug mode (debug.h) that gives -EINVAL, and is reported to
+ * the exception handler. Does not block.
  * asyncio: asyncio.create_task */
 ASYNC_API async_task *async_create_task(async_coroutine coroutine, void *argument ASYNC__NULL);
 
@@ -64,8 +64,9 @@ typedef struct async_task_options {
     const void *copy;      /* an argument to copy into the task; `argument` is ignored then */
     size_t size, align; /* of the copy; at most ASYNC_ARGUMENT_MAX bytes, aligned to at most 64 */
     struct async_group *group; /* that is to own the task (async_group_create_task); NULL: none */
-    int *result;      /* of a group's task: where its result is put when it ends; NULL: nowhere */
-    bool eager_start; /* see async_create_task_eager */
+    int *result;       /* of a group's task: where its result is put when it ends; NULL: nowhere */
+    bool eager_start;  /* see async_create_task_eager */
+    const char *where; /* "file.c:12", for debug mode and metrics; not copied; may be NULL */
 } async_task_options;
 
 /* The same, with options (NULL: none), which are not needed after the call. What the macros call.
@@ -83,10 +84,14 @@ static inline async_task *async_create_task_with(async_coroutine coroutine, void
 #define ASYNC_ARGUMENT_MAX 2048
 
 #ifndef __cplusplus
+#define ASYNC__WHERE __FILE__ ":" ASYNC__TEXT(__LINE__)
+#define ASYNC__TEXT(line) ASYNC__TEXT_(line)
+#define ASYNC__TEXT_(line) #line
+
 #define async_create_task(...) ASYNC__CREATE_TASK(__VA_ARGS__, NULL)
 #define ASYNC__CREATE_TASK(function, ...)                                                          \
     async_create_task_with(ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),                \
-                           &(async_task_options){.coroutine = #function})
+                           &(async_task_options){.coroutine = #function, .where = ASYNC__WHERE})
 
 /* async_spawn(fetch, .url = "...", .retries = 3): makes a task that will call fetch(&arguments),
  * where the arguments are a struct fetch of the task's own, set as the initialisers say and good
@@ -108,8 +113,9 @@ static inline async_task *async_create_task_with(async_coroutine coroutine, void
  * asyncio: create_task(eager_start=True), eager_task_factory */
 #define async_create_task_eager(...) ASYNC__CREATE_TASK_EAGER(__VA_ARGS__, NULL)
 #define ASYNC__CREATE_TASK_EAGER(function, ...)                                                    \
-    async_create_task_with(ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),                \
-                           &(async_task_options){.coroutine = #function, .eager_start = true})
+    async_create_task_with(                                                                        \
+        ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),                                   \
+        &(async_task_options){.coroutine = #function, .where = ASYNC__WHERE, .eager_start = true})
 #define async_spawn_eager(function, ...)                                                           \
     async__spawn_eager(ASYNC__COROUTINE(function),                                                 \
                        ASYNC__COPY(function, &(struct function){__VA_ARGS__}))
@@ -126,6 +132,7 @@ static inline async_task *async__spawn_eager(async_coroutine coroutine, async_ta
 #define ASYNC__COPY(function, ...)                                                                 \
     ((async_task_options){                                                                         \
         .coroutine = #function,                                                                    \
+        .where = ASYNC__WHERE,                                                                     \
         .copy = 1 ? (__VA_ARGS__) : (struct function *)0,                                          \
         .size = sizeof(struct function) +                                                          \
                 0 * sizeof(struct {                                                                \
@@ -157,8 +164,9 @@ static inline async_task *async_loop_create_task_with(async_loop *loop, async_co
 #ifndef __cplusplus
 #define async_loop_create_task(loop, ...) ASYNC__LOOP_CREATE_TASK(loop, __VA_ARGS__, NULL)
 #define ASYNC__LOOP_CREATE_TASK(loop, function, ...)                                               \
-    async_loop_create_task_with(loop, ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),     \
-                                &(async_task_options){.coroutine = #function})
+    async_loop_create_task_with(                                                                   \
+        loop, ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),                             \
+        &(async_task_options){.coroutine = #function, .where = ASYNC__WHERE})
 #endif
 
 /* A factory is called in place of what makes the tasks of the calls above, and of a group
@@ -198,7 +206,7 @@ ASYNC_API async_task *async_eager_task_factory(async_loop *loop, async_coroutine
  * the code of the cancellation.
  *
  * NULL gives the code for which the last task could not be made, else -EINVAL. -EINVAL for the
- * calling task itself, and, in a debug build, for a handle that has been released; -EBUSY if
+ * calling task itself, and, in debug mode, for a handle that has been released; -EBUSY if
  * another task awaits or gathers it already, or a group owns it; -EDEADLK if it waits, by way of
  * others, for this task; -EPERM outside a task.
  * asyncio: `await task` */
@@ -483,8 +491,9 @@ static inline async_task *async_group_create_task_with(async_group *group,
 #ifndef __cplusplus
 #define async_group_create_task(owner, ...) ASYNC__GROUP_CREATE_TASK(owner, __VA_ARGS__, NULL)
 #define ASYNC__GROUP_CREATE_TASK(owner, function, ...)                                             \
-    async_group_create_task_with(owner, ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),   \
-                                 &(async_task_options){.coroutine = #function})
+    async_group_create_task_with(                                                                  \
+        owner, ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),                            \
+        &(async_task_options){.coroutine = #function, .where = ASYNC__WHERE})
 #define async_group_spawn(owner, function, ...)                                                    \
     async_group_create_task_with(owner, ASYNC__COROUTINE(function), NULL,                          \
                                  &ASYNC__COPY(function, &(struct function){__VA_ARGS__}))

@@ -18,7 +18,7 @@ int async__fault_speed = 1;
 int64_t async__fault_tick;
 int64_t async__fault_end;
 
-static const char *const names[ASYNC__FAULT_KINDS] = {
+const char *const async__fault_names[ASYNC__FAULT_KINDS] = {
     "allocation", "system_call", "transfer", "await", "wait", "wake", "expire"};
 static int report_fd = -1;
 
@@ -64,7 +64,7 @@ static void choose(const char *text)
     bool on = name[strlen(name) - 1] == '+';
     if (on) name[strlen(name) - 1] = 0;
     for (int kind = 0; kind < ASYNC__FAULT_KINDS; kind++)
-        if (strcmp(name, names[kind]) == 0)
+        if (strcmp(name, async__fault_names[kind]) == 0)
             counters[kind] = (struct async__fault_counter){.at = at, .on = on};
 }
 
@@ -98,8 +98,9 @@ __attribute__((destructor)) static void report_counts(void)
 {
     if (report_fd < 0) return;
     for (int kind = 0; kind < ASYNC__FAULT_KINDS; kind++) {
-        dprintf(report_fd, "%s %ld\n", names[kind], async__faults[kind].count);
-        dprintf(report_fd, "worker_%s %ld\n", names[kind], async__worker_faults[kind].count);
+        dprintf(report_fd, "%s %ld\n", async__fault_names[kind], async__faults[kind].count);
+        dprintf(report_fd, "worker_%s %ld\n", async__fault_names[kind],
+                async__worker_faults[kind].count);
     }
     dprintf(report_fd, "end %lld\n", (long long)async__fault_end);
     dprintf(report_fd, "descriptors %d\n", open_descriptors());

@@ -63,6 +63,8 @@ extern int async__fault_speed;
 extern int64_t async__fault_tick;
 extern int64_t async__fault_end; /* where the clock of the last async_run stood at its end */
 
+extern const char *const async__fault_names[ASYNC__FAULT_KINDS];
+
 bool async__fault(enum async__fault_kind kind);
 size_t async__fault_size(size_t size);
 int async__fault_close(int fd);

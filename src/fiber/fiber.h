@@ -90,6 +90,10 @@ bool async__stack_guards(const async__stack_pool *pool, const void *address, voi
  * load that comes in waves keeps its memory. True if it is worth calling again. */
 bool async__stack_trim(async__stack_pool *pool);
 
+/* How many bytes below its top a stack has been written to, since it was mapped or last measured; from
+ * `bottom` down it is cleared. No fiber may run on it any more. */
+size_t async__stack_depth(async__stack_pool *pool, void *top, void *bottom);
+
 /* How many stacks there are, handed out and in all; for tests and the call graph. */
 size_t async__stack_pool_used(const async__stack_pool *pool);
 size_t async__stack_pool_total(const async__stack_pool *pool);

@@ -24,6 +24,7 @@
 #include "../base/memory.h"
 #include "../base/options.h"
 
+#include <casyncio/debug.h>
 #include <casyncio/futures.h>
 #include <casyncio/http.h>
 #include <casyncio/loop.h>

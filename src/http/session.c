@@ -274,6 +274,7 @@ static void free_session(async_http_session *session)
     if (session->share) curl_share_cleanup(session->share);
     curl_slist_free_all(session->headers);
     curl_slist_free_all(session->secret_headers);
+    async_debug_closed(session);
     async__free(session);
 }
 
@@ -299,7 +300,10 @@ async_http_session *async__http_session_new(const async_http_session_options *gi
     if (session) {
         session->loop = loop;
         code = open_session(session, &options);
-        if (code == 0) return session;
+        if (code == 0) {
+            async_debug_opened(session, "HTTP session");
+            return session;
+        }
         free_session(session);
     }
     if (code == -ENOMEM) async_raise_at(NULL, 0, NULL, code, "%s", async_strerror(code));

@@ -33,7 +33,9 @@ int async__datagram_closed(void)
 
 void async__datagram_unref(async_datagram_endpoint *endpoint)
 {
-    if (--endpoint->references == 0) async__free(endpoint);
+    if (--endpoint->references > 0) return;
+    async_debug_closed(endpoint);
+    async__free(endpoint);
 }
 
 static async_datagram_endpoint *new_endpoint(void)
@@ -45,6 +47,7 @@ static async_datagram_endpoint *new_endpoint(void)
     }
     endpoint->fd = -1;
     endpoint->references = 1;
+    async_debug_opened(endpoint, "datagram endpoint");
     return endpoint;
 }
 

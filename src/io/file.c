@@ -28,6 +28,7 @@ void async__file_unref(async_file *file)
     if (--file->references > 0) return;
     if (file->fd >= 0) close(file->fd);
     async__buffer_free(&file->ahead);
+    async_debug_closed(file);
     async__free(file);
 }
 
@@ -170,6 +171,7 @@ static async_file *new_file(const char *path, size_t length)
     file->fd = -1;
     file->references = 1;
     file->forks = async__forks;
+    async_debug_opened(file, "file");
     return file;
 }
 

@@ -30,6 +30,7 @@ void async__server_unref(async_server *server)
         if (server->listeners[i].held >= 0) close(server->listeners[i].held);
     if (server->spare) async__stream_unref(server->spare);
     if (server->drop_filter) server->drop_filter(server->filter_data);
+    async_debug_closed(server);
     async__free(server);
 }
 
@@ -42,6 +43,7 @@ static async_server *new_server(size_t capacity)
         return NULL;
     }
     server->references = 1;
+    async_debug_opened(server, "server");
     return server;
 }
 
@@ -253,6 +255,7 @@ int async__server_accept_stream(async_server *server, async_stream **stream)
         *stream = server->spare;
         server->spare = NULL;
         (*stream)->own.fd = fd;
+        async_debug_opened(*stream, "stream");
     }
     async__server_unref(server);
     return fd < 0 ? fd : 0;

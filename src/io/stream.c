@@ -35,6 +35,7 @@ async_stream *async__stream_create(async__wire *wire)
         return NULL;
     }
     stream->wire = wire;
+    async_debug_opened(stream, "stream");
     return stream;
 }
 
@@ -43,6 +44,7 @@ void async__stream_unref(async_stream *stream)
     if (--stream->references > 0) return;
     async__buffer_free(&stream->received);
     async__wire_free(stream->wire);
+    async_debug_closed(stream);
     async__free(stream);
 }
 

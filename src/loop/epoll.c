@@ -131,4 +131,5 @@ const async__poller async__epoll = {
     .submit = async__op_try,
     .cancel = async__op_abandon,
     .ready = async__op_ready,
+    .fd = fd_of,
 };

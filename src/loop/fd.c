@@ -14,7 +14,7 @@
  * watches that are `once`, too, use one-shot interest, which the kernel disables as it reports: that
  * costs one epoll_ctl a wait, which also finds out that a descriptor has been closed meanwhile. */
 #include "../base/faults.h"
-#include "loop_internal.h"
+#include "debug.h"
 
 #include <casyncio/sockets.h>
 #include <fcntl.h>
@@ -237,11 +237,13 @@ static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char
 
 int async_add_reader(async_loop *loop, int fd, async_watch *watch)
 {
+    if (async__wrong_thread(loop, "async_add_reader")) return -EPERM;
     return add_watch(loop, fd, watch, ASYNC__READ);
 }
 
 int async_add_writer(async_loop *loop, int fd, async_watch *watch)
 {
+    if (async__wrong_thread(loop, "async_add_writer")) return -EPERM;
     return add_watch(loop, fd, watch, ASYNC__WRITE);
 }
 
@@ -249,6 +251,7 @@ void async__disarm(async_loop *loop, async_watch *watch) { disarm(loop, watch); 
 
 bool async_remove_watch(async_loop *loop, async_watch *watch)
 {
+    if (async__wrong_thread(loop, "async_remove_watch")) return false;
     bool was_queued = async_callback_cancel(&watch->callback), was_armed = watch->armed;
     if (async__likely(async__watches(loop, watch)))
         disarm(loop, watch);

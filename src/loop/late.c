@@ -23,13 +23,7 @@ static __thread uint64_t drawn;
 static __thread async__op *first; /* of those that will get a turn, linked by watch.reserved */
 static __thread unsigned forks;   /* async__forks, when the last loop was opened */
 
-static unsigned draw(void)
-{
-    drawn ^= drawn >> 12;
-    drawn ^= drawn << 25;
-    drawn ^= drawn >> 27;
-    return (unsigned)(drawn * 0x2545F4914F6CDD1DULL >> 32);
-}
+static unsigned draw(void) { return (unsigned)(async__draw(&drawn) >> 32); }
 
 static int late_open(async_loop *loop)
 {
@@ -177,6 +171,8 @@ static int late_interest(async_loop *loop, int fd, struct async__fd *entry, unsi
 
 static int late_wait(async_loop *loop, int64_t timeout) { return async__epoll.wait(loop, timeout); }
 
+static int late_fd(const async_loop *loop) { return async__epoll.fd(loop); }
+
 const async__poller async__late = {
     .name = "late",
     .open = late_open,
@@ -186,6 +182,7 @@ const async__poller async__late = {
     .submit = late_submit,
     .cancel = late_cancel,
     .ready = step,
+    .fd = late_fd,
 };
 
 #endif

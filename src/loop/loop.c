@@ -10,8 +10,9 @@
  *
  * A fiber that gives way takes the next task from the ready queue itself (async__ready_take), so
  * that the loop's own stack is visited only when something else than a task is due. */
-#include "loop_internal.h"
+#include "debug.h"
 
+#include <casyncio/metrics.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -73,6 +74,7 @@ double async_now(void)
 
 void async_call_soon(async_loop *loop, async_callback *callback)
 {
+    if (async__wrong_thread(loop, "async_call_soon")) return;
     if (!callback->next) async__ready_push(loop, callback);
 }
 
@@ -85,6 +87,7 @@ bool async_callback_cancel(async_callback *callback)
 
 int async_call_at_ns(async_loop *loop, async_timer *timer, int64_t when)
 {
+    if (async__wrong_thread(loop, "async_call_at")) return -EPERM;
     if (timer->slot || timer->callback.next) async_timer_cancel(loop, timer);
     return async__timers_add(&loop->timers, timer, when);
 }
@@ -105,6 +108,7 @@ int async_call_later(async_loop *loop, async_timer *timer, double delay)
 
 bool async_timer_cancel(async_loop *loop, async_timer *timer)
 {
+    if (async__wrong_thread(loop, "async_timer_cancel")) return false;
     if (!timer->slot) return async_callback_cancel(&timer->callback);
     async__timers_remove(&loop->timers, timer->slot);
     timer->slot = 0;
@@ -181,6 +185,7 @@ static bool look_is_due(async_loop *loop)
 /* A loop with turns asks at the end of each, however few callbacks that had. */
 bool async__credit_renew(async_loop *loop)
 {
+    loop->stats.callbacks += (uint64_t)(CREDIT - loop->credit);
     loop->credit = CREDIT;
     if (!loop->turns && (loop->virtual_clock || !loop->turn_mark.next) && look_is_due(loop))
         loop->poll_due = true;
@@ -189,7 +194,7 @@ bool async__credit_renew(async_loop *loop)
 
 /* With a seed: one of the first eight tasks that are ready, so that none waits for ever. What is
  * not a task keeps its place, as asyncio promises of callbacks. */
-async_callback *async__ready_shuffled(async_loop *loop)
+static async_callback *shuffled(async_loop *loop)
 {
     async_callback *chosen = loop->ready.next;
 
@@ -200,11 +205,44 @@ async_callback *async__ready_shuffled(async_loop *loop)
     return chosen;
 }
 
+/* Where steps are timed a task that gives way goes back to the loop, whatever comes next. What it would
+ * have taken is decided here all the same, as in async__ready_take, so that a seed gives the same order. */
+async_callback *async__ready_special(async_loop *loop)
+{
+    async_callback *next = loop->seed ? shuffled(loop) : loop->ready.next;
+
+    if (!loop->timed) return next;
+    if (next != &loop->ready && next->run == loop->shuffled &&
+        (--loop->credit > 0 || async__credit_renew(loop)))
+        loop->chosen = next;
+    return &loop->ready;
+}
+
+void async__special_set(async_loop *loop)
+{
+    loop->timed = loop->debug || loop->measure & ASYNC_MEASURE_STEPS;
+    loop->special = loop->seed != 0 || loop->timed;
+}
+
+/* How late the first is that is due. One that was cancelled may be in its place: then the next look tells.
+ * A time before the last look was in the past when it was set. */
+static void note_lag(async_loop *loop, int64_t now)
+{
+    const struct async__timer_entry *first = loop->timers.heap;
+    int64_t since = first->when > loop->last_poll ? first->when : loop->last_poll;
+
+    if (now - since > loop->stats.timer_lag && !loop->virtual_clock &&
+        loop->timers.slots[first->slot])
+        loop->stats.timer_lag = now - since;
+}
+
 static void run_due_timers(async_loop *loop)
 {
     if (loop->timers.length == 0) return;
     int64_t now = async_loop_time_ns(loop);
     async_timer *timer;
+
+    note_lag(loop, now);
     while ((timer = async__timers_pop(&loop->timers, now)))
         async__ready_push(loop, &timer->callback);
 }
@@ -240,6 +278,18 @@ static void jump(async_loop *loop)
     if (next != ASYNC__NEVER && next > loop->now) loop->now = next;
 }
 
+/* `sleeps` is odd meanwhile: the watchdog looks at it. */
+static int wait_outside(async_loop *loop, int64_t timeout)
+{
+    loop->stats.looks++;
+    if (timeout == 0) return loop->poller->wait(loop, 0);
+    loop->stats.sleeps++;
+    int code = async__unlikely(loop->debug || loop->measure) ? async__wait_watched(loop, timeout)
+                                                             : loop->poller->wait(loop, timeout);
+    loop->stats.sleeps++;
+    return code;
+}
+
 static int look_outside(async_loop *loop)
 {
     int64_t timeout;
@@ -250,7 +300,7 @@ static int look_outside(async_loop *loop)
     if (timeout > IDLE_INTERVAL / 100 && loop->idle && loop->idle(loop) && timeout > IDLE_INTERVAL)
         timeout = IDLE_INTERVAL;
     if (timeout > loop->wait_limit) timeout = loop->wait_limit;
-    code = loop->poller->wait(loop, timeout);
+    code = wait_outside(loop, timeout);
     if (code < 0) return code;
     if (loop->virtual_clock) jump(loop);
 #ifdef ASYNC_FAULTS
@@ -259,6 +309,7 @@ static int look_outside(async_loop *loop)
     run_due_timers(loop); /* after the poll, whose events come first in the queue */
 
     loop->poll_due = false;
+    loop->stats.callbacks += (uint64_t)(CREDIT - loop->credit);
     loop->credit = CREDIT;
     loop->yields = 0;
     if (!loop->virtual_clock) loop->last_poll = async__clock();
@@ -288,6 +339,7 @@ void async_loop_yielded(async_loop *loop) { loop->yields++; }
 
 void async_loop_stop(async_loop *loop)
 {
+    if (async__wrong_thread(loop, "async_loop_stop")) return;
     loop->stop_requested = true;
     if (loop->turns && !loop->running) return; /* the first look begins a turn */
     /* Without turns what is ready now still runs: the mark moves behind it. */
@@ -297,16 +349,41 @@ void async_loop_stop(async_loop *loop)
 
 void async_loop_interrupt(async_loop *loop) { loop->stopping = true; }
 
+/* A seed chooses, and what is timed runs between two looks at the clock. */
+static int run_special(async_loop *loop)
+{
+    async_callback *callback = loop->chosen;
+
+    if (!callback) {
+        if (loop->poll_due || loop->ready.next == &loop->ready) return look_outside(loop);
+        callback = loop->seed ? shuffled(loop) : loop->ready.next;
+        if (--loop->credit <= 0) async__credit_renew(loop);
+    }
+    loop->chosen = NULL;
+    async__ready_unlink(callback);
+    if (loop->timed)
+        async__run_timed(loop, callback);
+    else
+        callback->run(callback);
+    return 0;
+}
+
 static int run_callbacks(async_loop *loop)
 {
+    int code;
+
     while (!loop->stopping) {
         async_callback *callback = loop->ready.next;
-        if (loop->poll_due || callback == &loop->ready) {
-            int code = look_outside(loop);
+        if (async__unlikely(loop->special)) {
+            code = run_special(loop);
             if (code < 0) return code;
             continue;
         }
-        if (async__unlikely(loop->seed != 0)) callback = async__ready_shuffled(loop);
+        if (loop->poll_due || callback == &loop->ready) {
+            code = look_outside(loop);
+            if (code < 0) return code;
+            continue;
+        }
         if (--loop->credit <= 0) async__credit_renew(loop);
         async__ready_unlink(callback); /* before it runs: it may queue itself again, or be freed */
         callback->run(callback);
@@ -323,11 +400,15 @@ static int begin_run(async_loop *loop)
     async__running_loop = loop;
     loop->running = true;
     loop->stopping = false;
+    loop->chosen = NULL; /* what an earlier run ended before is still in the queue */
+    loop->stats.run_since = async__clock();
     return 0;
 }
 
 static int end_run(async_loop *loop, int code)
 {
+    loop->stats.ran += async__clock() - loop->stats.run_since;
+    loop->stats.run_since = 0;
     if (loop->stop_requested) async_callback_cancel(&loop->turn_mark);
     loop->stop_requested = false;
     loop->running = false;
@@ -365,7 +446,7 @@ int async_loop_run_once(async_loop *loop, double timeout)
     return end_run(loop, code);
 }
 
-int async_loop_fd(const async_loop *loop) { return loop->epoll_fd; }
+int async_loop_fd(const async_loop *loop) { return loop->poller->fd(loop); }
 
 double async_loop_timeout(async_loop *loop)
 {
@@ -431,6 +512,7 @@ static pthread_once_t forks_once = PTHREAD_ONCE_INIT;
 static void after_fork(void)
 {
     async__forks++;
+    async__debug_forked();
     if (async__running_loop) {
         async__running_loop->poll_due = true;
         async__running_loop->credit = 0;
@@ -487,6 +569,7 @@ static int open_loop(async_loop *loop, const async_loop_options *options)
     loop->ready.next = loop->ready.prev = &loop->ready;
     loop->turn_mark.run = on_turn_end;
     loop->credit = CREDIT;
+    loop->stats.callbacks = CREDIT;
     loop->poll_due = true;
     loop->virtual_clock = options->virtual_clock;
     loop->seed = options->seed;
@@ -494,6 +577,9 @@ static int open_loop(async_loop *loop, const async_loop_options *options)
     loop->executor_threads = options->executor_threads;
     loop->turns = options->turns;
     loop->wait_limit = ASYNC__NEVER;
+    loop->measure = options->measure;
+    loop->slow_callback = ASYNC__SECOND / 10;
+    async_set_debug(loop, options->debug);
     pthread_once(&forks_once, count_forks);
     loop->forks = async__forks;
 
@@ -523,6 +609,8 @@ int async_loop_close(async_loop *loop)
 {
     if (loop->running && !async__is_forked(loop)) return -EBUSY;
 
+    if (!async__is_forked(loop)) async__debug_unclosed(loop);
+    async_watchdog_stop(loop);
     /* Signals and threads first: they wake the loop by its eventfd. */
     async__signals_close(loop);
     async__pool_close(loop->executor, true);
@@ -551,6 +639,10 @@ void async__report(async_loop *loop, int code, const char *message)
 {
     if (loop->exception_handler) {
         loop->exception_handler(loop, code, message, loop->exception_data);
+        return;
+    }
+    if (loop->debug) {
+        async__print_report(message);
         return;
     }
     if (loop->lost++ > 0) return;

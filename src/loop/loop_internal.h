@@ -7,6 +7,7 @@
 
 #include <casyncio/loop.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -85,6 +86,7 @@ typedef struct async__poller {
      * buffers are the back end's. */
     void (*cancel)(async_loop *loop, async__op *op, int code);
     void (*ready)(async_callback *callback); /* `run` of the watch of an operation */
+    int (*fd)(const async_loop *loop); /* readable while there is something for `wait` to tell of */
 } async__poller;
 
 extern const async__poller async__epoll;
@@ -222,6 +224,15 @@ int async__connected(int fd);
 
 /* ---- the loop ---- */
 
+/* What async_loop_metrics gives (src/task/metrics.c). Times are in ns of the real clock. */
+struct async__stats {
+    uint64_t looks,
+        sleeps;         /* sleeps: of each its beginning and its end; odd while the loop sleeps */
+    uint64_t callbacks; /* and those of the credit that have not run: see async__callbacks_run */
+    int64_t ran, run_since; /* in async_loop_run; since when it runs, or 0 */
+    int64_t asleep, longest_step, timer_lag;
+};
+
 struct async__signal_state; /* signals.c */
 struct async__pool;         /* pool.c */
 
@@ -242,6 +253,9 @@ struct async_loop {
     bool stop_requested; /* at the turn's end, by turn_mark */
     bool stopping;       /* now */
     bool virtual_clock;
+    bool special; /* a callback is chosen by the seed, or its run is timed: async__special_set */
+    bool timed;   /* debug mode, or ASYNC_MEASURE_STEPS */
+    async_callback *chosen; /* in a timed loop: what runs next, decided by the task that gave way */
     uint64_t seed;
     void (*shuffled)(
         async_callback *); /* callbacks that the seed may put out of order: those with this run */
@@ -273,6 +287,20 @@ struct async_loop {
     unsigned executor_threads;
     size_t stack_size;
 
+    unsigned measure; /* ASYNC_MEASURE_... */
+    struct async__stats stats;
+    bool debug; /* debug mode (debug.c) */
+    int64_t slow_callback;
+    struct {
+        async_callback callback;
+        const char *call;
+        atomic_bool told;
+    } wrong_thread; /* a call from another thread, on its way to be reported */
+    struct async__watchdog *watchdog;
+    /* The client's: writes which task the callback is a step of, or, for NULL, which one runs, and with
+     * `chain` those that await it. Async-signal-safe. NULL: there are no tasks. */
+    void (*describe)(const async_callback *step, bool chain, char *text, size_t size);
+
     bool (*idle)(async_loop *loop); /* called before a sleep; true: call again after a short one */
     void *client;                   /* the task layer's state */
     void *scratch;                  /* async__scratch_of */
@@ -288,6 +316,12 @@ struct async_loop {
 
 extern __thread async_loop *async__running_loop;
 extern unsigned async__forks; /* how many forks this process is away from its ancestor */
+
+/* How many callbacks have run: the credit counts them, and is all that a switch touches. */
+static inline uint64_t async__callbacks_run(const async_loop *loop)
+{
+    return loop->stats.callbacks - (uint64_t)loop->credit;
+}
 
 /* Whether this process was forked from the loop's: what the loop has in the kernel is its
  * parent's. */
@@ -352,8 +386,10 @@ static inline uint64_t async__draw(uint64_t *state)
     return *state * 0x2545F4914F6CDD1DULL;
 }
 
-/* With a seed: the next callback, not taken out of the queue. */
-async_callback *async__ready_shuffled(async_loop *loop);
+/* In a special loop: the next callback, not taken out of the queue. */
+async_callback *async__ready_special(async_loop *loop);
+/* Works `special` out anew, after a change of what makes a loop so. */
+void async__special_set(async_loop *loop);
 
 /* The hot path of the task layer: takes the next ready callback if it is one with this `run` and it
  * is not yet time to look at descriptors and timers; else NULL, and the caller goes back to the
@@ -363,7 +399,7 @@ bool async__credit_renew(async_loop *loop);
 static inline async_callback *async__ready_take(async_loop *loop, void (*run)(async_callback *))
 {
     async_callback *first = loop->ready.next;
-    if (async__unlikely(loop->seed != 0)) first = async__ready_shuffled(loop);
+    if (async__unlikely(loop->special)) first = async__ready_special(loop);
     if (async__unlikely(first == &loop->ready || first->run != run)) return NULL;
     if (async__unlikely(--loop->credit <= 0) && !async__credit_renew(loop)) return NULL;
     async__ready_unlink(first);
@@ -380,6 +416,11 @@ int async__pool_submit(struct async__pool *pool, async_loop *loop, async_job *jo
  * all work that has begun is done; else threads that are in a job end by themselves, and do not touch
  * the loop any more. NULL is fine. */
 void async__pool_close(struct async__pool *pool, bool wait);
+/* Adds what the pool has done to *metrics. NULL is fine. */
+struct async_metrics;
+void async__block_signals(
+    sigset_t *before); /* in a thread that is to be made, but for those of faults */
+void async__pool_metrics(struct async__pool *pool, struct async_metrics *metrics);
 
 /* ---- signals (signals.c) ---- */
 

@@ -19,8 +19,9 @@
  * The pool is reference-counted: the loop has one reference, and each worker one. A worker that is
  * in a job when the loop closes and is not to be waited for (a name server that does not answer
  * takes half a minute) is detached; the last reference frees the pool. */
-#include "loop_internal.h"
+#include "debug.h"
 
+#include <casyncio/metrics.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -66,6 +67,8 @@ struct async__pool {
     unsigned queued, threads, max_threads, kept_threads;
     unsigned idle; /* workers that wait for a job or are about to; a new one from its creation on */
     unsigned numbers; /* workers ever made */
+    uint64_t begun;   /* jobs, and how long they waited for a thread */
+    int64_t waited, waited_most;
     bool closing;
     pid_t process;
     char name[NAME_SIZE];
@@ -134,10 +137,19 @@ static void deliver(async_callback *callback)
 
 /* ---- workers ---- */
 
+static void count_begun(struct async__pool *pool, const async_job *job)
+{
+    int64_t waited = async__clock() - job->queued_at;
+    pool->begun++;
+    pool->waited += waited;
+    if (waited > pool->waited_most) pool->waited_most = waited;
+}
+
 static void run_first(struct async__pool *pool, struct worker *self)
 {
     async_job *job = pool->first;
     dequeue(pool, job);
+    count_begun(pool, job);
     pool->idle--;
     job->state = RUNNING;
     self->job = job;
@@ -212,7 +224,7 @@ static void *worker_main(void *argument)
 /* Signals go to the program's own threads, so that its handlers do not run on a worker's stack.
  * Those of faults stay unblocked: the kernel kills a process whose thread faults with the signal
  * blocked, and no handler could report it. */
-static void block_signals(sigset_t *before)
+void async__block_signals(sigset_t *before)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
     sigset_t set;
@@ -236,7 +248,7 @@ static bool add_worker(struct async__pool *pool)
     }
     pthread_attr_setstacksize(&attributes, STACK_SIZE);
     atomic_fetch_add_explicit(&pool->references, 1, memory_order_relaxed);
-    block_signals(&before);
+    async__block_signals(&before);
     int error = EAGAIN;
     if (!async__fault(ASYNC__FAULT_SYSTEM_CALL))
         error = pthread_create(&worker->thread, &attributes, worker_main, worker);
@@ -297,6 +309,7 @@ int async__pool_submit(struct async__pool *pool, async_loop *loop, async_job *jo
     job->pool = pool;
     job->loop = loop;
     job->callback = (async_callback){.run = deliver};
+    job->queued_at = async__clock();
 
     pthread_mutex_lock(&pool->mutex);
     pool->loop = loop;
@@ -406,10 +419,27 @@ void async__pool_close(struct async__pool *pool, bool wait)
     release(pool);
 }
 
+void async__pool_metrics(struct async__pool *pool, async_metrics *metrics)
+{
+    if (!pool || pool->process != getpid())
+        return; /* a worker may have held the mutex as it forked */
+    pthread_mutex_lock(&pool->mutex);
+    metrics->jobs_queued += pool->queued;
+    metrics->threads += pool->threads;
+    for (const struct worker *worker = pool->workers; worker; worker = worker->next)
+        if (worker->job) metrics->jobs_running++;
+    metrics->jobs_begun += pool->begun;
+    metrics->jobs_waited += (double)pool->waited * 1e-9;
+    double most = (double)pool->waited_most * 1e-9;
+    if (most > metrics->jobs_waited_most) metrics->jobs_waited_most = most;
+    pthread_mutex_unlock(&pool->mutex);
+}
+
 /* ---- jobs ---- */
 
 int async_run_in_executor(async_loop *loop, async_job *job)
 {
+    if (async__wrong_thread(loop, "async_run_in_executor")) return -EPERM;
     if (!loop->executor) {
         loop->executor = async__pool_new(loop->executor_threads, 0, "async-work");
         if (!loop->executor) return -ENOMEM;

@@ -106,6 +106,7 @@ static async_process *new_process(const char *name, const async_subprocess_optio
     process->forks = async__forks;
     process->returncode = ASYNC_RUNNING;
     process->grace = options->grace != 0 ? options->grace : GRACE;
+    async_debug_opened(process, "process");
     return process;
 }
 

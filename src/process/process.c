@@ -188,6 +188,7 @@ void async__process_free(async_process *process)
     for (int i = 0; i < 3; i++)
         async__process_stream_free(process->streams[i]);
     if (process->pidfd >= 0) async_close(process->pidfd);
+    async_debug_closed(process);
     async__free(process);
 }
 

@@ -289,10 +289,7 @@ static int task_begin(struct async__choice *choice)
     task->owner = choice;
     return 0;
 }
-static void task_end(struct async__choice *choice)
-{
-    async__task_unclaim(choice->about.object);
-}
+static void task_end(struct async__choice *choice) { async__task_unclaim(choice->about.object); }
 static const struct async__case_type task_case = {task_check, task_attempt, NULL, task_begin,
                                                   task_end};
 async_case async_case_task(async_task *task) { return make(&task_case, task); }

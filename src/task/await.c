@@ -20,8 +20,7 @@ struct gathering {
 
 static void task_done(async_task *task);
 
-/* The task that awaits this one, or will have to: by await, by gather, or because it owns its group. */
-static const async_task *awaiter(const async_task *task)
+const async_task *async__awaiter(const async_task *task)
 {
     if (task->done == task_done) return ((const struct gathering *)task->owner)->wait.task;
     return async__group_owner(task);
@@ -34,10 +33,17 @@ __attribute__((noinline)) static bool awaits_this(const async_task *task)
     const async_task *each = async__current;
 
     for (int steps = 0; each && steps < 1000; steps++) {
-        each = awaiter(each);
+        each = async__awaiter(each);
         if (each == task) return true;
     }
     return false;
+}
+
+/* A handle that has been released is still claimed (async_detach sees to that, too). */
+__attribute__((noinline)) static int taken(const async_task *task, const char *call)
+{
+    if (async__stale(task, call)) return -EINVAL;
+    return async__failf(-EBUSY, "%s: the task is awaited already, or owned by a group", call);
 }
 
 int async__task_claimable(async_task *task, const char *call)
@@ -50,9 +56,7 @@ int async__task_claimable(async_task *task, const char *call)
     }
     if (async__unlikely(task == async__current))
         return async__failf(-EINVAL, "%s: a task awaits itself", call);
-    if (async__stale(task, call)) return -EINVAL;
-    if (async__unlikely(task->done != NULL))
-        return async__failf(-EBUSY, "%s: the task is awaited already, or owned by a group", call);
+    if (async__unlikely(task->done != NULL)) return taken(task, call);
     if (async__unlikely(task->wait && awaits_this(task)))
         return async__failf(-EDEADLK, "%s: the task waits for this one", call);
     return 0;
@@ -313,6 +317,7 @@ void async_detach(async_task *task)
 {
     if (!task || async__stale(task, "async_detach") || task->done) return;
     if (task->state == ASYNC__DONE) {
+        task->done = detached_done; /* what comes upon the handle sees that it is taken */
         async__task_report(task, detached);
         async__task_release(task);
         return;

@@ -272,6 +272,23 @@ static int open_tasks(struct async_runner *runner)
     return 0;
 }
 
+/* A watchdog that cannot be had is no reason not to run. */
+static void start_watchdog(async_loop *loop)
+{
+    const char *after = secure_getenv("CASYNCIO_WATCHDOG");
+
+    if (after && atof(after) > 0)
+        (void)async_watchdog_start(loop, &(async_watchdog_options){.after = atof(after)});
+    else if (loop->debug)
+        (void)async_watchdog_start(loop, NULL);
+}
+
+static void read_environment(async_loop_options *options)
+{
+    const char *debug = secure_getenv("CASYNCIO_DEBUG");
+    if (debug && strcmp(debug, "1") == 0) options->debug = true;
+}
+
 static int open_runner(struct async_runner *runner, const async_run_options *given, size_t size)
 {
     int code = async__options(&runner->options, sizeof runner->options, given, size);
@@ -280,9 +297,11 @@ static int open_runner(struct async_runner *runner, const async_run_options *giv
 #ifdef ASYNC_FAULTS
     loop.virtual_clock |= async__fault_virtual_clock;
 #endif
+    read_environment(&loop);
     runner->thread = pthread_self();
     runner->loop = async_loop_new(&loop);
     if (!runner->loop) return -errno;
+    start_watchdog(runner->loop);
     code = open_tasks(runner);
     if (code < 0) async_loop_close(runner->loop);
     return code;

@@ -94,6 +94,7 @@ static void note_why(async_task *task, const char *why)
 bool async_cancel(async_task *task, const char *why)
 {
     if (!task || async__stale(task, "async_cancel")) return false;
+    if (async__wrong_thread(async__loop_of(task), "async_cancel")) return false;
     if (task->state >= ASYNC__DONE || task->cancelled) return false;
     task->cancelled = true;
     note_why(task, why);

@@ -16,38 +16,6 @@
 
 /* ---- the layer ---- */
 
-static void end_quarantine(struct async__tasks *tasks);
-
-/* For the message of a stack overflow. Runs in a signal handler: calls nothing of the C library. */
-static const char *overflowing_task(void)
-{
-    static __thread char label[96];
-    const async_task *task = async__current;
-    if (!task) return "the loop";
-
-    size_t used = 0;
-    const char *name = task->name ? task->name : "Task-";
-    while (*name && used < 40)
-        label[used++] = *name++;
-    if (!task->name) {
-        char digits[24];
-        int count = 0;
-        for (uint64_t rest = task->number; rest || !count; rest /= 10)
-            digits[count++] = (char)('0' + rest % 10);
-        while (count)
-            label[used++] = digits[--count];
-    }
-    if (task->coroutine_name) {
-        label[used++] = ' ';
-        label[used++] = '(';
-        for (name = task->coroutine_name; *name && used < sizeof label - 2;)
-            label[used++] = *name++;
-        label[used++] = ')';
-    }
-    label[used] = 0;
-    return label;
-}
-
 int async__tasks_open(async_loop *loop)
 {
     struct async__tasks *tasks = async__alloc_zeroed(sizeof *tasks);
@@ -60,13 +28,36 @@ int async__tasks_open(async_loop *loop)
         return code;
     }
     tasks->loop = loop;
+    int code = async__observe_open(tasks);
+    if (code < 0) {
+        async__stack_pool_free(tasks->stacks);
+        async__free(tasks);
+        return code;
+    }
     async__fiber_init_thread(&tasks->main);
     loop->client = tasks;
     async__switch_open(loop);
     async__requests_open(loop);
     /* Without it an overflow is an ordinary crash: no reason to refuse to run. */
-    tasks->watches_overflow = async__overflow_install(tasks->stacks, overflowing_task) == 0;
+    tasks->watches_overflow = async__overflow_install(tasks->stacks, async__describe_current) == 0;
     return 0;
+}
+
+/* A failure is told of in any case, and in debug mode any task that nothing has asked for the result. */
+static void report_unclaimed(async_task *task)
+{
+    char text[256], message[512];
+    int code = task->result;
+
+    if (!async__loop_of(task)->debug || (code < 0 && code != -ECANCELED)) {
+        async__task_report(task, "failed and was never awaited");
+        return;
+    }
+    async__describe_task(task, text, sizeof text);
+    snprintf(message, sizeof message,
+             "%s was neither awaited nor detached; its result was %d%s%s%s", text, code,
+             code < 0 ? " (" : "", code < 0 ? async_error_name(code) : "", code < 0 ? ")" : "");
+    async__report(async__loop_of(task), -EINVAL, message);
 }
 
 void async__tasks_close(async_loop *loop)
@@ -77,11 +68,10 @@ void async__tasks_close(async_loop *loop)
     async__do_chores(tasks);
     if (tasks->watches_overflow) async__overflow_release(); /* its handler reads the pool */
     while (tasks->unclaimed) {
-        if (!tasks->unclaimed->is_main)
-            async__task_report(tasks->unclaimed, "failed and was never awaited");
+        if (!tasks->unclaimed->is_main) report_unclaimed(tasks->unclaimed);
         async__task_release(tasks->unclaimed);
     }
-    end_quarantine(tasks); /* the pool wants every stack back */
+    async__observe_close(tasks); /* the pool wants every stack back */
     async__stack_pool_free(tasks->stacks);
     async__fiber_destroy(&tasks->main);
     async__free(tasks);
@@ -152,41 +142,26 @@ void async__task_report(async_task *task, const char *what)
     async__report(async__loop_of(task), task->result, message);
 }
 
-#ifdef ASYNC_DEBUG
-bool async__stale(const async_task *task, const char *call)
+bool async__stale_report(const char *call)
 {
-    if (task->state != ASYNC__RELEASED) return false;
     char message[128];
     snprintf(message, sizeof message, "%s: the task has been awaited or detached before", call);
     async__failf(-EINVAL, "%s", message);
     if (async__loop()) async__report(async__loop(), -EINVAL, message);
     return true;
 }
-#endif
 
-/* In a debug build a handle that has been released stays recognisable (async__stale) until
- * ASYNC__QUARANTINE others have been released after it: only then does its memory go back to the
- * pool, where another task may get it. */
-static void give_back(struct async__tasks *tasks, async_task *task)
+/* What few tasks have. False: the memory is not to go back to the pool yet. */
+__attribute__((noinline)) static bool release_rest(async_task *task)
 {
-#ifdef ASYNC_DEBUG
-    async_task **place = &tasks->quarantine[tasks->released++ % ASYNC__QUARANTINE],
-               *oldest = *place;
-    *place = task;
-    task = oldest;
-#endif
-    if (task) async__stack_put(tasks->stacks, async__task_top(task));
-}
-
-static void end_quarantine(struct async__tasks *tasks)
-{
-#ifdef ASYNC_DEBUG
-    for (int i = 0; i < ASYNC__QUARANTINE; i++)
-        if (tasks->quarantine[i])
-            async__stack_put(tasks->stacks, async__task_top(tasks->quarantine[i]));
-#else
-    (void)tasks;
-#endif
+    async__error_free(task->record.error);
+    task->record.error = NULL;
+    async__free(task->why);
+    task->why = NULL;
+    if (task->named) async__free((char *)task->name);
+    task->named = false;
+    task->name = NULL;
+    return !task->watched || async__observe_release(task);
 }
 
 void async__task_release(async_task *task)
@@ -195,17 +170,11 @@ void async__task_release(async_task *task)
 
     if (task->unclaimed) leave_unclaimed(tasks, task);
     task->state = ASYNC__RELEASED;
-    if (async__unlikely(task->record.error || task->why || task->named)) {
-        async__error_free(task->record.error);
-        async__free(task->why);
-        if (task->named) async__free((char *)task->name);
-    }
-    task->record.error = NULL;
-    task->why = NULL;
-    task->named = false;
-    task->name = NULL;
     async__fiber_destroy(&task->fiber);
-    give_back(tasks, task);
+    if (async__unlikely(task->record.error || task->why || (task->named | task->watched)) &&
+        !release_rest(task))
+        return;
+    async__stack_put(tasks->stacks, async__task_top(task));
 }
 
 /* The result that the coroutine's return value makes, and its detail in record.error. */
@@ -303,6 +272,7 @@ static void clear(async_task *task)
 
 __attribute__((noinline)) static void prepare(async_task *task)
 {
+    task->watched = task->tasks->watched;
     if (async__current && async__current->tasks == task->tasks)
         async__context_inherit(task, async__current->context);
     if (!task->tasks->closing) return;
@@ -352,6 +322,7 @@ __attribute__((always_inline)) static inline async_task *make_task(
     if (!plain && tasks->special_births) prepare(task);
     task->coroutine = coroutine;
     task->coroutine_name = options->coroutine;
+    task->where = options->where;
     task->argument = place_argument(task, options, argument);
     if (options->name && async_task_set_name(task, options->name) < 0) {
         async__context_leave(task);

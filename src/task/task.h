@@ -15,7 +15,7 @@
 
 #include "../base/faults.h"
 #include "../fiber/fiber.h"
-#include "../loop/loop_internal.h"
+#include "../loop/debug.h"
 
 #include <casyncio/errors.h>
 #include <casyncio/futures.h>
@@ -23,7 +23,7 @@
 #include <stdarg.h>
 
 #define ASYNC__BUDGET 128      /* calls that finish at once before a task has to give way */
-#define ASYNC__QUARANTINE 1024 /* debug builds: released handles that are recognised */
+#define ASYNC__QUARANTINE 1024 /* debug mode: released handles that are recognised */
 #define ASYNC__REFUSALS 1000   /* refused calls in a row after which the loop is told */
 #define ASYNC__CLEARANCE 192   /* bytes, between a coroutine's frames and its task's own */
 
@@ -103,7 +103,8 @@ struct async_task {
     int result;
     unsigned char state;
     bool cancelled, forced; /* forced: shields do not hold any more, the loop is at its end */
-    bool named;             /* name is the task's own memory */
+    bool watched : 1;       /* its layer is */
+    bool named : 1;         /* name is the task's own memory */
     bool unclaimed;         /* done, and in the list of those that are not awaited yet */
     bool is_main;
     bool attended;       /* has something of the next three: looked at when it ends */
@@ -124,6 +125,7 @@ struct async_task {
     async_task *next_sibling, *previous_sibling; /* in a group */
     const char *name;                            /* NULL: "Task-<number>" */
     const char *coroutine_name;
+    const char *where; /* it was made: "file.c:12", or NULL */
     uint64_t number;
     char *why; /* of a cancellation */
     struct async__cxx cxx;
@@ -155,14 +157,14 @@ struct async__tasks {
     int create_failed; /* why the last task could not be made: async_await(NULL) gives it */
     async_task_factory *factory; /* NULL: there is none */
     void *factory_data;
-#ifdef ASYNC_DEBUG
-    async_task *quarantine[ASYNC__QUARANTINE]; /* released, and not yet to be used again */
+    async_task **quarantine; /* debug mode: released, and not yet to be used again */
     uint64_t released;
-#endif
-    int64_t exit_timeout; /* ns; of the shields around exits */
+    struct async__depths *depths; /* ASYNC_MEASURE_STACKS */
+    int64_t exit_timeout;         /* ns; of the shields around exits */
     bool watches_overflow;
-    bool closing;              /* the main task is done: what is left is being cancelled */
-    bool special_births;       /* `closing`, context variables are used, or there is a factory */
+    bool closing;        /* the main task is done: what is left is being cancelled */
+    bool watched;        /* there is a quarantine, or depths: released tasks go through observe.c */
+    bool special_births; /* one of the two, context variables are used, or there is a factory */
     async__unclosed *unclosed; /* iterators, to be freed at the end */
 };
 
@@ -208,13 +210,26 @@ void async__task_release(async_task *task);
 /* Tells the loop's exception handler of a task's failure that no await will give. */
 void async__task_report(async_task *task, const char *what);
 
-/* In a debug build: whether the handle was released before. That is then the last error, and is
- * reported to the loop too, since few callers check what these calls return. */
-#ifdef ASYNC_DEBUG
-bool async__stale(const async_task *task, const char *call);
-#else
-#define async__stale(task, call) false
-#endif
+/* Whether the handle was released before. That is then the last error, and is reported to the loop too,
+ * since few callers check what these calls return. Certain in debug mode: else the memory may be another
+ * task's by now. */
+bool async__stale_report(const char *call);
+static inline bool async__stale(const async_task *task, const char *call)
+{
+    return async__unlikely(task->state == ASYNC__RELEASED) && async__stale_report(call);
+}
+
+/* The task that awaits this one, or will have to: by await, by gather, or because it owns its group. */
+const async_task *async__awaiter(const async_task *task);
+
+/* ---- debug mode and metrics (observe.c) ---- */
+
+/* 0 or -ENOMEM: of what debug mode and the measures of the loop ask for. */
+int async__observe_open(struct async__tasks *tasks);
+void async__observe_close(struct async__tasks *tasks);
+/* Of a task that is being released in a layer that is watched. False: its stack goes back to the pool
+ * later. */
+bool async__observe_release(async_task *task);
 
 /* ---- switching (scheduler.c) ---- */
 
@@ -233,6 +248,11 @@ static inline void async__bury(async_task *task)
     task->tasks->zombie = task;
     task->tasks->chores = true;
 }
+
+/* The same with where it was made, "Task-3 (fetch), made at main.c:12"; and for the message of a stack
+ * overflow the task that runs here, or "the loop". Async-signal-safe. */
+void async__describe_task(const async_task *task, char *buffer, size_t size);
+const char *async__describe_current(void);
 
 /* The description for messages and graphs: "Task-3 (fetch)". */
 const char *async__task_label(const async_task *task, char *buffer, size_t size);

@@ -318,14 +318,13 @@ static void sweep_closes(const char *name, async_coroutine scenario)
 {
     static const enum async__fault_kind kinds[] = {ASYNC__FAULT_SYSTEM_CALL, ASYNC__FAULT_AWAIT,
                                                    ASYNC__FAULT_WAIT};
-    struct sigaction action = {.sa_handler = tell_where};
-    sigaction(SIGABRT, &action, NULL);
-    sigaction(SIGALRM, &action, NULL);
-    running.scenario = name;
+    async_test_options options = {.name = name};
+
+    for (size_t i = 0; i < COUNT(kinds); i++)
+        options.kinds |= 1u << kinds[i];
     printf("%s\n", name);
     async__fault_action = ask;
-    for (size_t i = 0; i < COUNT(kinds); i++)
-        sweep_kind(scenario, kinds[i], false, false, 0);
+    assert_true(async_test_faults(scenario, NULL, &options));
     async__fault_action = NULL;
 }
 

@@ -88,6 +88,23 @@ static void test_timers(void **state)
     assert_false(async_timer_cancel(loop, &a.timer));
 }
 
+/* A nanosecond counts, a time in the past is as soon as possible, and INT64_MAX is never. */
+static void test_nanoseconds(void **state)
+{
+    struct mark a = MARK('a'), b = MARK('b'), c = MARK('c'), d = MARK('d');
+    (void)state;
+    b.stops = true;
+    assert_int_equal(async_call_at_ns(loop, &b.timer, 1000000001), 0);
+    assert_int_equal(async_call_at_ns(loop, &a.timer, 1000000000), 0);
+    assert_int_equal(async_call_at_ns(loop, &c.timer, -5), 0);
+    assert_int_equal(async_call_at_ns(loop, &d.timer, INT64_MAX), 0);
+    assert_int_equal(async_loop_run(loop), 0);
+    assert_string_equal(trace, "cab");
+    assert_int_equal(async_loop_time_ns(loop), 1000000001);
+    assert_int_equal(async_loop_run(loop), -EDEADLK); /* d */
+    assert_true(async_timer_cancel(loop, &d.timer));
+}
+
 static void test_negative_delays_keep_their_order(void **state)
 {
     struct mark a = MARK('a'), b = MARK('b'), c = MARK('c');
@@ -323,6 +340,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_callbacks_run_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_timers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_nanoseconds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_negative_delays_keep_their_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cancelled_timers_do_not_run, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_deadlock, set_up, tear_down),

@@ -46,6 +46,33 @@ if command -v pkg-config >/dev/null; then
     run "pkg-config, shared" env LD_LIBRARY_PATH="$libdir" ./hello
     $CC -Wall -Werror hello.c -o hello $(pkg-config --cflags casyncio) -L"$libdir" -l:libcasyncio.a -pthread
     run "pkg-config, static" ./hello
+    if [ -e "$libdir/libcasyncio-test.so" ]; then
+        cat >test.c <<'END'
+#include <casyncio.h>
+#include <casyncio/testing.h>
+#include <stdio.h>
+
+static int scenario(void *unused)
+{
+    (void)unused;
+    int code = 0;
+    async_assert_checkpoint () code = async_sleep(1);
+    return code;
+}
+
+int main(void)
+{
+    if (async_test_faults(scenario, NULL, NULL) && async_test_seeds(scenario, NULL, 10, NULL)) puts("Hello");
+    return 0;
+}
+END
+        $CC -Wall -Werror test.c -o hello $(pkg-config --cflags --libs casyncio-test)
+        run "pkg-config, test" env LD_LIBRARY_PATH="$libdir" ./hello
+        for part in $parts; do # which is linked with the other library, whose symbols come from this one
+            $CC -Wall -Werror test.c -o hello $(pkg-config --cflags --libs casyncio-test casyncio-$part)
+            run "pkg-config, test and $part" env LD_LIBRARY_PATH="$libdir" ./hello
+        done
+    fi
     for part in $parts; do
         { echo "#include <casyncio/$part.h>"; cat hello.c; } >hello_part.c
         $CC -Wall -Werror hello_part.c -o hello $(pkg-config --cflags --libs casyncio-$part) -Wl,--no-as-needed -lcasyncio-$part
@@ -65,6 +92,10 @@ add_executable(hello_shared hello.c)
 target_link_libraries(hello_shared PRIVATE casyncio::casyncio)
 add_executable(hello_static hello.c)
 target_link_libraries(hello_static PRIVATE casyncio::casyncio_static)
+if(TARGET casyncio::test)
+    add_executable(hello_test hello.c)
+    target_link_libraries(hello_test PRIVATE casyncio::test)
+endif()
 foreach(part IN ITEMS http tls)
     if(casyncio_${part}_FOUND)
         add_executable(hello_${part} hello.c)
