@@ -1,9 +1,9 @@
 /* Context variables: what goes with a task, and to those that it makes. */
 #include "run.h"
 
-#include <pthread.h>
+#include <stdatomic.h>
 
-static int destroyed;
+static atomic_int destroyed; /* also by threads of the pool */
 
 static void destroy(void *value)
 {
