@@ -10,7 +10,8 @@
  *     async_context_var_set(&request, strdup("42"), NULL);
  *
  * The functions here work in tasks, and in functions that async_to_thread runs (on a copy of the
- * calling task's values). Elsewhere they give -EPERM. None of them blocks. */
+ * calling task's values, whose destructors may run in that thread then). Elsewhere they give -EPERM.
+ * None of them blocks. */
 #ifndef CASYNCIO_CONTEXTVARS_H
 #define CASYNCIO_CONTEXTVARS_H
 

@@ -365,6 +365,10 @@ int(async_run)(async_coroutine main, void *argument)
 
 async_runner *async__runner_new(const async_run_options *options, size_t options_size)
 {
+    if (async__loop()) { /* its stack would be taken for the new loop's own */
+        async__failf(-EBUSY, "async_runner_new: %s", runs_already);
+        return NULL;
+    }
     async_runner *runner = async__alloc_zeroed(sizeof *runner);
     int code = runner ? open_runner(runner, options, options_size) : -ENOMEM;
 
