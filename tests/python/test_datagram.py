@@ -5,7 +5,6 @@ import contextlib
 import contextvars
 import gc
 import socket
-import sys
 import weakref
 
 import support
@@ -484,8 +483,7 @@ class Life(DatagramCase):
         self.assertIsInstance(transport, asyncio.Transport)
         await self.close(protocol)
 
-    @asynchronous
-    async def test_nothing_is_left(self):
+    def test_nothing_is_left(self):
         async def exercise():
             async with self.two() as (transport, protocol, sender):
                 for data in (b"x", bytearray(b"y")):
@@ -495,14 +493,7 @@ class Life(DatagramCase):
                 with contextlib.suppress(ValueError):
                     sender.sendto(b"x", ("127.0.0.1", 1))
 
-        counts = []
-        for _ in range(6):
-            for _ in range(25):
-                await exercise()
-            gc.collect()
-            counts.append(sys.getallocatedblocks())
-        # A leak is 25 blocks a round at least, and in each round.
-        self.assertLess(min(b - a for a, b in zip(counts[2:], counts[3:])), 13, counts)
+        self.assertLess(support.growth(lambda: self.run_async(exercise()), 25), 0.5)
 
 
 if __name__ == "__main__":
