@@ -114,14 +114,14 @@ class LoopCase(unittest.TestCase):
         gc.collect()
         self.assertEqual(self.errors, [])
 
-    def run_async(self, coroutine, timeout=20):
+    def run_async(self, coroutine, timeout=60):
         return self.loop.run_until_complete(asyncio.wait_for(coroutine, timeout))
 
     def take_errors(self):
         taken, self.errors[:] = self.errors[:], []
         return taken
 
-    def until(self, condition, timeout=10):
+    def until(self, condition, timeout=30):
         """Run the loop until condition() is true."""
         self.run_async(until(condition, timeout), timeout + 1)
 
@@ -157,7 +157,7 @@ def asynchronous(test):
     return run
 
 
-async def until(condition, timeout=10):
+async def until(condition, timeout=30):
     """Wait until condition() is true; it is looked at every millisecond."""
     end = time.monotonic() + timeout
     while not condition():
