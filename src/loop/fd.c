@@ -53,7 +53,6 @@ static void disarm(async_loop *loop, async_watch *watch)
     unsigned bit = 1u << watch->direction;
 
     watch->armed = false;
-    watch->edge = false;
     entry->watch[watch->direction] = NULL;
     loop->watches--;
     if (async__likely(!(entry->foreign & bit))) return;
@@ -196,6 +195,7 @@ static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char
     watch->fd = fd;
     watch->direction = direction;
     watch->error = 0;
+    watch->edge = false;
     watch->armed = true;
     entry->watch[direction] = watch;
     loop->watches++;

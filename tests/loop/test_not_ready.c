@@ -148,6 +148,7 @@ static void test_ends_with_the_watch(void **state)
     run_for_a_while();
     assert_int_equal(reader.taken, 3);
     async_remove_watch(loop, &reader.watch);
+    reader.watch.edge = false;
     async_watch_not_ready(loop, &reader.watch); /* it is not there any more */
     assert_false(reader.watch.edge);
 }
