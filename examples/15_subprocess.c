@@ -20,26 +20,29 @@ static int sort_lines(const char *lines)
 /* Its lines as they come. */
 static int count_up(void)
 {
-    int returncode = 0;
+    int returncode = 0, code = 0;
     async_with_process (
         shell, async_create_subprocess_shell("for i in 1 2 3; do echo $i; done; exit 4",
                                              &(async_subprocess_options){.out = ASYNC_PIPE})) {
         async_for (char *, line, async_stream_lines(async_process_stdout(shell)))
             printf("the shell says %s\n", line);
-        async_process_wait(shell, &returncode);
-        printf("and ends with %d\n", returncode);
+        code = async_process_wait(shell, &returncode);
+        if (code == 0) printf("and ends with %d\n", returncode);
     }
-    return async_block_error();
+    return code < 0 ? code : async_block_error();
 }
 
 /* One that takes too long is ended by the block. */
 static int be_impatient(void)
 {
+    int code = 0;
     async_with_process (sleeper,
                         async_create_subprocess_exec(ASYNC_ARGUMENTS("sleep", "1000"), NULL))
         async_timeout (0.1)
-            if (async_process_wait(sleeper, NULL) == -ETIMEDOUT) printf("sleep takes too long\n");
-    return async_block_error();
+            code = async_process_wait(sleeper, NULL);
+    if (code != -ETIMEDOUT) return code < 0 ? code : async_block_error();
+    printf("sleep takes too long\n");
+    return 0;
 }
 
 static int main_task(void)
@@ -49,7 +52,9 @@ static int main_task(void)
     if (code == 0) code = be_impatient();
     if (code < 0) return code;
     if (!async_create_subprocess_exec(ASYNC_ARGUMENTS("no-such-program"), NULL))
-        printf("%s\n", async_error_code() == -ENOENT ? "no such program" : async_error_message());
+        code = async_error_code();
+    if (code != -ENOENT) return code;
+    printf("no such program\n");
     return 0;
 }
 

@@ -53,6 +53,7 @@ openssl                 cmd:openssl
 netbase                 file:/etc/services
 socat                   cmd:socat
 curl                    cmd:curl
+postfix                 cmd:postfix
 libpythonX.Y-testsuite  python:test.test_asyncio
 python3-venv            python:ensurepip
 debootstrap             cmd:debootstrap

@@ -129,7 +129,9 @@ ASYNC_API ssize_t async_datagram_recv_many(async_datagram_endpoint *endpoint,
 
 /* Sends all of them in order, waiting for room: their number. Fewer, if an error or a cancellation
  * came after some were sent: the next call, for the rest, gives it. A code, if it came before. Of a
- * datagram with a `segment` that is not counted, some segments may have gone out.
+ * datagram with a `segment` that is not counted, some segments may have gone out. An error by ICMP for
+ * an earlier datagram of the same call may be lost, for sendmmsg(2) drops it when it has sent some; that of
+ * the last one is given by the next call. With report_errors none is lost.
  * Reads data, size, segment and peer. sendmmsg(2) */
 ASYNC_API ssize_t async_datagram_send_many(async_datagram_endpoint *endpoint,
                                            const async_datagram *datagrams, size_t count);

@@ -202,6 +202,7 @@ typedef struct async_watch {
     bool once;               /* set it for a watch that is removed as it goes off */
     bool foreign; /* set it if the descriptor may be closed without the loop being told */
     bool armed;   /* the loop's */
+    bool edge;    /* the loop's: async_watch_not_ready */
     int error;    /* 0, or -EBADF once async_close or async_forget_fd has ended the watch */
     void *reserved;
 } async_watch;
@@ -221,6 +222,13 @@ ASYNC_API int async_add_writer(async_loop *loop, int fd, async_watch *watch);
 /* Removes the watch, and its callback from the ready queue; true if either was there.
  * asyncio: loop.remove_reader, loop.remove_writer */
 ASYNC_API bool async_remove_watch(async_loop *loop, async_watch *watch);
+
+/* Says that the system call for which the watch waits has found nothing (EAGAIN), although the
+ * descriptor was ready: a datagram socket that was shut down for reading stays so. From then on the
+ * callback runs once for each new event, and not for as long as there is data: one that leaves some
+ * has to be queued again (async_call_soon). This ends with the watch. A watch that is not there any
+ * more is left alone. */
+ASYNC_API void async_watch_not_ready(async_loop *loop, async_watch *watch);
 
 /* Forgets all the loop knows of a descriptor, which may then be closed or given away; watches that
  * are still there go off with `error` -EBADF. */

@@ -338,7 +338,12 @@ static ssize_t try_many(async__op *op)
     return n;
 }
 
-/* Sends one batch after the other: 0 or a code. Between them others may run, but none that sends. */
+/* sendmmsg gives the number of those that were sent before an error. An error that lasts is met again by
+ * the next call; one that was pending (by ICMP, for an earlier datagram) has been taken from the socket, and
+ * neither that it was there nor what it was can be found out: less than all is sent when there is no more
+ * room, too. While the peer is unreachable the last datagram of a batch brings the error again.
+ *
+ * Sends one batch after the other: 0 or a code. Between them others may run, but none that sends. */
 static int send_all(struct send_many *self)
 {
     async_datagram_endpoint *endpoint = self->send.endpoint;

@@ -94,11 +94,12 @@ static void forget_unwatched(struct async__fd *entry, const async_watch *watch)
  * level-triggered data, so interest becomes level-triggered again when data is reported to one, or
  * when one is added while there is some. */
 
-/* A watch that is neither an operation's nor the loop's own: its callback runs for as long as there is
- * data. */
+/* A watch that is neither an operation's nor the loop's own, and whose callback has not found nothing:
+ * it runs for as long as there is data. */
 static bool is_plain(const async_loop *loop, const async_watch *watch)
 {
-    return watch && !is_of_operation(loop, watch) && watch->callback.run != async__woken;
+    return watch && !watch->edge && !is_of_operation(loop, watch) &&
+           watch->callback.run != async__woken;
 }
 
 static bool is_socket(int fd)
@@ -185,6 +186,7 @@ static inline int hang(async_loop *loop, int fd, async_watch *watch, unsigned ch
     watch->fd = fd;
     watch->direction = direction;
     watch->error = 0;
+    watch->edge = false;
     watch->armed = true;
     entry->watch[direction] = watch;
     loop->watches++;
@@ -258,6 +260,13 @@ bool async_remove_watch(async_loop *loop, async_watch *watch)
     else
         watch->armed = false;
     return was_queued || was_armed;
+}
+
+void async_watch_not_ready(async_loop *loop, async_watch *watch)
+{
+    if (!async__watches(loop, watch)) return;
+    watch->edge = true;
+    async__fd_not_ready(loop, watch->fd);
 }
 
 /* A one-shot event has disabled interest in both directions: enables it for the watches that remain.

@@ -4,6 +4,10 @@
  * latter takes all, so that a record is never half sent as far as OpenSSL knows, and a call of
  * SSL_write need not be repeated with the same data: only receiving can come to nothing for now.
  *
+ * A peer may send without end what is no data for the application (KeyUpdates, tickets), and SSL_read
+ * goes on for as long as it receives. So an attempt receives a limited amount (`room`); then the BIO
+ * has nothing for now, and what is left is `pending`, or the wire below is ready again.
+ *
  * An idle connection has no buffers: OpenSSL frees its own (SSL_MODE_RELEASE_BUFFERS). It reads
  * ahead, a record's head and body by one system call; what it has read and not yet decrypted is
  * `pending`, unless it was found to be part of a record (`drained`). */
@@ -16,7 +20,7 @@
 enum {
     RECORD = 16 * 1024, /* bytes that a record can have */
     GATHERED = 4096,    /* pieces that are smaller are copied together */
-    AT_ONCE = 64 * 1024 /* bytes that one call sends */
+    AT_ONCE = 64 * 1024 /* bytes that one call sends, or receives without data in them */
 };
 
 /* ---- the BIO ---- */
@@ -27,9 +31,10 @@ static int bio_read(BIO *bio, char *data, size_t size, size_t *n)
 
     BIO_clear_retry_flags(bio);
     *n = 0;
-    ssize_t got = async_filter_recv(self->filter, data, size);
+    ssize_t got = self->room > 0 ? async_filter_recv(self->filter, data, size) : -EAGAIN;
     if (got > 0) {
         *n = (size_t)got;
+        self->room -= *n < self->room ? *n : self->room;
         return 1;
     }
     if (got == -EAGAIN)
@@ -114,9 +119,10 @@ static int tls_start(void *state)
     async__tls *self = state;
 
     if (self->failed) return self->failed;
+    self->room = AT_ONCE;
     begin(self);
     int result = SSL_do_handshake(self->ssl);
-    self->drained = result != 1;
+    self->drained = result != 1 && self->room > 0;
     if (result == 1) {
         self->done = true;
         return 0;
@@ -133,12 +139,13 @@ static ssize_t tls_recv(void *state, void *buffer, size_t size)
     size_t got = 0, n;
 
     if (self->failed) return self->failed;
+    self->room = size + AT_ONCE;
     do {
         begin(self);
         int result = SSL_read_ex(self->ssl, (char *)buffer + got, size - got, &n);
         if (result != 1) {
             int code = outcome(self, result);
-            self->drained = code == -EAGAIN;
+            self->drained = code == -EAGAIN && self->room > 0;
             return got > 0 ? (ssize_t)got : code;
         }
         self->drained = false;
@@ -199,6 +206,7 @@ static ssize_t tls_send(void *state, const struct iovec *pieces, int count)
     size_t sent = 0, n;
 
     if (self->failed) return self->failed;
+    self->room = AT_ONCE;
     advance(&place, 0); /* empty pieces */
     while (place.count > 0 && sent < AT_ONCE) {
         struct iovec record = next_record(&place, room);
@@ -221,6 +229,7 @@ static int tls_send_end(void *state)
     async__tls *self = state;
 
     if (self->failed || !self->done) return self->failed;
+    self->room = AT_ONCE;
     begin(self);
     int result = SSL_shutdown(self->ssl);
     if (result >= 0) return 0;

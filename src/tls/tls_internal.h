@@ -59,6 +59,7 @@ typedef struct async__tls {
     bool done;         /* the handshake is */
     bool is_end;       /* what is below has ended */
     bool drained;      /* the last read has found nothing more to decrypt */
+    size_t room;       /* bytes that this attempt may still receive */
     int below, unsent; /* what receiving and sending below have failed with, in this call; or 0 */
     int failed;        /* the code of a failure, which lasts; or 0 */
     char *alpn;        /* once it has been asked for */

@@ -168,6 +168,7 @@ static ssize_t filter_send(async__wire *wire, const struct iovec *pieces, int co
 {
     struct async_filter *self = self_of(wire);
 
+    if (async__unlikely(self->forks != async__forks)) return -ECHILD;
     if (async__unlikely(!is_clear(self))) {
         send_out(self);
         if (!is_clear(self)) return -EAGAIN;
@@ -221,6 +222,7 @@ static ssize_t filter_recv(async__wire *wire, void *buffer, size_t size)
 {
     struct async_filter *self = self_of(wire);
 
+    if (async__unlikely(self->forks != async__forks)) return -ECHILD;
     self->received = false;
     ssize_t n = self->type->recv(self->self, buffer, size);
     settle(self);
@@ -382,7 +384,9 @@ static int filter_query(const async__wire *wire, enum async__wire_query what, vo
     case ASYNC__WIRE_CAN_END: *(bool *)result = true; return 0;
     case ASYNC__WIRE_FINISHED: *(bool *)result = self->end_below; return 0;
     case ASYNC__WIRE_REASON:
-        reason->text = self->type->reason(self->self, reason->code);
+        reason->text = reason->code == -ECHILD
+                           ? "it is the parent's: a forked child can only close it"
+                           : self->type->reason(self->self, reason->code);
         return reason->text ? 0 : -EOPNOTSUPP;
     case ASYNC__WIRE_FINISH_LIMIT: *(double *)result = self->finish_limit; return 0;
     case ASYNC__WIRE_STATE:

@@ -53,6 +53,26 @@ static int refused(void *unused)
 }
 TEST(refused)
 
+/* Those of all but the last datagram of a batch can be lost, but never the last one's. */
+static int refused_batches(void *unused)
+{
+    (void)unused;
+    char buffer[16];
+    async_datagram_endpoint *client = connected(dead_port());
+    for (int count = 1; count < 70; count += 3) {
+        async_datagram datagrams[70] = {0};
+        for (int i = 0; i < count; i++)
+            datagrams[i] = (async_datagram){.data = buffer, .size = 1};
+        ssize_t n = async_datagram_send_many(client, datagrams, (size_t)count);
+        assert_in_range(n, 1, count);
+        assert_int_equal(async_datagram_recvfrom(client, buffer, sizeof buffer, NULL),
+                         -ECONNREFUSED);
+    }
+    async_datagram_close(client);
+    return 0;
+}
+TEST(refused_batches)
+
 /* An endpoint with many peers is not told, unless it asks. */
 static int not_told(void *unused)
 {
@@ -243,10 +263,10 @@ static void test_ipv6(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_not_told),
-        cmocka_unit_test(test_reported),   cmocka_unit_test(test_among_others),
-        cmocka_unit_test(test_in_a_batch), cmocka_unit_test(test_own_failure),
-        cmocka_unit_test(test_ipv6),
+        cmocka_unit_test(test_refused),         cmocka_unit_test(test_not_told),
+        cmocka_unit_test(test_refused_batches), cmocka_unit_test(test_reported),
+        cmocka_unit_test(test_among_others),    cmocka_unit_test(test_in_a_batch),
+        cmocka_unit_test(test_own_failure),     cmocka_unit_test(test_ipv6),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include "io_test.h"
 
 #include <semaphore.h>
+#include <signal.h>
 #include <sys/syscall.h>
 
 /* ---- the gate ---- */
@@ -55,9 +56,11 @@ int ftruncate(int fd, off_t size)
 }
 
 static int failing_fd = -1; /* a close of it says EIO */
+static int held_fd = -1;    /* a close of it passes the gate */
 
 int close(int fd)
 {
+    if (fd == held_fd) pass();
     int result = (int)syscall(SYS_close, fd);
     if (fd != failing_fd) return result;
     failing_fd = -1;
@@ -386,13 +389,56 @@ static int tear_down(void **state)
     return rmdir(directory);
 }
 
+/* ---- Ctrl-C in the exit of async_with_file ---- */
+
+static int interrupts(void *unused)
+{
+    (void)unused;
+    sem_wait(&gate.arrived);
+    kill(getpid(), SIGINT);
+    return 0;
+}
+
+/* It does not wait for the disk: the thread closes the file. */
+static int interrupted_in_the_exit(void *unused)
+{
+    (void)unused;
+    async_task *task = NULL;
+    async_with_file(file, async_file_open(path_of("interrupted"), "w"))
+    {
+        assert_int_equal(async_file_write(file, "x", 1), 0);
+        held_fd = async_file_fd(file);
+        atomic_store(&gate.shut, true);
+        task = async_create_task(interrupts, NULL);
+    }
+    int code = async_block_error();
+    note("%s", async_error_name(code));
+    assert_true(is_open(held_fd));
+    open_gate();
+    while (is_open(held_fd)) /* the task is cancelled, and cannot sleep */
+        usleep(100);
+    held_fd = -1;
+    unlink(path_of("interrupted"));
+    assert_int_equal(async_await(task), 0);
+    return code;
+}
+
+static void test_interrupted_in_the_exit(void **state)
+{
+    (void)state;
+    notes[0] = 0;
+    signal(SIGINT, SIG_DFL);
+    assert_int_equal(run(interrupted_in_the_exit, NULL), -EINTR);
+    assert_notes("ECANCELED ");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_while_a_job_runs), cmocka_unit_test(test_while_a_job_is_queued),
         cmocka_unit_test(test_cancelled_close),  cmocka_unit_test(test_closed_twice),
         cmocka_unit_test(test_close_and_turn),   cmocka_unit_test(test_error_of_a_late_close),
-        cmocka_unit_test(test_end_of_the_loop),
+        cmocka_unit_test(test_end_of_the_loop),  cmocka_unit_test(test_interrupted_in_the_exit),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -19,18 +19,6 @@ classes = asyncio if support.STOCK else _casyncio
 since_313 = support.stock_since(3, 13)
 
 
-def growth(run, rounds=40, warmup=15):
-    """How many objects there are more for each call of run()."""
-    for _ in range(warmup):
-        run()
-    gc.collect()
-    before = len(gc.get_objects())
-    for _ in range(rounds):
-        run()
-    gc.collect()
-    return (len(gc.get_objects()) - before) / rounds
-
-
 def interpreters_own(loader, tests, name):
     """For load_tests: `tests`, and the interpreter's own of that name, of our classes and loop."""
     if support.STOCK:
@@ -229,4 +217,4 @@ class Awaitables:
             coroutine.send(None)
             thing.coroutine = coroutine
 
-        self.assertLess(growth(lambda: self.loop.run_until_complete(use())), 0.5)
+        self.assertLess(support.growth(lambda: self.loop.run_until_complete(use())), 0.5)

@@ -1,5 +1,7 @@
 """No descriptors left, no memory left."""
 
+# run: timeout=300
+
 import asyncio
 import contextlib
 import errno

@@ -1,5 +1,7 @@
 """Storms of threads, Ctrl-C at any moment, other interpreters in the process."""
 
+# run: timeout=300
+
 import asyncio
 import contextlib
 import random

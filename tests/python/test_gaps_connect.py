@@ -45,24 +45,20 @@ class HappyEyeballs(ConnectCase):
     def test_first_address_is_silent(self):
         with support.black_hole() as hole, support.listener() as good:
             self.addresses = [hole, good.getsockname()]
-            start = time.monotonic()
             peer = self.run_async(self.peer(happy_eyeballs_delay=0.05))
             self.assertEqual(peer, good.getsockname())
-            self.assertLess(time.monotonic() - start, 0.9)
 
     def test_first_address_refuses(self):
         """The next one is tried at once, not after the delay."""
         with support.listener() as good:
             self.addresses = [support.refused_address(), good.getsockname()]
-            start = time.monotonic()
-            peer = self.run_async(self.peer(happy_eyeballs_delay=30))
+            peer = self.run_async(self.peer(happy_eyeballs_delay=1000))
             self.assertEqual(peer, good.getsockname())
-            self.assertLess(time.monotonic() - start, 5)
 
     def test_first_address_answers(self):
         with support.listener() as first, support.listener() as second:
             self.addresses = [first.getsockname(), second.getsockname()]
-            peer = self.run_async(self.peer(happy_eyeballs_delay=1))
+            peer = self.run_async(self.peer(happy_eyeballs_delay=1000))
             self.assertEqual(peer, first.getsockname())
             second.setblocking(False)
             self.assertRaises(BlockingIOError, second.accept)

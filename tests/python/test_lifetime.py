@@ -1,5 +1,7 @@
 """Beginnings and ends: fork, the interpreter's end, debug allocators, odd orders of closing."""
 
+# run: timeout=300
+
 import asyncio
 import contextlib
 import gc

@@ -335,10 +335,10 @@ class Callbacks(support.LoopCase):
     def test_a_thread_wakes_the_loop(self):
         timer = threading.Timer(0.02, self.loop.call_soon_threadsafe, (self.loop.stop,))
         timer.start()
-        start = time.monotonic()
-        self.loop.call_later(20, self.loop.stop)
+        late = []
+        self.loop.call_later(20, lambda: (late.append(1), self.loop.stop()))
         self.loop.run_forever()
-        self.assertLess(time.monotonic() - start, 5)
+        self.assertEqual(late, [])
 
     def test_idle_loop_does_not_spin(self):
         start = time.process_time()
@@ -456,11 +456,9 @@ class Executors(support.LoopCase):
         self.addCleanup(done.set)
 
         async def main():
-            future = self.loop.run_in_executor(None, done.wait, 10)
-            start = time.monotonic()
+            future = self.loop.run_in_executor(None, done.wait)
             with self.assertWarnsRegex(RuntimeWarning, "did not finish"):
                 await self.loop.shutdown_default_executor(0.05)
-            self.assertLess(time.monotonic() - start, 5)
             future.cancel()
 
         self.run_async(main())

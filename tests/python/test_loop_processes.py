@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import unittest
 
 import support
@@ -169,14 +168,17 @@ class Exec(ProcessCase):
     @asynchronous
     async def test_a_pipe_that_a_grandchild_keeps(self):
         """The child's end is told at once, the pipe's when the grandchild goes."""
-        transport, protocol = await self.spawn(
-            "sh", "-c", "sleep 0.2 & exit 5"
-        )
-        start = time.monotonic()
-        await support.until(lambda: "exited" in protocol.calls)
-        self.assertLess(time.monotonic() - start, 0.19)
-        self.assertEqual(transport.get_returncode(), 5)
-        self.assertFalse(protocol.lost.done())
+        lives, ends = os.pipe()
+        try:
+            transport, protocol = await self.spawn(
+                "sh", "-c", f"cat <&{lives} & exit 5", pass_fds=[lives])
+            await support.until(lambda: "exited" in protocol.calls)
+            self.assertEqual(transport.get_returncode(), 5)
+            await asyncio.sleep(0.01)
+            self.assertFalse(protocol.lost.done())
+        finally:
+            os.close(ends)
+            os.close(lives)
         await protocol.lost
 
     @asynchronous

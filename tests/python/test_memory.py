@@ -4,6 +4,7 @@ import asyncio
 import collections
 import contextlib
 import gc
+import itertools
 import os
 import resource
 import shutil
@@ -13,7 +14,6 @@ import struct
 import sys
 import tracemalloc
 import unittest
-import warnings
 import weakref
 
 import support
@@ -249,11 +249,7 @@ class Leaks(support.LoopCase):
         for _ in range(rounds or self.rounds):
             self.run_async(scenario(self.loop))
         self.turns(5)
-        gc.collect()
-        # The cache of attributes keeps the names that were made up at run time, as reprlib's are.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            sys._clear_type_cache()
+        support.settle()
 
     def check(self, scenario):
         self.repeat(scenario)
@@ -274,21 +270,17 @@ class Leaks(support.LoopCase):
 
     def check_blocks(self, scenario):
         """The same by memory: what is no object of the collector's is seen as well."""
-        rounds = 30
-        self.repeat(scenario)
+        def run():
+            self.repeat(scenario, 10)
+
         tracemalloc.start()
-        try:
-            self.repeat(scenario, rounds)
-            before, _ = tracemalloc.get_traced_memory()
-            first = tracemalloc.take_snapshot()
-            self.repeat(scenario, rounds)
-            after, _ = tracemalloc.get_traced_memory()
-            second = tracemalloc.take_snapshot()
-        finally:
-            tracemalloc.stop()
-        # Two short strings a round: below that, free lists and snapshots make it unsteady.
-        if after - before > rounds * 120:
-            self.fail("\n".join(map(str, second.compare_to(first, "lineno")[:8])))
+        self.addCleanup(tracemalloc.stop)
+        # No block is smaller than 16 bytes; some are added by the counting itself.
+        if support.growth(run, 1, lambda: tracemalloc.get_traced_memory()[0]) >= 10 * 16:
+            before = tracemalloc.take_snapshot()
+            run()
+            differences = tracemalloc.take_snapshot().compare_to(before, "lineno")
+            self.fail("\n".join(map(str, differences[:8])))
 
 
 for scenario in SCENARIOS:
@@ -432,6 +424,32 @@ class References(support.LoopCase):
         transport.abort()
         self.run_async(protocol.lost)
         theirs.close()
+
+
+class Growth(unittest.TestCase):
+    """What the tests of leaks count by."""
+
+    def setUp(self):
+        if not sys.getallocatedblocks():
+            self.skipTest("the allocator of this run does not count")
+
+    def test_one_block(self):
+        kept = {}
+        leak = lambda: kept.setdefault(len(kept), object())
+        for number in range(1000):
+            kept[number] = None  # the numbers that follow are no objects that are there already
+        self.assertGreaterEqual(support.growth(leak), 1)
+
+    def test_one_in_four(self):
+        turns, kept = itertools.cycle(range(4)), []
+        self.assertEqual(support.growth(lambda: next(turns) or kept.append(object())), 0.25)
+
+    def test_nothing(self):
+        self.assertEqual(support.growth(lambda: [object() for _ in range(100)]), 0)
+
+    def test_names_that_are_made_up(self):
+        numbers = itertools.count(1000)
+        self.assertEqual(support.growth(lambda: getattr(self, f"_{next(numbers)}", None)), 0)
 
 
 class Many(unittest.TestCase):

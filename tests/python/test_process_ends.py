@@ -1,5 +1,7 @@
 """A child is being made, or runs, while the run ends: the run ends all the same."""
 
+# run: timeout=300
+
 import asyncio
 import gc
 import os

@@ -327,7 +327,7 @@ class QueueTests(Case):
                 await queue.get()
             await asyncio.gather(*putters, return_exceptions=True)
 
-        self.assertLess(accelerated.growth(lambda: self.loop.run_until_complete(use())), 0.5)
+        self.assertLess(support.growth(lambda: self.loop.run_until_complete(use())), 0.5)
 
 
 class ShutdownTests(Case):

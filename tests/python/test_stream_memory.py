@@ -146,27 +146,20 @@ class Memory(StreamCase):
         writer.close()
 
     def test_blocks(self):
-        async def many(count):
-            for _ in range(count):
-                await self.everything()
-
         objects = (streams.StreamReader, streams.StreamWriter, streams.StreamReaderProtocol,
                    self.loop, None, asyncio.IncompleteReadError)
 
         def state():
-            gc.collect()
-            return sys.getallocatedblocks(), [sys.getrefcount(o) for o in objects]
+            support.settle()
+            return [sys.getrefcount(o) for o in objects]
 
-        # The interpreter's own caches grow too, but not each time by one for each round.
-        self.loop.run_until_complete(many(100))
-        growth = []
-        for _ in range(4):
-            blocks, counts = state()
-            self.loop.run_until_complete(many(100))
-            more_blocks, more_counts = state()
-            growth.append((more_blocks - blocks, *(b - a for a, b in zip(counts, more_counts))))
-        for what, *differences in zip(("blocks", *objects), *growth):
-            self.assertLess(min(differences), 50, (what, differences))
+        run = lambda: self.loop.run_until_complete(self.everything())
+        self.assertLess(support.growth(run), 0.5)
+        before = state()
+        for _ in range(40):
+            run()
+        for what, old, new in zip(objects, before, state()):
+            self.assertLess(new - old, 20, what)
 
     def test_the_memory_of_a_buffer_goes_with_its_data(self):
         reader = self.reader(limit=2 ** 30)

@@ -221,7 +221,7 @@ class TimeoutTests(Case):
                 pass
             await asyncio.sleep(0.002)
 
-        self.assertLess(accelerated.growth(lambda: self.loop.run_until_complete(use())), 0.5)
+        self.assertLess(support.growth(lambda: self.loop.run_until_complete(use())), 0.5)
 
 
 @unittest.skipIf(support.STOCK, "the names are asyncio's own")

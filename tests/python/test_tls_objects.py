@@ -345,23 +345,13 @@ class Objects(ProtocolCase):
         self.tls = self.transport = self.peer = self.app = self.wire = None
         self.incoming = self.outgoing = None
 
-    def check_growth(self, life):
-        """No more memory after many lives; at its best, for lists of free objects have to fill."""
-        self.kept = len(self._cleanups)
-        growth = []
-        for _ in range(9):
-            gc.collect()
-            before = sys.getallocatedblocks()
-            for _ in range(40):
-                life()
-            gc.collect()
-            growth.append(sys.getallocatedblocks() - before)
-        self.assertLess(min(growth[3:]), 20, growth)
-
     def test_nothing_is_left_over(self):
-        self.check_growth(self.one_life)
+        self.kept = len(self._cleanups)
+        self.assertLess(support.growth(self.one_life), 0.5)
 
     def test_nothing_is_left_over_of_failures(self):
+        self.kept = len(self._cleanups)
+
         def life():
             self.wire = Wire(self.loop)
             self.connected(Exceptions.raising("data_received", OSError())(self.loop))
@@ -378,7 +368,7 @@ class Objects(ProtocolCase):
                 self.make(ssl_handshake_timeout=-1)
             self.clean_up_this_life()
 
-        self.check_growth(life)
+        self.assertLess(support.growth(life), 0.5)
 
     def test_cycles_are_collected(self):
         self.connected()

@@ -2,6 +2,7 @@
  * then reports. */
 #include "run.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -409,6 +410,40 @@ static int closes_streams(void *unused)
 
 TEST(closes_streams)
 
+static int interrupts(void *unused)
+{
+    (void)unused;
+    int code = async_sleep(3);
+    kill(getpid(), SIGINT);
+    return code;
+}
+
+/* Ctrl-C as well. */
+static int interrupted_in_the_exit(void *unused)
+{
+    int fds[2];
+    (void)unused;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    async_task *task = async_create_task(interrupts, NULL);
+    async_with_stream(stream, async_stream_from_fd(fds[0]))
+        assert_int_equal(fills(stream), -ETIMEDOUT);
+    int code = async_block_error();
+    note("%s@%d", async_error_name(code), tenths());
+    assert_int_equal(fcntl(fds[0], F_GETFD), -1);
+    close(fds[1]);
+    assert_int_equal(async_await(task), 0);
+    return code;
+}
+
+static void test_interrupted_in_the_exit(void **state)
+{
+    (void)state;
+    notes[0] = 0;
+    signal(SIGINT, SIG_DFL);
+    assert_int_equal(run(interrupted_in_the_exit, NULL), -EINTR);
+    assert_notes("ECANCELED@30 ");
+}
+
 /* ---- errors that no code could give ---- */
 
 static int fails(void *unused)
@@ -522,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_generators_give_way),
         cmocka_unit_test(test_misuse_gives_way),
         cmocka_unit_test(test_closes_streams),
+        cmocka_unit_test(test_interrupted_in_the_exit),
         cmocka_unit_test(test_lost_errors_are_told),
         cmocka_unit_test(test_infinity_is_no_timer),
     };

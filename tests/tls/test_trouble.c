@@ -385,6 +385,92 @@ static int key_update(void *unused)
     return 0;
 }
 
+static int turns;
+
+static int count_turns(void *unused)
+{
+    (void)unused;
+    while (async_sleep(0) == 0)
+        turns++;
+    return 0;
+}
+
+/* A connection whose pieces of memory have room for all that the test sends. */
+static async_stream *with_room(struct peer *peer, bool serving, int version)
+{
+    async_stream *ends[2];
+    assert_int_equal(async_stream_pair_with(ends, &(async_pair_options){.capacity = 2 << 20}), 0);
+    *peer = make_peer(ends[1], serving, version);
+    async_task *task = async_spawn(shake, .peer = peer);
+    assert_int_equal(
+        async_stream_start_tls(ends[0], serving ? client : server, serving ? "localhost" : NULL),
+        0);
+    assert_int_equal(async_await(task), 0);
+    return ends[0];
+}
+
+/* What is no data holds up no other task, however much of it comes. */
+static int key_update_flood(void *unused)
+{
+    (void)unused;
+    enum { UPDATES = 20000, BYTES_EACH = 27, AT_ONCE = 64 * 1024 };
+    struct peer peer;
+    char data[8];
+    async_stream *stream = with_room(&peer, true, 0);
+    for (int i = 0; i < UPDATES; i++) {
+        assert_int_equal(SSL_key_update(peer.ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+        assert_int_equal(SSL_do_handshake(peer.ssl), 1);
+        if (i % 100 == 0) flush_peer(&peer);
+    }
+    send_data(&peer, "new keys");
+    turns = 0;
+    async_task *task = async_create_task(count_turns, NULL);
+    assert_int_equal(async_stream_readexactly(stream, data, 8), 8);
+    assert_memory_equal(data, "new keys", 8);
+    assert_in_range(turns, UPDATES * BYTES_EACH / (2 * AT_ONCE) - 1, 100);
+    async_cancel(task, NULL);
+    async_await(task);
+    SSL_shutdown(peer.ssl);
+    flush_peer(&peer);
+    assert_int_equal(async_stream_close(stream), 0);
+    async_stream_close(peer.stream);
+    free_peer(&peer);
+    return 0;
+}
+
+/* Each attempt to renegotiate is declined by an alert. For a peer that reads none of them a MiB is kept, and
+ * then the connection cannot send any more; it goes on receiving. */
+static int answers_that_are_not_read(void *unused)
+{
+    (void)unused;
+    enum { KEPT = 1 << 20, PAIR = 64 * 1024, ALERT = 31, ENOUGH = (KEPT + PAIR) / ALERT };
+    struct peer peer;
+    char data[64];
+    async_stream *stream = with_peer(&peer, true, TLS1_2_VERSION);
+    async_task *task = async_spawn(read_some, .stream = stream);
+    for (int i = 1; i <= ENOUGH + 100; i++) {
+        assert_int_equal(SSL_renegotiate(peer.ssl), 1);
+        assert_int_equal(SSL_do_handshake(peer.ssl), 1);
+        flush_peer(&peer);
+        if (i % 100 == 0) settle();
+        if (i == ENOUGH - 100) assert_int_equal(async_stream_write_nowait(stream, "x", 1), 0);
+    }
+    assert_int_equal(async_stream_write(stream, "x", 1), -ENOBUFS);
+    assert_message("buffer");
+    assert_false(async_task_done(task));
+    SSL_write(peer.ssl, "data", 4);
+    flush_peer(&peer);
+    assert_int_equal(async_await(task), 4);
+    async_stream_abort(stream);
+    int answers = 0;
+    for (ssize_t n; (n = async_stream_read(peer.stream, data, sizeof data)) > 0;)
+        answers += (int)n;
+    assert_int_equal(answers, PAIR);
+    async_stream_abort(peer.stream);
+    free_peer(&peer);
+    return 0;
+}
+
 /* ---- resets in each state ---- */
 
 struct other_end {
@@ -462,14 +548,17 @@ TEST(close_without_answer)
 TEST(bad_records)
 TEST(renegotiation)
 TEST(key_update)
+TEST(key_update_flood)
+TEST(answers_that_are_not_read)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_tls),      cmocka_unit_test(test_ends_in_handshake),
-        cmocka_unit_test(test_cut_off),     cmocka_unit_test(test_close_without_answer),
-        cmocka_unit_test(test_bad_records), cmocka_unit_test(test_renegotiation),
-        cmocka_unit_test(test_key_update),  cmocka_unit_test(test_resets),
+        cmocka_unit_test(test_no_tls),           cmocka_unit_test(test_ends_in_handshake),
+        cmocka_unit_test(test_cut_off),          cmocka_unit_test(test_close_without_answer),
+        cmocka_unit_test(test_bad_records),      cmocka_unit_test(test_renegotiation),
+        cmocka_unit_test(test_key_update),       cmocka_unit_test(test_resets),
+        cmocka_unit_test(test_key_update_flood), cmocka_unit_test(test_answers_that_are_not_read),
     };
     pki_make();
     client = client_context(0);

@@ -211,7 +211,10 @@ int async__py_wait_fd(async__py_loop *self, PyObject *owner, const struct async_
 {
     if (async__py_check_open(self) < 0) return -1;
     struct watch *watch = find_watch(self, wait->fd, wait->writing);
-    if (wait->again && watch && watch->handle == owner && watch->watch.armed) return 0;
+    if (wait->again && watch && watch->handle == owner && watch->watch.armed) {
+        if (!wait->writing) async_watch_not_ready(self->engine, &watch->watch);
+        return 0;
+    }
     return set_watch(self, wait->fd, wait->writing ? WRITE : READ, NULL, owner, wait);
 }
 

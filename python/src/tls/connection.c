@@ -53,7 +53,7 @@ int async__py_tls_resume(async__py_tls *self)
     if (self->state != ASYNC__PY_TLS_WRAPPED || self->resume_scheduled) return 0;
     int useful = self->ssl_read_paused ? 1 : async__py_tls_readable(self);
     if (useful <= 0) return useful;
-    PyObject *resumed = PyObject_GetAttrString((PyObject *)self, "_resumed");
+    PyObject *resumed = PyObject_GetAttr((PyObject *)self, async__py_tls_names.resumed);
     int result = async__py_tls_tell(self->loop, async__py_tls_names.call_soon, resumed);
     if (result == 0) self->resume_scheduled = true;
     return result;

@@ -109,7 +109,7 @@ int async__py_tls_fail_always(async__py_tls *self, const char *message);
 
 /* `name` is the method that is called after so many seconds. */
 int async__py_tls_start_timer(async__py_tls *self, PyObject **handle, PyObject *seconds,
-                              const char *name);
+                              PyObject *name);
 int async__py_tls_stop_timer(PyObject **handle);
 PyObject *async__py_tls_check_handshake_timeout(async__py_tls *self, PyObject *unused);
 PyObject *async__py_tls_check_shutdown_timeout(async__py_tls *self, PyObject *unused);

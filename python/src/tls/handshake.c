@@ -56,12 +56,12 @@ int async__py_tls_handshake_failed(async__py_tls *self)
     return result;
 }
 
-static int add_extra(async__py_tls *self, const char *name, PyObject *method)
+static int add_extra(async__py_tls *self, PyObject *name, PyObject *method)
 {
     PyObject *sslobj = async__py_or_none(self->records.sslobj);
     PyObject *value = PyObject_CallMethodNoArgs(sslobj, method);
     Py_DECREF(sslobj);
-    int result = value ? PyDict_SetItemString(self->extra, name, value) : -1;
+    int result = value ? PyDict_SetItem(self->extra, name, value) : -1;
 
     Py_XDECREF(value);
     return result;
@@ -111,11 +111,11 @@ static int handshake_done(async__py_tls *self)
 {
     self->state = ASYNC__PY_TLS_WRAPPED;
     if (async__py_tls_stop_timer(&self->handshake_handle) < 0) return -1;
-    if (add_extra(self, "peercert", async__py_tls_names.getpeercert) < 0)
+    if (add_extra(self, async__py_tls_names.peercert, async__py_tls_names.getpeercert) < 0)
         return async__py_tls_ordinary() ? async__py_tls_handshake_failed(self) : -1;
-    if (add_extra(self, "cipher", async__py_tls_names.cipher) < 0 ||
-        add_extra(self, "compression", async__py_tls_names.compression) < 0 ||
-        PyDict_SetItemString(self->extra, "ssl_object", self->records.sslobj) < 0 ||
+    if (add_extra(self, async__py_tls_names.cipher, async__py_tls_names.cipher) < 0 ||
+        add_extra(self, async__py_tls_names.compression, async__py_tls_names.compression) < 0 ||
+        PyDict_SetItem(self->extra, async__py_tls_names.ssl_object, self->records.sslobj) < 0 ||
         (async__py_tls_debug(self) && log_duration(self) < 0))
         return -1;
     int result = self->app_state == ASYNC__PY_TLS_NEW ? app_connected(self)
@@ -148,5 +148,5 @@ int async__py_tls_start_handshake(async__py_tls *self)
     }
     self->state = ASYNC__PY_TLS_HANDSHAKE;
     return async__py_tls_start_timer(self, &self->handshake_handle, self->handshake_timeout,
-                                     "_check_handshake_timeout");
+                                     async__py_tls_names.check_handshake_timeout);
 }

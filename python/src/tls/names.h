@@ -6,12 +6,13 @@
 
 extern struct async__py_tls_names {
     PyObject *abort, *buffer_updated, *call_exception_handler, *call_later, *call_soon, *cancel,
-        *cancelled, *cipher, *close, *compression, *connection_lost, *connection_made,
-        *create_default_context, *check_hostname, *data_received, *debug, *do_handshake,
-        *eof_received, *exc_info, *force_close, *get_buffer, *get_debug, *get_extra_info,
-        *getpeercert, *is_closing, *memory, *pause_reading, *pause_writing, *pending, *read,
-        *resume_reading, *resume_writing, *set_exception, *set_result, *shutdown, *sslobj, *time,
-        *unwrap, *warning, *wrap_bio, *write;
+        *cancelled, *check_handshake_timeout, *check_hostname, *check_shutdown_timeout, *cipher,
+        *close, *compression, *connection_lost, *connection_made, *create_default_context,
+        *data_received, *debug, *do_handshake, *eof_received, *exc_info, *force_close, *get_buffer,
+        *get_debug, *get_extra_info, *getpeercert, *is_closing, *memory, *pause_reading,
+        *pause_writing, *peercert, *pending, *read, *resume_reading, *resume_writing, *resumed,
+        *set_exception, *set_result, *shutdown, *ssl_object, *sslobj, *time, *unwrap, *warning,
+        *wrap_bio, *write;
 } async__py_tls_names;
 
 extern struct async__py_tls_classes {

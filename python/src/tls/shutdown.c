@@ -56,7 +56,7 @@ static int shut_done(async__py_tls *self, PyObject *exception)
     if (!self->transport) return async__py_tls_stop_timer(&self->shutdown_handle);
     if (!self->shutdown_handle && has_unsent(self))
         result = async__py_tls_start_timer(self, &self->shutdown_handle, self->shutdown_timeout,
-                                           "_check_shutdown_timeout");
+                                           async__py_tls_names.check_shutdown_timeout);
     if (result < 0) return result;
     PyObject *close = PyObject_GetAttr(self->transport, async__py_tls_names.close);
     if (!close) return -1;
@@ -105,5 +105,5 @@ int async__py_tls_start_shutdown(async__py_tls *self)
     if (async__py_tls_flush_and_shut(self) < 0) return -1;
     if (self->state == ASYNC__PY_TLS_UNWRAPPED) return 0;
     return async__py_tls_start_timer(self, &self->shutdown_handle, self->shutdown_timeout,
-                                     "_check_shutdown_timeout");
+                                     async__py_tls_names.check_shutdown_timeout);
 }

@@ -2,9 +2,9 @@
 #include "connection.h"
 
 int async__py_tls_start_timer(async__py_tls *self, PyObject **handle, PyObject *seconds,
-                              const char *name)
+                              PyObject *name)
 {
-    PyObject *callback = PyObject_GetAttrString((PyObject *)self, name);
+    PyObject *callback = PyObject_GetAttr((PyObject *)self, name);
 
     if (!callback) return -1;
     PyObject *args[] = {self->loop, seconds, callback};

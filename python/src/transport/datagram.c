@@ -69,15 +69,15 @@ static int receive_by_method(async__py_datagram *part, PyObject **data, PyObject
     return code;
 }
 
-/* Whether to go on reading now; an exception may be set. */
-static bool read_one(async__py_datagram *part)
+/* 1: a datagram, which the protocol has taken; 0: there is none; -1: an exception may be set. */
+static int read_one(async__py_datagram *part)
 {
     PyObject *data, *address;
     int got =
         part->family ? receive(part, &data, &address) : receive_by_method(part, &data, &address);
 
     if (got < 0) async__py_datagram_error(part, "Fatal read error on datagram transport");
-    if (got <= 0) return false;
+    if (got <= 0) return got;
     PyObject *protocol = async__py_or_none(part->base.protocol);
     PyObject *result = PyObject_VectorcallMethod(name_datagram_received,
                                                  (PyObject *[]){protocol, data, address}, 3, NULL);
@@ -85,13 +85,22 @@ static bool read_one(async__py_datagram *part)
     Py_DECREF(data);
     Py_DECREF(address);
     Py_XDECREF(result);
-    return result != NULL;
+    return result ? 1 : -1;
 }
 
+/* A socket that was shut down for reading is ready for ever, and has nothing: then only new events are
+ * reported, each once, and what is left has to be remembered here. */
 static void read_some(async__py_endpoint *base)
 {
-    for (int i = 0; i < MOST_A_READINESS && base->reader.armed; i++)
-        if (!read_one(async__container(base, async__py_datagram, base))) return;
+    int got = 1, count = 0;
+
+    while (got == 1 && count < MOST_A_READINESS && base->reader.armed) {
+        got = read_one(async__container(base, async__py_datagram, base));
+        if (got == 1) count++;
+    }
+    if (!base->reader.armed || !base->loop->engine) return;
+    if (got == 0 && count == 0) async_watch_not_ready(base->loop->engine, &base->reader);
+    if (got != 0 && base->reader.edge) async_call_soon(base->loop->engine, &base->reader.callback);
 }
 
 static void read_ready(async_callback *callback)
