@@ -187,6 +187,15 @@ ASYNC_API int async__http_use(async_http_server *server, async__http_handler *mi
 /* Runs the next middleware, or the handler: what it returned, or left in a block. */
 ASYNC_API int async_http_next(struct async_http_request *request);
 
+/* Serves the files below a directory: "/static/" and "/srv/www" have GET /static/a/b.css answered
+ * with /srv/www/a/b.css, as async_http_respond_file does. Nothing outside of the directory is ever
+ * served: ".." and symbolic links are 404, as is what is no regular file. "index.html" stands in for
+ * a directory whose path ends in "/". 0; -EINVAL for a prefix that does not begin and end with "/";
+ * -ENOENT, -ENOTDIR, ... for the directory; -ENOMEM; the block's error as well. Blocks the thread
+ * while the directory is opened. aiohttp: router.add_static */
+ASYNC_API int async_http_static(async_http_server *server, const char *prefix,
+                                const char *directory);
+
 #ifndef __cplusplus
 #define async_http_route(server, method, ...)                                                      \
     ASYNC__HTTP_CHOICE(__VA_ARGS__, ASYNC__HTTP_ROUTE_WITH, ASYNC__HTTP_ROUTE, )                   \
@@ -306,6 +315,14 @@ ASYNC_API int async_http_respond_text(struct async_http_request *request, int st
  * not have control characters in it (-EINVAL). aiohttp: web.HTTPFound */
 ASYNC_API int async_http_redirect(struct async_http_request *request, int status,
                                   const char *location);
+
+/* A file: 200, with Last-Modified and an ETag; 206 or 416 for a range of it, 304 and 412 for the
+ * conditions of If-None-Match, If-Modified-Since, If-Match, If-Unmodified-Since and If-Range; 405 for
+ * a method that is neither GET nor HEAD; 404 for what is not there, no regular file, or not to be
+ * read. `content_type` NULL: by the name's ending. The path is the program's: it is opened as it is.
+ * aiohttp: web.FileResponse */
+ASYNC_API int async_http_respond_file(struct async_http_request *request, const char *path,
+                                      const char *content_type);
 
 /* An answer piece by piece. The length of the body, if it is known, else -1: then it is sent in
  * chunks, or, to a client of HTTP/1.0, until the end of the connection. After the last piece

@@ -427,12 +427,6 @@ int async_http_respond_begin(struct async_http_request *request, int status,
     return code < 0 ? code : send_out(request);
 }
 
-int async__http_begin_raw(struct async_http_request *request, int status, const char *content_type,
-                          int64_t length)
-{
-    return async_http_respond_begin(request, status, content_type, length);
-}
-
 static int check_sending(const struct async_http_request *request)
 {
     if (!request) return async__http_raise_null("request");

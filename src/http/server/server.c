@@ -161,6 +161,7 @@ void async__http_server_unref(async_http_server *server)
         free_request(request);
     }
     async__http_routes_free(server);
+    async__http_directories_free(server);
     async__free(server->server_header);
     async__free(server);
 }

@@ -209,6 +209,7 @@ struct async_http_server {
     int spare_count;
 
     struct async__http_node *root; /* of the routes */
+    struct async__http_directory *directories;
     struct async__http_middleware *middlewares;
     size_t middleware_count;
 
@@ -256,9 +257,6 @@ int async__http_respond_status(struct async_http_request *request, int status);
 int async__http_finish_answer(struct async_http_request *request);
 /* Sends what is not a request's, such as "100 Continue". */
 int async__http_send(struct async__http_connection *connection, const void *data, size_t size);
-/* The head of an answer whose body of that length is then sent by another way than _respond_write. */
-int async__http_begin_raw(struct async_http_request *request, int status, const char *content_type,
-                          int64_t length);
 
 /* ---- routes.c ---- */
 
@@ -275,6 +273,10 @@ struct async__http_route {
 /* What the handler returned, or left in a block. */
 int async__http_call(async__http_handler *handler, struct async_http_request *request, void *data);
 void async__http_routes_free(async_http_server *server);
+
+/* ---- files.c ---- */
+
+void async__http_directories_free(async_http_server *server);
 
 /* ---- connection.c ---- */
 
