@@ -59,6 +59,7 @@ static void check_answer(const char *answer)
 {
     for (const char *at = answer; (at = strstr(at, "HTTP/1.1 ")); at++) {
         int status = atoi(at + 9);
+        if (strlen(at) < 12) break; /* the client was cut off in the middle of it */
         bool fine = status == 200 || status == 204 || status == 400 || status == 404 ||
                     status == 405 || status == 408 || status == 500;
         if (!fine) print_error("%s\n", answer);
@@ -80,7 +81,11 @@ static int exchange(async_http_server *server)
         async_stream_abort(client.ends[1]);
         return code;
     }
-    code = async_stream_write(client.ends[1], bytes, sizeof bytes - 1);
+    for (size_t at = 0; at < sizeof bytes - 1 && code == 0; at += 60) { /* it has to wait */
+        size_t left = sizeof bytes - 1 - at;
+        code = async_stream_write(client.ends[1], bytes + at, left < 60 ? left : 60);
+        if (code == 0) code = async_sleep(0.1);
+    }
     if (code == 0) {
         async_stream_write_eof(client.ends[1]);
         client_read(&client);
@@ -146,7 +151,9 @@ static void sweep(struct async__fault_counter *faults, enum async__fault_kind ki
         assert_true(n < 5000);
     }
     print_message("%ld of %ld failed\n", failed, n - 1);
-    assert_true(failed > 0);
+    assert_true(n > 2);
+    /* A timeout of the server's is no failure of the scenario: the client is told 408. */
+    assert_true(failed > 0 || kind == ASYNC__FAULT_EXPIRE);
 }
 
 #define SWEEP(name, faults, kind)                                                                  \
