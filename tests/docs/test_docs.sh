@@ -78,8 +78,9 @@ flags=(-std=gnu11 -O1 -g -Wall -Wextra -Wno-unused-parameter -Werror -I "$SOURCE
 # In these examples a definition may stand without its use.
 flags+=(-Wno-unused-function -Wno-unused-variable)
 [ -z "$sanitize" ] || flags+=("-fsanitize=$sanitize" -fno-omit-frame-pointer)
-http=no
+http=no server=no
 [ ! -e "$BUILD_DIR/libcasyncio-http.a" ] || http=yes
+! nm "$BUILD_DIR/libcasyncio-http.a" 2>/dev/null | grep ' T async_http_serve$' >/dev/null || server=yes
 tls=no
 [ ! -e "$BUILD_DIR/libcasyncio-tls.a" ] || tls=yes
 
@@ -97,7 +98,11 @@ matches() {
 block() {
     local n=$1 kind=$2 where=$3 words=$4 libraries=("$BUILD_DIR/libcasyncio.a" -pthread) more=() status=0
     local file=$work/$n
-    if grep -q '<casyncio/http.h>' "$file.c"; then
+    if grep -q '<casyncio/http_server.h>' "$file.c" && [ $server = no ]; then
+        echo "left out: $where: the HTTP server is not built"
+        return 0
+    fi
+    if grep -q '<casyncio/http\(_server\)\?.h>' "$file.c"; then
         if [ $http = no ]; then echo "left out: $where: HTTP is not built"; return 0; fi
         libraries=("$BUILD_DIR/libcasyncio-http.a" "${libraries[@]}" -lcurl -lm)
     fi
@@ -132,7 +137,7 @@ block() {
 }
 
 export -f block matches
-export work here http tls BUILD_DIR SOURCE_DIR CC
+export work here http server tls BUILD_DIR SOURCE_DIR CC
 flags_text=$(declare -p flags)
 export flags_text
 failed=0
