@@ -40,7 +40,7 @@ static bool single(const struct async__http_fields *fields, const char *name, co
 {
     *value = NULL;
     for (int i = 0; i < fields->count; i++) {
-        if (strcasecmp(fields->at[i].name, name) != 0) continue;
+        if (!async__http_same_name(fields->at[i].name, name)) continue;
         if (*value) return false;
         *value = fields->at[i].value;
     }
@@ -89,7 +89,7 @@ static int judge_connection(struct async_http_request *request, const char **why
     bool keep = request->head.minor == 1;
 
     for (int i = 0; i < fields->count; i++) {
-        if (strcasecmp(fields->at[i].name, "Connection") != 0) continue;
+        if (!async__http_same_name(fields->at[i].name, "Connection")) continue;
         if (request->head.minor == 0 && async__http_list_has(fields->at[i].value, "keep-alive"))
             keep = true;
         if (async__http_list_has(fields->at[i].value, "close")) request->close = true;

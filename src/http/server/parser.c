@@ -173,6 +173,6 @@ bool async__http_parse_trailer(async__http_parser *parser, struct async__http_fi
 char *async__http_field(const struct async__http_fields *fields, const char *name)
 {
     for (int i = 0; i < fields->count; i++)
-        if (strcasecmp(fields->at[i].name, name) == 0) return fields->at[i].value;
+        if (async__http_same_name(fields->at[i].name, name)) return fields->at[i].value;
     return NULL;
 }

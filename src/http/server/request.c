@@ -99,7 +99,7 @@ const char *async_http_cookie(struct async_http_request *request, const char *na
     size_t length = strlen(name);
     for (int i = 0; i < request->head.fields.count; i++) {
         const struct async__http_field *field = &request->head.fields.at[i];
-        if (strcasecmp(field->name, "Cookie") != 0) continue;
+        if (!async__http_same_name(field->name, "Cookie")) continue;
         for (const char *at = field->value; *at;) {
             at += strspn(at, "; \t");
             size_t size = strcspn(at, ";"), key = strcspn(at, "=;");

@@ -92,9 +92,10 @@ static int append(struct async__buffer *buffer, const char *text)
 /* The line of that name, or NULL. */
 static char *find_line(struct async__buffer *lines, const char *name)
 {
-    char *at = async__buffer_bytes(lines), *end = at + async__buffer_size(lines);
     size_t size = strlen(name);
 
+    if (async__buffer_size(lines) == 0) return NULL;
+    char *at = async__buffer_bytes(lines), *end = at + async__buffer_size(lines);
     for (; at < end; at = (char *)memchr(at, '\n', (size_t)(end - at)) + 1)
         if (strncasecmp(at, name, size) == 0 && at[size] == ':') return at;
     return NULL;
@@ -273,53 +274,69 @@ static bool goes_on(const struct async_http_request *request)
            !(request->expects && !request->body_begun);
 }
 
-/* How the body ends, and the lines that say so. */
-static int frame(struct async_http_request *request, int64_t length)
+/* How the body ends. */
+static void frame(struct async_http_request *request, int64_t length)
 {
-    char line[64];
     bool none = request->status == 204 || request->status == 304;
 
     request->no_body = none || request->is_head;
     request->left = length;
     request->chunked = length < 0 && !none && request->head.minor == 1;
     request->until_close = length < 0 && !none && request->head.minor == 0;
-    if (request->chunked) return append(&request->out, "Transfer-Encoding: chunked\r\n");
-    if (length < 0 || none) return 0;
-    snprintf(line, sizeof line, "Content-Length: %lld\r\n", (long long)length);
-    return append(&request->out, line);
+    if (!goes_on(request)) request->close = true;
 }
 
+static char *put(char *to, const char *text, size_t size)
+{
+    if (size > 0) memcpy(to, text, size);
+    return to + size;
+}
+
+#define PUT(to, literal) put(to, literal, sizeof(literal) - 1)
+
+static char *put_number(char *to, uint64_t number)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    return put(to, digits + at, sizeof digits - at);
+}
+
+/* Each answer has a head: it is put together without printf. */
 static int write_head(struct async_http_request *request, const char *content_type, int64_t length)
 {
-    async_http_server *server = request->server;
-    struct async__buffer *out = &request->out;
-    char line[128];
-    int bad = 0;
+    const char *reason = async__http_reason_of(request->status);
+    const char *header = request->server->server_header;
+    struct async__buffer *out = &request->out, *extra = &request->extra;
+    size_t type = content_type && !find_line(extra, "Content-Type") ? strlen(content_type) : 0;
 
-    snprintf(line, sizeof line, "HTTP/1.1 %d %s\r\n", request->status,
-             async__http_reason_of(request->status));
-    bad |= append(out, line);
-    if (!find_line(&request->extra, "Date")) {
-        snprintf(line, sizeof line, "Date: %s\r\n", async__http_date(server));
-        bad |= append(out, line);
+    if (async__buffer_reserve(out, 256 + strlen(reason) + strlen(header) + type +
+                                       async__buffer_size(extra)) < 0)
+        return -ENOMEM;
+    frame(request, length);
+    char *to = PUT(out->data + out->end, "HTTP/1.1 ");
+    to = PUT(put_number(to, (uint64_t)request->status), " ");
+    to = PUT(put(to, reason, strlen(reason)), "\r\n");
+    if (!find_line(extra, "Date")) {
+        const char *date = async__http_date(request->server);
+        to = PUT(put(PUT(to, "Date: "), date, strlen(date)), "\r\n");
     }
-    bad |= append(out, server->server_header);
-    if (content_type && !find_line(&request->extra, "Content-Type")) {
-        bad |= append(out, "Content-Type: ");
-        bad |= append(out, content_type);
-        bad |= append(out, "\r\n");
-    }
-    bad |= frame(request, length);
-    if (!goes_on(request)) {
-        request->close = true;
-        bad |= append(out, "Connection: close\r\n");
-    } else if (request->head.minor == 0) {
-        bad |= append(out, "Connection: keep-alive\r\n");
-    }
-    bad |= async__buffer_append(out, async__buffer_bytes(&request->extra),
-                                async__buffer_size(&request->extra));
-    bad |= append(out, "\r\n");
-    return bad < 0 ? -ENOMEM : 0;
+    to = put(to, header, strlen(header));
+    if (type > 0) to = PUT(put(PUT(to, "Content-Type: "), content_type, type), "\r\n");
+    if (request->chunked) to = PUT(to, "Transfer-Encoding: chunked\r\n");
+    if (length >= 0 && request->status != 204 && request->status != 304)
+        to = PUT(put_number(PUT(to, "Content-Length: "), (uint64_t)length), "\r\n");
+    if (request->close)
+        to = PUT(to, "Connection: close\r\n");
+    else if (request->head.minor == 0)
+        to = PUT(to, "Connection: keep-alive\r\n");
+    to = PUT(put(to, async__buffer_bytes(extra), async__buffer_size(extra)), "\r\n");
+    out->end = (size_t)(to - out->data);
+    return 0;
 }
 
 /* Puts the head into `out`: 0, or a code, and nothing has happened. */
@@ -329,13 +346,10 @@ static int begin(struct async_http_request *request, int status, const char *con
     int code = check_begin(request, status, content_type);
 
     if (code < 0) return code;
-    bool close = request->close;
     request->status = status;
     request->out.start = request->out.end = 0;
     if (write_head(request, content_type, length) < 0) {
         request->status = 0;
-        request->close = close;
-        request->until_close = request->chunked = false;
         return no_memory();
     }
     request->answer = ASYNC__HTTP_SENDING;
@@ -554,9 +568,9 @@ static bool asks_for(const struct async_http_request *request, const char *proto
 
     for (int i = 0; i < fields->count; i++) {
         const struct async__http_field *field = &fields->at[i];
-        if (strcasecmp(field->name, "Connection") == 0)
+        if (async__http_same_name(field->name, "Connection"))
             connection |= async__http_list_has(field->value, "upgrade");
-        if (strcasecmp(field->name, "Upgrade") == 0)
+        if (async__http_same_name(field->name, "Upgrade"))
             upgrade |= async__http_list_has(field->value, protocol);
     }
     return connection && upgrade && request->head.minor == 1;

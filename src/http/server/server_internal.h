@@ -86,6 +86,11 @@ bool async__http_parse_trailer(async__http_parser *parser, struct async__http_fi
                                char *data, size_t size);
 
 char *async__http_field(const struct async__http_fields *fields, const char *name);
+/* Most names differ in their first letter. */
+static inline bool async__http_same_name(const char *a, const char *b)
+{
+    return ((*a ^ *b) & ~32) == 0 && strcasecmp(a, b) == 0;
+}
 
 /* ---- requests ---- */
 
