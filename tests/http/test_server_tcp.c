@@ -184,7 +184,7 @@ static int our_client_is_served(void *unused)
 
 /* ---- the end ---- */
 
-static int get_slow(void *answer)
+static int get_slow_with(char *answer, const char *headers)
 {
     char text[4096];
     size_t size = 0;
@@ -192,13 +192,16 @@ static int get_slow(void *answer)
     async_stream *stream = async_open_connection("127.0.0.1", port);
 
     if (!stream) return async_error_code();
-    async_stream_printf(stream, "GET /slow HTTP/1.1\r\n" HOST "\r\n");
+    async_stream_printf(stream, "GET /slow HTTP/1.1\r\n" HOST "%s\r\n", headers);
     while ((got = async_stream_read(stream, text + size, sizeof text - 1 - size)) > 0)
         size += (size_t)got;
     text[size] = '\0';
     strcpy(answer, text);
     return async_stream_close(stream);
 }
+
+/* The connection is kept open: its end is the server's. */
+static int get_slow(void *answer) { return get_slow_with(answer, ""); }
 
 static int shuts_down(void *unused)
 {
@@ -298,7 +301,7 @@ static int descriptors_run_out(void *unused)
     while (count > 0)
         close(taken[--count]);
     setrlimit(RLIMIT_NOFILE, &before);
-    assert_int_equal(get_slow(answer), 0);
+    assert_int_equal(get_slow_with(answer, "Connection: close\r\n"), 0);
     assert_contains(answer, "slow");
     async_http_shutdown(server);
     assert_int_equal(async_await(task), 0);
