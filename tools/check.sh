@@ -48,7 +48,7 @@ configure() {
     shift
     [ -f "$directory/CMakeCache.txt" ] || ! command -v ninja >/dev/null || generator=(-G Ninja)
     cmake -S . -B "$directory" "${generator[@]}" -DCASYNCIO_WERROR=ON -DCASYNCIO_TESTS=ON "$@" || return
-    tail -n 14 "$log" | sed -n 's/^--   \(http: *no\|tls: *no\|left out\|no C++\)/   \1/p' >&3
+    tail -n 14 "$log" | sed -n 's/^--   \(http: *no\|http_server: *no\|tls: *no\|left out\|no C++\)/   \1/p' >&3
 }
 
 # build DIRECTORY [TARGET...]

@@ -23,6 +23,7 @@ library="
 cmake                   cmd:cmake
 libcurl4-openssl-dev    header:curl/curl.h
 libssl-dev              header:openssl/ssl.h
+libllhttp-dev           llhttp:
 ca-certificates         file:/etc/ssl/certs/ca-certificates.crt
 "
 python="
@@ -135,6 +136,8 @@ there() {
             return 1
             ;;
         file:*) compgen -G "$what" >/dev/null ;;
+        # Debian 12 has it as sources, which are compiled in.
+        llhttp:) there header:llhttp.h || [ -e /usr/share/llhttp/llhttp.c ] ;;
         python:*) "$interpreter" -I -c "import $what" 2>/dev/null ;;
     esac
 }
@@ -159,7 +162,10 @@ if ! command -v apt-get >/dev/null; then
     echo "install_packages.sh: this is not Debian; missing are what Debian calls: ${missing[*]}" >&2
     exit 1
 fi
-named() { missing=("${missing[@]//X.Y/$(python_version)}"); }
+named() {
+    missing=("${missing[@]//X.Y/$(python_version)}")
+    apt-cache show libllhttp-dev >/dev/null 2>&1 || missing=("${missing[@]/#libllhttp-dev/node-llhttp}")
+}
 if [ "$(id -u)" != 0 ]; then
     named
     echo "install_packages.sh: not root, and these packages are missing: apt-get install ${missing[*]}" >&2

@@ -16,9 +16,10 @@ static inline size_t async__buffer_size(const struct async__buffer *buffer)
     return buffer->end - buffer->start;
 }
 
+/* NULL without memory: an offset of 0 to that is undefined in C. */
 static inline char *async__buffer_bytes(const struct async__buffer *buffer)
 {
-    return buffer->data + buffer->start;
+    return buffer->data ? buffer->data + buffer->start : NULL;
 }
 
 static inline size_t async__buffer_room(const struct async__buffer *buffer)

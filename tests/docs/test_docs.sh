@@ -78,8 +78,9 @@ flags=(-std=gnu11 -O1 -g -Wall -Wextra -Wno-unused-parameter -Werror -I "$SOURCE
 # In these examples a definition may stand without its use.
 flags+=(-Wno-unused-function -Wno-unused-variable)
 [ -z "$sanitize" ] || flags+=("-fsanitize=$sanitize" -fno-omit-frame-pointer)
-http=no
+http=no server=no
 [ ! -e "$BUILD_DIR/libcasyncio-http.a" ] || http=yes
+! nm "$BUILD_DIR/libcasyncio-http.a" 2>/dev/null | grep ' T async_http_serve$' >/dev/null || server=yes
 tls=no
 [ ! -e "$BUILD_DIR/libcasyncio-tls.a" ] || tls=yes
 
@@ -104,7 +105,11 @@ block() {
         if [ $testing = no ]; then echo "left out: $where: libcasyncio-test is not built"; return 0; fi
         libraries=("$BUILD_DIR/libcasyncio-test.a" -pthread)
     fi
-    if grep -q '<casyncio/http.h>' "$file.c"; then
+    if grep -q '<casyncio/http_server.h>' "$file.c" && [ $server = no ]; then
+        echo "left out: $where: the HTTP server is not built"
+        return 0
+    fi
+    if grep -q '<casyncio/http\(_server\)\?.h>' "$file.c"; then
         if [ $http = no ]; then echo "left out: $where: HTTP is not built"; return 0; fi
         libraries=("$BUILD_DIR/libcasyncio-http.a" "${libraries[@]}" -lcurl -lm)
     fi
@@ -139,7 +144,7 @@ block() {
 }
 
 export -f block matches
-export work here http tls testing BUILD_DIR SOURCE_DIR CC
+export work here http server tls testing BUILD_DIR SOURCE_DIR CC
 flags_text=$(declare -p flags)
 export flags_text
 failed=0

@@ -119,6 +119,7 @@ run 13 13_memory_pair
 run 14 14_name_lookup
 run 15 15_subprocess
 [ ! -x "$programs/19_glib" ] || run 19 19_glib
+has 25_http_server && run 25 25_http_server
 wait
 
 expect 01 0 <<'END'
@@ -141,6 +142,26 @@ expect 04 0 <<'END'
 END
 has 05_http_get >/dev/null && expect 05 0 <<'END'
 0 Hello from casyncio's demo server
+END
+has 25_http_server >/dev/null && expect 25 0 <<'END'
+0 /hello/Ann%20B: 200
+0 Hello, Ann B!
+0 /add: 200
+0 42
+0 /add: 400
+0 a and b are to be given
+0 /ticks: 200
+0 data: tick 1
+0 
+0 data: tick 2
+0 
+0 data: tick 3
+0 
+0 /none: 404
+0 404 Not Found
+0 /metrics: 200
+0 requests_total 6
+0 failures_total 0
 END
 expect 06 0 <<'END'
 1 0

@@ -1,0 +1,166 @@
+/* guard.c - what is refused before llhttp sees it.
+ *
+ * A request that two programs read in two ways can be smuggled past one of them. The guard lets
+ * through what RFC 9112's grammar allows and no more, line by line, as soon as a line is whole. It is
+ * there because parsers forgive: llhttp 8.1.0, Debian 12's, takes a CR without an LF for the end of a
+ * line (CVE-2023-30589) and "Host : a" for a header. It also keeps whatever the parser does from
+ * changing with the parser's version. */
+#include "server_internal.h"
+
+enum { TOKEN = 1, TARGET = 2, VALUE = 4, HEX = 8 };
+
+#define WORD (TOKEN | TARGET | VALUE)
+#define SIGN (TARGET | VALUE)
+
+/* RFC 9110, 5.6.2 and 5.5; in a target what is visible but "#". */
+static const unsigned char kinds[256] = {
+    ['\t'] = VALUE,        [' '] = VALUE,
+    ['!'] = WORD,          ['"'] = SIGN,
+    ['#'] = TOKEN | VALUE, ['$' ... '\''] = WORD,
+    ['(' ... ')'] = SIGN,  ['*' ... '+'] = WORD,
+    [','] = SIGN,          ['-' ... '.'] = WORD,
+    ['/'] = SIGN,          ['0' ... '9'] = WORD | HEX,
+    [':' ... '@'] = SIGN,  ['A' ... 'F'] = WORD | HEX,
+    ['G' ... 'Z'] = WORD,  ['[' ... ']'] = SIGN,
+    ['^' ... '`'] = WORD,  ['a' ... 'f'] = WORD | HEX,
+    ['g' ... 'z'] = WORD,  ['{'] = SIGN,
+    ['|'] = WORD,          ['}'] = SIGN,
+    ['~'] = WORD,          [128 ... 255] = VALUE,
+};
+
+/* How many of the bytes are of a kind. */
+static size_t span(const char *text, size_t size, int which)
+{
+    size_t at = 0;
+
+    while (at < size && kinds[(unsigned char)text[at]] & which)
+        at++;
+    return at;
+}
+
+bool async__http_is_token(const char *text)
+{
+    size_t size = strlen(text);
+    return size > 0 && span(text, size, TOKEN) == size;
+}
+
+bool async__http_is_value(const char *text)
+{
+    size_t size = strlen(text);
+    return span(text, size, VALUE) == size;
+}
+
+/* "HTTP/1.1", and nothing else. */
+static int check_version(const char *text, size_t size, const char **why)
+{
+    *why = "the version is malformed";
+    if (size != 8 || memcmp(text, "HTTP/", 5) != 0 || text[6] != '.') return -400;
+    if (text[5] < '0' || text[5] > '9' || text[7] < '0' || text[7] > '9') return -400;
+    *why = "the version is neither HTTP/1.1 nor HTTP/1.0";
+    return text[5] == '1' && text[7] <= '1' ? 0 : -505;
+}
+
+/* Without its CR and LF. */
+static int check_request_line(const char *line, size_t size, const char **why)
+{
+    size_t method = span(line, size, TOKEN);
+
+    *why = "the method is malformed";
+    if (method == 0 || method == size || line[method] != ' ') return -400;
+    size_t begin = method + 1, target = span(line + begin, size - begin, TARGET);
+    size_t end = begin + target;
+    *why = "the target is malformed";
+    if (target == 0 || end == size || line[end] != ' ') return -400;
+    int code = check_version(line + end + 1, size - end - 1, why);
+    if (code < 0) return code;
+    *why = "CONNECT is not done";
+    return method == 7 && memcmp(line, "CONNECT", 7) == 0 ? -501 : 0;
+}
+
+static int check_field(const char *line, size_t size, const char **why)
+{
+    size_t name = span(line, size, TOKEN);
+
+    *why = "a header is malformed";
+    if (name == 0 || name == size || line[name] != ':') return -400;
+    *why = "a header has a control character in its value";
+    return span(line + name, size - name, VALUE) == size - name ? 0 : -400;
+}
+
+/* The size of the line without its CR and LF; -1: its end has not come; or -400. */
+static ssize_t line_size(const char *line, size_t size, const char **why)
+{
+    const char *end = memchr(line, '\n', size);
+
+    if (!end) return -1;
+    *why = "a line ends without a CR";
+    return end > line && end[-1] == '\r' ? end - line - 1 : -400;
+}
+
+ssize_t async__http_guard_head(struct async__http_guard *guard, const char *data, size_t size,
+                               const char **why)
+{
+    for (;;) {
+        const char *line = data + guard->checked;
+        ssize_t length = line_size(line, size - guard->checked, why);
+        int code = 0;
+
+        if (length == -1) return 0;
+        if (length < 0) return length;
+        guard->checked += (size_t)length + 2;
+        if (length == 0 && guard->lines > 0) return (ssize_t)guard->checked;
+        if (length == 0) {
+            /* RFC 9112, 2.2: one is forgiven, which old clients send behind a body. */
+            *why = "the request begins with empty lines";
+            if (guard->blank) return -400;
+            guard->blank = true;
+            continue;
+        }
+        code = guard->lines++ == 0 ? check_request_line(line, (size_t)length, why)
+                                   : check_field(line, (size_t)length, why);
+        if (code < 0) return code;
+    }
+}
+
+static bool is_name(const char *line, const char *name)
+{
+    size_t size = strlen(name);
+    return strncasecmp(line, name, size) == 0 && line[size] == ':';
+}
+
+ssize_t async__http_guard_trailer(struct async__http_guard *guard, const char *data, size_t size,
+                                  const char **why)
+{
+    static const char *const refused[] = {"Content-Length", "Transfer-Encoding", "Host",
+                                          "Trailer",        "Connection",        "Expect",
+                                          "Upgrade"};
+
+    for (;;) {
+        const char *line = data + guard->checked;
+        ssize_t length = line_size(line, size - guard->checked, why);
+
+        if (length == -1) return 0;
+        if (length < 0) return length;
+        guard->checked += (size_t)length + 2;
+        if (length == 0) return (ssize_t)guard->checked;
+        guard->lines++;
+        int code = check_field(line, (size_t)length, why);
+        if (code < 0) return code;
+        *why = "a trailer is one that says how the message is framed";
+        for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+            if (is_name(line, refused[i])) return -400;
+    }
+}
+
+/* 15 digits are the most, so that no size overflows. */
+size_t async__http_guard_chunk(const char *line, size_t size)
+{
+    const char *why;
+    ssize_t length = line_size(line, size, &why);
+    if (length <= 0) return 0;
+    size_t digits = span(line, (size_t)length, HEX), rest = (size_t)length - digits;
+
+    if (digits == 0 || digits > 15) return 0;
+    if (rest == 0) return digits;
+    return line[digits] == ';' && span(line + digits, rest, VALUE) == rest ? digits : 0;
+}

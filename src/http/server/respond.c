@@ -1,0 +1,612 @@
+/* respond.c - answers.
+ *
+ * A small answer, head and body, is put together in the request's `out` and handed to the stream
+ * without waiting; a larger one is written from where it lies, 64 KiB at a time, each of which the
+ * client has to take within write_timeout. The names of the headers that say how the message is framed
+ * are the server's alone. */
+#include "server_internal.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SMALL 4096  /* bytes of a body that is copied behind its head */
+#define PIECE 65536 /* bytes that have to be taken in write_timeout */
+
+const char *async__http_reason_of(int status)
+{
+    static const struct {
+        int status;
+        const char *reason;
+    } reasons[] = {
+        {200, "OK"},
+        {201, "Created"},
+        {202, "Accepted"},
+        {203, "Non-Authoritative Information"},
+        {204, "No Content"},
+        {205, "Reset Content"},
+        {206, "Partial Content"},
+        {300, "Multiple Choices"},
+        {301, "Moved Permanently"},
+        {302, "Found"},
+        {303, "See Other"},
+        {304, "Not Modified"},
+        {307, "Temporary Redirect"},
+        {308, "Permanent Redirect"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {402, "Payment Required"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {406, "Not Acceptable"},
+        {407, "Proxy Authentication Required"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {410, "Gone"},
+        {411, "Length Required"},
+        {412, "Precondition Failed"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {415, "Unsupported Media Type"},
+        {416, "Range Not Satisfiable"},
+        {417, "Expectation Failed"},
+        {418, "I'm a Teapot"},
+        {421, "Misdirected Request"},
+        {422, "Unprocessable Content"},
+        {423, "Locked"},
+        {424, "Failed Dependency"},
+        {425, "Too Early"},
+        {426, "Upgrade Required"},
+        {428, "Precondition Required"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {451, "Unavailable For Legal Reasons"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {502, "Bad Gateway"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+        {505, "HTTP Version Not Supported"},
+        {507, "Insufficient Storage"},
+    };
+
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+        if (reasons[i].status == status) return reasons[i].reason;
+    return "";
+}
+
+/* ---- the handler's headers ---- */
+
+static int no_memory(void)
+{
+    return async_raise_at(NULL, 0, NULL, -ENOMEM, "no memory for an HTTP answer");
+}
+
+static int append(struct async__buffer *buffer, const char *text)
+{
+    return async__buffer_append(buffer, text, strlen(text));
+}
+
+/* The line of that name, or NULL. */
+static char *find_line(struct async__buffer *lines, const char *name)
+{
+    size_t size = strlen(name);
+
+    if (async__buffer_size(lines) == 0) return NULL;
+    char *at = async__buffer_bytes(lines), *end = at + async__buffer_size(lines);
+    for (; at < end; at = (char *)memchr(at, '\n', (size_t)(end - at)) + 1)
+        if (strncasecmp(at, name, size) == 0 && at[size] == ':') return at;
+    return NULL;
+}
+
+static void remove_lines(struct async__buffer *lines, const char *name)
+{
+    char *line;
+
+    while ((line = find_line(lines, name))) {
+        char *end = lines->data + lines->end, *next = memchr(line, '\n', (size_t)(end - line));
+        memmove(line, next + 1, (size_t)(end - next - 1));
+        lines->end -= (size_t)(next + 1 - line);
+    }
+}
+
+static int check_header(struct async_http_request *request, const char *name, const char *value)
+{
+    static const char *const own[] = {"Content-Length", "Transfer-Encoding", "Connection",
+                                      "Upgrade", "Trailer"};
+
+    if (!request) return async__http_raise_null("request");
+    if (request->answer != ASYNC__HTTP_UNANSWERED)
+        return async_raise_at(NULL, 0, NULL, -EALREADY,
+                              "the header %s: the answer has begun already", name ? name : "");
+    if (!name || !async__http_is_token(name))
+        return async_raise_at(NULL, 0, NULL, -EINVAL, "a header's name is not a token");
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcasecmp(name, own[i]) == 0)
+            return async_raise_at(NULL, 0, NULL, -EINVAL, "the header %s is the server's business",
+                                  name);
+    if (value && !async__http_is_value(value))
+        return async_raise_at(NULL, 0, NULL, -EINVAL,
+                              "the header %s: there is a control character in its value", name);
+    return 0;
+}
+
+static int add_line(struct async__buffer *lines, const char *name, const char *value)
+{
+    if (async__buffer_reserve(lines, strlen(name) + strlen(value) + 4) < 0) return no_memory();
+    append(lines, name);
+    append(lines, ": ");
+    append(lines, value);
+    append(lines, "\r\n");
+    return 0;
+}
+
+int async_http_set_header(struct async_http_request *request, const char *name, const char *value)
+{
+    int code = check_header(request, name, value);
+
+    if (code < 0) return code;
+    if (!value) {
+        remove_lines(&request->extra, name);
+        return 0;
+    }
+    /* Room first: a failure leaves the header as it was. */
+    if (async__buffer_reserve(&request->extra, strlen(name) + strlen(value) + 4) < 0)
+        return no_memory();
+    remove_lines(&request->extra, name);
+    return add_line(&request->extra, name, value);
+}
+
+int async_http_add_header(struct async_http_request *request, const char *name, const char *value)
+{
+    int code = check_header(request, name, value);
+    if (code < 0) return code;
+    return value ? add_line(&request->extra, name, value) : 0;
+}
+
+static bool cookie_ok(const char *text, const char *but)
+{
+    for (; *text; text++)
+        if (*text <= ' ' || *text == 127 || strchr(but, *text)) return false;
+    return true;
+}
+
+int async__http_set_cookie(struct async_http_request *request, const char *name, const char *value,
+                           const async_http_cookie_options *given, size_t given_size)
+{
+    async_http_cookie_options options;
+    char line[4096];
+
+    if (!request) return async__http_raise_null("request");
+    if (async__options(&options, sizeof options, given, given_size) < 0 || !name ||
+        !async__http_is_token(name) || !value || !cookie_ok(value, ",;\\\"") ||
+        !cookie_ok(options.path ? options.path : "", ",;\\\"") ||
+        !cookie_ok(options.domain ? options.domain : "", ",;\\\"") ||
+        !cookie_ok(options.same_site ? options.same_site : "", ",;\\\"="))
+        return async_raise_at(NULL, 0, NULL, -EINVAL, "a cookie's name or value is malformed");
+    char age[40] = "";
+    if (options.max_age != 0)
+        snprintf(age, sizeof age, "; Max-Age=%lld",
+                 options.max_age < 0 ? 0LL : (long long)options.max_age);
+    int size = snprintf(line, sizeof line, "%s=%s%s%s%s%s%s%s%s%s%s", name, value, age,
+                        options.path ? "; Path=" : "", options.path ? options.path : "",
+                        options.domain ? "; Domain=" : "", options.domain ? options.domain : "",
+                        options.secure ? "; Secure" : "", options.http_only ? "; HttpOnly" : "",
+                        options.same_site ? "; SameSite=" : "",
+                        options.same_site ? options.same_site : "");
+    if (size >= (int)sizeof line)
+        return async_raise_at(NULL, 0, NULL, -EINVAL, "a cookie is longer than 4095 bytes");
+    return async_http_add_header(request, "Set-Cookie", line);
+}
+
+int async_http_close_after(struct async_http_request *request)
+{
+    if (!request) return async__http_raise_null("request");
+    if (request->answer != ASYNC__HTTP_UNANSWERED)
+        return async_raise_at(NULL, 0, NULL, -EALREADY, "the answer has begun already");
+    request->close = true;
+    return 0;
+}
+
+int async_http_response_status(const struct async_http_request *request)
+{
+    return request ? request->status : 0;
+}
+
+/* ---- sending ---- */
+
+/* Pieces that are no more than PIECE bytes together: 0 or a code, raised. */
+static int send_pieces(struct async__http_connection *connection, const struct iovec *pieces,
+                       int count)
+{
+    async_scope scope;
+    int code = async_timeout_enter(&scope, connection->server->options.write_timeout);
+
+    if (code < 0) return code;
+    code = async_stream_writev(connection->stream, pieces, count);
+    bool expired = code == -ETIMEDOUT && async_scope_expired(&scope);
+    async_scope_leave(&scope);
+    if (expired)
+        async_raise_at(NULL, 0, NULL, -ETIMEDOUT, "the client does not take what it is sent");
+    return code;
+}
+
+int async__http_send(struct async__http_connection *connection, const void *data, size_t size)
+{
+    if (size <= PIECE) {
+        int code = async_stream_write_nowait(connection->stream, data, size);
+        if (code != -EAGAIN) return code;
+    }
+    for (const char *at = data; size > 0;) {
+        struct iovec piece = {(void *)at, size < PIECE ? size : PIECE};
+        int code = send_pieces(connection, &piece, 1);
+        if (code < 0) return code;
+        at += piece.iov_len;
+        size -= piece.iov_len;
+    }
+    return 0;
+}
+
+/* ---- the head ---- */
+
+static int check_begin(struct async_http_request *request, int status, const char *content_type)
+{
+    if (!request) return async__http_raise_null("request");
+    if (request->answer != ASYNC__HTTP_UNANSWERED)
+        return async_raise_at(NULL, 0, NULL, -EALREADY, "%s %s has been answered already",
+                              request->head.method, request->head.target);
+    if (status < 200 || status > 599)
+        return async_raise_at(NULL, 0, NULL, -EINVAL, "%d is no status of an answer", status);
+    if (content_type && !async__http_is_value(content_type))
+        return async_raise_at(NULL, 0, NULL, -EINVAL,
+                              "there is a control character in the content type");
+    return 0;
+}
+
+/* Whether the connection goes on after this answer. What the client may still send of the body, if it
+ * was told neither to go on nor to stop, could be taken for a request. */
+static bool goes_on(const struct async_http_request *request)
+{
+    return request->keep_alive && !request->close && !request->until_close &&
+           !request->server->stopping && request->body_code == 0 &&
+           !(request->expects && !request->body_begun);
+}
+
+/* How the body ends. */
+static void frame(struct async_http_request *request, int64_t length)
+{
+    bool none = request->status == 204 || request->status == 304;
+
+    request->no_body = none || request->is_head;
+    request->left = length;
+    request->chunked = length < 0 && !none && request->head.minor == 1;
+    request->until_close = length < 0 && !none && request->head.minor == 0;
+    if (!goes_on(request)) request->close = true;
+}
+
+static char *put(char *to, const char *text, size_t size)
+{
+    if (size > 0) memcpy(to, text, size);
+    return to + size;
+}
+
+#define PUT(to, literal) put(to, literal, sizeof(literal) - 1)
+
+static char *put_number(char *to, uint64_t number)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    return put(to, digits + at, sizeof digits - at);
+}
+
+/* Each answer has a head: it is put together without printf. */
+static int write_head(struct async_http_request *request, const char *content_type, int64_t length)
+{
+    const char *reason = async__http_reason_of(request->status);
+    const char *header = request->server->server_header;
+    struct async__buffer *out = &request->out, *extra = &request->extra;
+    size_t type = content_type && !find_line(extra, "Content-Type") ? strlen(content_type) : 0;
+
+    if (async__buffer_reserve(out, 256 + strlen(reason) + strlen(header) + type +
+                                       async__buffer_size(extra)) < 0)
+        return -ENOMEM;
+    frame(request, length);
+    char *to = PUT(out->data + out->end, "HTTP/1.1 ");
+    to = PUT(put_number(to, (uint64_t)request->status), " ");
+    to = PUT(put(to, reason, strlen(reason)), "\r\n");
+    if (!find_line(extra, "Date")) {
+        const char *date = async__http_date(request->server);
+        to = PUT(put(PUT(to, "Date: "), date, strlen(date)), "\r\n");
+    }
+    to = put(to, header, strlen(header));
+    if (type > 0) to = PUT(put(PUT(to, "Content-Type: "), content_type, type), "\r\n");
+    if (request->chunked) to = PUT(to, "Transfer-Encoding: chunked\r\n");
+    if (length >= 0 && request->status != 204 && request->status != 304)
+        to = PUT(put_number(PUT(to, "Content-Length: "), (uint64_t)length), "\r\n");
+    if (request->close)
+        to = PUT(to, "Connection: close\r\n");
+    else if (request->head.minor == 0)
+        to = PUT(to, "Connection: keep-alive\r\n");
+    to = PUT(put(to, async__buffer_bytes(extra), async__buffer_size(extra)), "\r\n");
+    out->end = (size_t)(to - out->data);
+    return 0;
+}
+
+/* Puts the head into `out`: 0, or a code, and nothing has happened. */
+static int begin(struct async_http_request *request, int status, const char *content_type,
+                 int64_t length)
+{
+    int code = check_begin(request, status, content_type);
+
+    if (code < 0) return code;
+    request->status = status;
+    request->out.start = request->out.end = 0;
+    if (write_head(request, content_type, length) < 0) {
+        request->status = 0;
+        return no_memory();
+    }
+    request->answer = ASYNC__HTTP_SENDING;
+    return 0;
+}
+
+/* What a send gave. A part of the answer may have gone out. */
+static int sent(struct async_http_request *request, int code)
+{
+    if (code < 0) request->answer = ASYNC__HTTP_BROKEN;
+    return code;
+}
+
+static int send_out(struct async_http_request *request)
+{
+    struct async__buffer *out = &request->out;
+    int code =
+        async__http_send(request->connection, async__buffer_bytes(out), async__buffer_size(out));
+    out->start = out->end = 0;
+    return sent(request, code);
+}
+
+/* ---- answers as a whole ---- */
+
+int async_http_respond(struct async_http_request *request, int status, const char *content_type,
+                       const void *body, size_t size)
+{
+    int code = begin(request, status, content_type, (int64_t)size);
+
+    if (code < 0) return code;
+    bool copied =
+        !request->no_body && size <= SMALL && async__buffer_append(&request->out, body, size) == 0;
+    code = send_out(request);
+    if (code == 0 && !copied && !request->no_body)
+        code = sent(request, async__http_send(request->connection, body, size));
+    if (code < 0) return code;
+    if (!request->no_body) request->sent = size;
+    request->answer = ASYNC__HTTP_ANSWERED;
+    return 0;
+}
+
+int async_http_respond_text(struct async_http_request *request, int status, const char *format, ...)
+{
+    char small[1024], *text = small;
+    va_list arguments;
+
+    if (!request) return async__http_raise_null("request");
+    if (!format) return async_raise_at(NULL, 0, NULL, -EINVAL, "the format is NULL");
+    va_start(arguments, format);
+    int size = vsnprintf(small, sizeof small, format, arguments);
+    va_end(arguments);
+    if (size < 0) return async_raise_at(NULL, 0, NULL, -EINVAL, "the text cannot be formatted");
+    if ((size_t)size >= sizeof small) {
+        text = async__http_request_alloc(request, (size_t)size + 1);
+        if (!text) return -ENOMEM;
+        va_start(arguments, format);
+        vsnprintf(text, (size_t)size + 1, format, arguments);
+        va_end(arguments);
+    }
+    return async_http_respond(request, status, "text/plain; charset=utf-8", text, (size_t)size);
+}
+
+int async__http_respond_status(struct async_http_request *request, int status)
+{
+    return async_http_respond_text(request, status, "%d %s\n", status,
+                                   async__http_reason_of(status));
+}
+
+int async_http_redirect(struct async_http_request *request, int status, const char *location)
+{
+    if (!request) return async__http_raise_null("request");
+    if (!location || !*location || strchr("\t ", *location) ||
+        (status != 301 && status != 302 && status != 303 && status != 307 && status != 308))
+        return async_raise_at(NULL, 0, NULL, -EINVAL,
+                              "a redirect has no location, or its status "
+                              "is none of a redirect's");
+    int code = async_http_set_header(request, "Location", location);
+    return code < 0 ? code : async__http_respond_status(request, status);
+}
+
+/* ---- answers piece by piece ---- */
+
+int async_http_respond_begin(struct async_http_request *request, int status,
+                             const char *content_type, int64_t length)
+{
+    if (request && length < -1)
+        return async_raise_at(NULL, 0, NULL, -EINVAL, "the length of the answer is negative");
+    int code = begin(request, status, content_type, length);
+    return code < 0 ? code : send_out(request);
+}
+
+static int check_sending(const struct async_http_request *request)
+{
+    if (!request) return async__http_raise_null("request");
+    if (request->answer == ASYNC__HTTP_SENDING) return 0;
+    if (request->answer == ASYNC__HTTP_BROKEN)
+        return async_raise_at(NULL, 0, NULL, -EPIPE, "the answer broke off before");
+    return async_raise_at(NULL, 0, NULL, -EINVAL,
+                          request->answer == ASYNC__HTTP_UNANSWERED
+                              ? "the answer has not begun: async_http_respond_begin"
+                              : "the answer has ended already");
+}
+
+static int send_chunk(struct async_http_request *request, const char *data, size_t size)
+{
+    char line[24];
+    int length = snprintf(line, sizeof line, "%zx\r\n", size);
+    struct iovec pieces[] = {{line, (size_t)length}, {(void *)data, size}, {(void *)"\r\n", 2}};
+    return send_pieces(request->connection, pieces, 3);
+}
+
+int async_http_respond_write(struct async_http_request *request, const void *data, size_t size)
+{
+    int code = check_sending(request);
+
+    if (code == 0) code = async_checkpoint();
+    if (code < 0 || size == 0) return code;
+    if (request->left >= 0 && size > (uint64_t)request->left)
+        return async_raise_at(NULL, 0, NULL, -EMSGSIZE, "more than the length that was announced");
+    if (request->left >= 0) request->left -= (int64_t)size;
+    if (request->no_body) return 0;
+    for (const char *at = data; size > 0 && code == 0;) {
+        size_t piece = size < PIECE ? size : PIECE;
+        code = request->chunked ? send_chunk(request, at, piece)
+                                : async__http_send(request->connection, at, piece);
+        at += piece;
+        size -= piece;
+        if (code == 0) request->sent += piece;
+    }
+    return sent(request, code);
+}
+
+int async_http_respond_printf(struct async_http_request *request, const char *format, ...)
+{
+    va_list arguments;
+    char *text;
+
+    if (!request) return async__http_raise_null("request");
+    va_start(arguments, format);
+    int size = vasprintf(&text, format, arguments);
+    va_end(arguments);
+    if (size < 0) return no_memory();
+    int code = async_http_respond_write(request, text, (size_t)size);
+    free(text);
+    return code;
+}
+
+int async_http_respond_end(struct async_http_request *request)
+{
+    if (request && request->answer == ASYNC__HTTP_ANSWERED) return 0;
+    int code = check_sending(request);
+
+    if (code < 0) return code;
+    if (request->left > 0 && !request->no_body)
+        return async_raise_at(NULL, 0, NULL, -EINVAL,
+                              "the answer is %lld bytes shorter than was announced",
+                              (long long)request->left);
+    if (request->chunked && !request->no_body)
+        code = sent(request, async__http_send(request->connection, "0\r\n\r\n", 5));
+    if (code == 0) request->answer = ASYNC__HTTP_ANSWERED;
+    return code;
+}
+
+int async__http_finish_answer(struct async_http_request *request)
+{
+    return request->answer == ASYNC__HTTP_SENDING ? async_http_respond_end(request) : 0;
+}
+
+/* ---- server-sent events ---- */
+
+static int add_event_field(struct async__buffer *out, const char *name, const char *value,
+                           size_t size)
+{
+    int bad = append(out, name);
+    bad |= async__buffer_append(out, value, size);
+    bad |= append(out, "\n");
+    return bad;
+}
+
+int async_http_send_event(struct async_http_request *request, const char *event, const char *id,
+                          const char *data)
+{
+    struct async__buffer text = {0};
+    int code = 0, bad = 0;
+
+    if (!request) return async__http_raise_null("request");
+    if ((event && strpbrk(event, "\r\n")) || (id && strpbrk(id, "\r\n")))
+        return async_raise_at(NULL, 0, NULL, -EINVAL, "a line break in an event's name or id");
+    if (request->answer == ASYNC__HTTP_UNANSWERED) {
+        code = async_http_set_header(request, "Cache-Control", "no-store");
+        if (code == 0) code = async_http_respond_begin(request, 200, "text/event-stream", -1);
+        if (code < 0) return code;
+    }
+    if (event) bad |= add_event_field(&text, "event: ", event, strlen(event));
+    if (id) bad |= add_event_field(&text, "id: ", id, strlen(id));
+    for (const char *line = data ? data : ""; bad == 0;) {
+        size_t size = strcspn(line, "\r\n");
+        bad |= add_event_field(&text, "data: ", line, size);
+        if (!line[size]) break;
+        line += size + (line[size] == '\r' && line[size + 1] == '\n' ? 2 : 1);
+    }
+    bad |= append(&text, "\n");
+    code = bad < 0 ? no_memory()
+                   : async_http_respond_write(request, async__buffer_bytes(&text),
+                                              async__buffer_size(&text));
+    async__buffer_free(&text);
+    return code;
+}
+
+/* ---- upgrades ---- */
+
+static bool asks_for(const struct async_http_request *request, const char *protocol)
+{
+    const struct async__http_fields *fields = &request->head.fields;
+    bool connection = false, upgrade = false;
+
+    for (int i = 0; i < fields->count; i++) {
+        const struct async__http_field *field = &fields->at[i];
+        if (async__http_same_name(field->name, "Connection"))
+            connection |= async__http_list_has(field->value, "upgrade");
+        if (async__http_same_name(field->name, "Upgrade"))
+            upgrade |= async__http_list_has(field->value, protocol);
+    }
+    return connection && upgrade && request->head.minor == 1;
+}
+
+async_stream *async_http_upgrade(struct async_http_request *request, const char *protocol)
+{
+    struct async__buffer *out;
+    int code = check_begin(request, 200, NULL), bad = 0;
+
+    if (code < 0) return NULL;
+    if (!protocol || !*protocol || strchr(protocol, ',') || !async__http_is_value(protocol) ||
+        !asks_for(request, protocol) || request->body != ASYNC__HTTP_NO_BODY) {
+        async_raise_at(NULL, 0, NULL, -EINVAL, "the client has not asked for an upgrade to %s",
+                       protocol ? protocol : "NULL");
+        return NULL;
+    }
+    if (async__buffer_size(&request->connection->in) > 0) {
+        async_raise_at(NULL, 0, NULL, ASYNC_EHTTP,
+                       "the client did not wait for the answer to its upgrade");
+        return NULL;
+    }
+    out = &request->out;
+    out->start = out->end = 0;
+    bad |= append(out, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ");
+    bad |= append(out, protocol);
+    bad |= append(out, "\r\n");
+    bad |= async__buffer_append(out, async__buffer_bytes(&request->extra),
+                                async__buffer_size(&request->extra));
+    bad |= append(out, "\r\n");
+    if (bad < 0) {
+        no_memory();
+        return NULL;
+    }
+    request->status = 101;
+    request->answer = ASYNC__HTTP_UPGRADED;
+    request->close = true;
+    return send_out(request) < 0 ? NULL : request->connection->stream;
+}
