@@ -27,6 +27,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { MOST_DISCARDED = 64 }; /* reads of what nothing was to come for */
+
 static void watch_idle(async_http_session *session, curl_socket_t fd,
                        const async_http_response *last);
 
@@ -281,6 +283,17 @@ static bool in_use(const struct async__http_socket *socket)
     return false;
 }
 
+/* Ends a connection that is curl's to close. What has come is thrown away: while there is something to
+ * be read curl takes the connection for alive, and the next request is sent into it. */
+static void end_idle(int fd)
+{
+    char data[4096];
+
+    shutdown(fd, SHUT_RDWR);
+    for (int i = 0; i < MOST_DISCARDED && recv(fd, data, sizeof data, MSG_DONTWAIT) > 0; i++)
+        ;
+}
+
 /* With HTTP/2 what comes on an idle connection is mostly a PING or a WINDOW_UPDATE for curl to read
  * later; the socket is to be readable again when more comes, or the end. With HTTP/1.1 nothing may
  * come: it would be taken for the answer to the next request. */
@@ -305,7 +318,7 @@ static void look_at_idle(struct async__http_socket *socket)
             return;
         }
     }
-    shutdown(fd, SHUT_RDWR);
+    end_idle(fd);
     forget_socket(socket);
 }
 
