@@ -78,7 +78,7 @@ flags=(-std=gnu11 -O1 -g -Wall -Wextra -Wno-unused-parameter -Werror -I "$SOURCE
 # In these examples a definition may stand without its use.
 flags+=(-Wno-unused-function -Wno-unused-variable)
 [ -z "$sanitize" ] || flags+=("-fsanitize=$sanitize" -fno-omit-frame-pointer)
-http=no server=no
+http=no server=no http_libraries=$(sed -n 's/^Libs.private: //p' "$BUILD_DIR/casyncio-http.pc" 2>/dev/null || true)
 [ ! -e "$BUILD_DIR/libcasyncio-http.a" ] || http=yes
 ! nm "$BUILD_DIR/libcasyncio-http.a" 2>/dev/null | grep ' T async_http_serve$' >/dev/null || server=yes
 tls=no
@@ -111,7 +111,8 @@ block() {
     fi
     if grep -q '<casyncio/http\(_server\)\?.h>' "$file.c"; then
         if [ $http = no ]; then echo "left out: $where: HTTP is not built"; return 0; fi
-        libraries=("$BUILD_DIR/libcasyncio-http.a" "${libraries[@]}" -lcurl -lm)
+        # shellcheck disable=SC2206
+        libraries=("$BUILD_DIR/libcasyncio-http.a" "${libraries[@]}" -lcurl $http_libraries)
     fi
     if grep -q '<casyncio/tls.h>' "$file.c"; then
         if [ $tls = no ]; then echo "left out: $where: TLS is not built"; return 0; fi
@@ -144,7 +145,7 @@ block() {
 }
 
 export -f block matches
-export work here http server tls testing BUILD_DIR SOURCE_DIR CC
+export work here http http_libraries server tls testing BUILD_DIR SOURCE_DIR CC
 flags_text=$(declare -p flags)
 export flags_text
 failed=0
