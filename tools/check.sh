@@ -209,7 +209,7 @@ stage_aarch64() {
 }
 
 stage_musl() {
-    configure build/musl -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/musl.cmake" -DCASYNCIO_SHARED=OFF -DCASYNCIO_HTTP=OFF -DCASYNCIO_TLS=OFF \
+    configure build/musl -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/musl.cmake" -DCASYNCIO_SHARED=OFF -DCASYNCIO_HTTP=OFF -DCASYNCIO_TLS=OFF -DCASYNCIO_GLIB=OFF \
         -DCASYNCIO_MINI_CMOCKA=ON && build build/musl || return
     without_slow build/musl "what they measure does not depend on the C library"
     run_tests build/musl -LE '^(slow|programs|http|tls)$'

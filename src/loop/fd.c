@@ -331,7 +331,7 @@ void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned dat
         loop->poller->interest(loop, fd, entry, entry->interest & ~unwanted);
 }
 
-static void forget(async_loop *loop, int fd, unsigned char direction)
+static void forget(async_loop *loop, int fd, unsigned direction)
 {
     async_watch *watch = loop->fds[fd].watch[direction];
 
@@ -351,7 +351,7 @@ void async_forget_fd(async_loop *loop, int fd)
 {
     if (fd < 0 || fd >= loop->fds_length) return;
 
-    for (unsigned char direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++)
+    for (unsigned direction = ASYNC__READ; direction <= ASYNC__WRITE; direction++)
         forget(loop, fd, direction);
     struct async__fd *entry = &loop->fds[fd];
     /* A one-shot registration that has gone off reports nothing any more, and ends with its file: it is

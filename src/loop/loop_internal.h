@@ -255,6 +255,7 @@ struct async_loop {
     bool virtual_clock;
     bool special; /* a callback is chosen by the seed, or its run is timed: async__special_set */
     bool timed;   /* debug mode, or ASYNC_MEASURE_STEPS */
+    bool debug;   /* debug mode (debug.c) */
     async_callback *chosen; /* in a timed loop: what runs next, decided by the task that gave way */
     uint64_t seed;
     void (*shuffled)(
@@ -269,10 +270,10 @@ struct async_loop {
     void *back_end; /* its own state */
     int wake_fd;    /* an eventfd: other threads and signal handlers write to it */
     async_watch wake_watch;
-    atomic_bool woken; /* wake_fd has been written to, and the loop not come to it */
     _Atomic(async_callback *) incoming; /* call_soon_threadsafe: a stack, newest first */
-    atomic_bool takes_requests;         /* of async_run_coroutine_threadsafe (task/thread.c) */
-    atomic_uint requesting;             /* threads between their look at that and their push */
+    atomic_bool woken;          /* wake_fd has been written to, and the loop not come to it */
+    atomic_bool takes_requests; /* of async_run_coroutine_threadsafe (task/thread.c) */
+    atomic_uint requesting;     /* threads between their look at that and their push */
     struct async__fd *fds;
     int fds_length;
 
@@ -285,11 +286,10 @@ struct async_loop {
     struct async__signal_state *signal_state;
     struct async__pool *executor, *resolver;
     unsigned executor_threads;
+    unsigned measure; /* ASYNC_MEASURE_... */
     size_t stack_size;
 
-    unsigned measure; /* ASYNC_MEASURE_... */
     struct async__stats stats;
-    bool debug; /* debug mode (debug.c) */
     int64_t slow_callback;
     struct {
         async_callback callback;

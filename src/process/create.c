@@ -4,13 +4,12 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DEFAULT_PATH "/bin:/usr/bin" /* where there is no PATH, as execvp(3) has it */
 #define GRACE 5                      /* seconds */
 
 enum { NAME_SHOWN = 200 }; /* bytes of the program's name in messages */
-
-extern char **environ;
 
 /* ---- checks ---- */
 

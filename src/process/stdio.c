@@ -36,7 +36,7 @@ int async__open_pipe(int ends[2])
 
 static int open_pipe(struct async__stdio *stdio, int i)
 {
-    int ends[2];
+    int ends[2] = {-1, -1};
     int code = async__open_pipe(ends);
     if (code < 0) return code;
 

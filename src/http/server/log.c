@@ -77,12 +77,13 @@ static const char *or_dash(const char *text) { return text && *text ? text : "-"
 
 int async_http_common_log(char *line, size_t size, const async_http_access *access)
 {
-    struct writer writer = {.to = line, .room = size};
+    struct writer writer = {.room = size};
     char text[96];
     struct tm tm;
     time_t seconds;
 
     if (!access) return async__http_raise_null("access");
+    writer.to = line;
     seconds = (time_t)access->time;
     put_peer(&writer, access->peer ? access->peer : "");
     strftime(text, sizeof text, " - - [%d/%b/%Y:%H:%M:%S %z] \"", localtime_r(&seconds, &tm));

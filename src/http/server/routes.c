@@ -128,13 +128,13 @@ int async__http_route(async_http_server *server, const char *method, const char 
     if (!route) return no_memory();
     route->params = (char *)(route + 1);
     int code = descend(server, pattern, &node, route->params, route);
-    for (struct async__http_route *other = code == 0 ? node->routes : NULL; other;
+    for (struct async__http_route *other = code == 0 && node ? node->routes : NULL; other;
          other = other->next)
         if (same_method(other->method, method)) code = -EEXIST;
     if (code == -EEXIST)
         fail(async_raise_at(NULL, 0, NULL, code, "there is a route for %s %s already",
                             method ? method : "any method of", pattern));
-    if (code < 0) {
+    if (code < 0 || !node) {
         async__free(route);
         return code;
     }
@@ -343,8 +343,9 @@ static int answer_without_route(struct async_http_request *request, struct path 
     path->allow_size = sizeof allow;
     path->at_param = 0;
     if (request->server->root) match(path, request->server->root, 0);
+    if (*allow) add_method(path, "OPTIONS");
+    path->allow = NULL;
     if (!*allow) return async__http_respond_status(request, 404);
-    add_method(path, "OPTIONS");
     int code = async_http_set_header(request, "Allow", allow);
     if (code < 0) return code;
     return options ? async_http_respond(request, 204, NULL, NULL, 0)

@@ -134,13 +134,14 @@ struct async_http_request {
     struct async__http_guard guard;
     struct async__http_head head;
     bool is_head, keep_alive, expects, close;
+    bool form_read;
+    bool is_whole; /* the body is in `whole` */
+    int param_count;
     const char *path, *query, *host; /* query: undecoded, NULL: there is none */
     struct async__http_pair params[ASYNC__HTTP_PARAMS];
-    int param_count;
     const struct async__http_route *route;
     size_t next_handler; /* of the middlewares */
     char *form;
-    bool form_read;
 
     enum async__http_body body;
     enum async__http_chunk chunk;
@@ -152,7 +153,6 @@ struct async_http_request {
     int body_status; /* and the status that it is answered with; 0: there is no point */
     double body_since;
     struct async__buffer whole; /* the body as read as a whole */
-    bool is_whole;
     struct async__http_fields trailers;
 
     enum async__http_answer answer;
