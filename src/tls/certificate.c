@@ -19,6 +19,7 @@ struct async__tls_certificate {
 struct password {
     const char *text; /* NULL: none */
     bool missing;     /* it was asked for, and there is none */
+    bool given;       /* it was asked for, and given */
 };
 
 /* Without a password a key that has one is an error, and no prompt. */
@@ -31,6 +32,7 @@ static int give_password(char *buffer, int size, int writing, void *data)
     password->missing = !password->text;
     if (!password->text || length > (size_t)size) return -1;
     memcpy(buffer, password->text, length);
+    password->given = true;
     return (int)length;
 }
 
@@ -90,6 +92,13 @@ static int read_key(struct async__tls_certificate *self, const char *path, const
     if (!self->key && password.missing) {
         ERR_clear_error();
         return async__tls_raise(-EINVAL, "key %s: it needs a password", path);
+    }
+    /* With a wrong password what has been decrypted is mostly padded wrongly, and now and then well: then
+     * it is not a key. */
+    if (!self->key && password.given) {
+        ERR_clear_error();
+        return async__tls_raise(-EINVAL, "key %s: the password is wrong, or the file damaged",
+                                path);
     }
     if (!self->key) return not_pem(path, "key");
     if (X509_check_private_key(self->certificate, self->key) == 1) return 0;

@@ -52,7 +52,7 @@ static const char *type_of(const char *path)
     const char *name = strrchr(path, '/'), *ending = strrchr(name ? name : path, '.');
 
     for (size_t i = 0; ending && i < sizeof types / sizeof *types; i++)
-        if (strcasecmp(ending + 1, types[i][0]) == 0) return types[i][1];
+        if (async__http_same(ending + 1, types[i][0])) return types[i][1];
     return "application/octet-stream";
 }
 
@@ -168,7 +168,7 @@ static int judge_range(const struct async_http_request *request,
     if (!text || strcmp(request->head.method, "GET") != 0) return 200;
     if (condition && *condition != '"' && strcmp(condition, validators->modified) != 0) return 200;
     if (condition && *condition == '"' && strcmp(condition, validators->tag) != 0) return 200;
-    if (strncasecmp(text, "bytes=", 6) != 0) return 200;
+    if (!async__http_begins(text, "bytes=")) return 200;
     text += 6;
     int64_t first = number(&text);
     if (*text++ != '-') return 200;

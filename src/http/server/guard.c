@@ -124,8 +124,7 @@ ssize_t async__http_guard_head(struct async__http_guard *guard, const char *data
 
 static bool is_name(const char *line, const char *name)
 {
-    size_t size = strlen(name);
-    return strncasecmp(line, name, size) == 0 && line[size] == ':';
+    return async__http_begins(line, name) && line[strlen(name)] == ':';
 }
 
 ssize_t async__http_guard_trailer(struct async__http_guard *guard, const char *data, size_t size,

@@ -25,13 +25,27 @@ bool async__http_list_next(const char **list, const char **item, size_t *size)
     return true;
 }
 
+static inline int lower(char c) { return c >= 'A' && c <= 'Z' ? c | 32 : c; }
+
+bool async__http_begins(const char *text, const char *prefix)
+{
+    for (; *prefix; text++, prefix++)
+        if (lower(*text) != lower(*prefix)) return false;
+    return true;
+}
+
+bool async__http_same(const char *a, const char *b)
+{
+    return async__http_begins(a, b) && !a[strlen(b)];
+}
+
 bool async__http_list_has(const char *list, const char *item)
 {
     const char *at;
     size_t size, length = strlen(item);
 
     while (async__http_list_next(&list, &at, &size))
-        if (size == length && strncasecmp(at, item, size) == 0) return true;
+        if (size == length && async__http_begins(at, item)) return true;
     return false;
 }
 
@@ -66,7 +80,7 @@ static int judge_length(struct async_http_request *request, const char **why)
         *why = "Transfer-Encoding is not for HTTP/1.0";
         if (request->head.minor == 0) return 400;
         *why = "the Transfer-Encoding is not \"chunked\"";
-        if (strcasecmp(coding, "chunked") != 0 || !chunked) return 400;
+        if (!async__http_same(coding, "chunked") || !chunked) return 400;
         request->body = ASYNC__HTTP_CHUNKS;
         return 0;
     }
@@ -99,7 +113,7 @@ static int judge_connection(struct async_http_request *request, const char **why
     const char *expect = async__http_field(fields, "Expect");
     if (!expect || request->head.minor == 0) return 0;
     *why = "the expectation is not 100-continue";
-    if (strcasecmp(expect, "100-continue") != 0) return 417;
+    if (!async__http_same(expect, "100-continue")) return 417;
     request->expects = request->body != ASYNC__HTTP_NO_BODY;
     return 0;
 }
@@ -172,9 +186,9 @@ static int set_host(struct async_http_request *request, const char *text, size_t
 /* The path and what follows it, of "http://host/path": NULL for what is none. */
 static const char *skip_origin(const char *target, const char **host, size_t *size)
 {
-    size_t scheme = strncasecmp(target, "http://", 7) == 0    ? 7
-                    : strncasecmp(target, "https://", 8) == 0 ? 8
-                                                              : 0;
+    size_t scheme = async__http_begins(target, "http://")    ? 7
+                    : async__http_begins(target, "https://") ? 8
+                                                             : 0;
     if (scheme == 0) return NULL;
     *host = target + scheme;
     *size = strcspn(*host, "/?");

@@ -123,7 +123,7 @@ const char *async_http_form(struct async_http_request *request, const char *name
     if (!request || !name) return NULL;
     const char *type = async_http_request_header(request, "Content-Type");
     size_t size = sizeof form - 1;
-    if (!type || strncasecmp(type, form, size) != 0 || (type[size] && !strchr("; \t", type[size])))
+    if (!type || !async__http_begins(type, form) || (type[size] && !strchr("; \t", type[size])))
         return NULL;
     const char *body = async_http_request_read(request, NULL);
     if (!body) async_block_fail(async_error_code());

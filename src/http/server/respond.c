@@ -97,7 +97,7 @@ static char *find_line(struct async__buffer *lines, const char *name)
     if (async__buffer_size(lines) == 0) return NULL;
     char *at = async__buffer_bytes(lines), *end = at + async__buffer_size(lines);
     for (; at < end; at = (char *)memchr(at, '\n', (size_t)(end - at)) + 1)
-        if (strncasecmp(at, name, size) == 0 && at[size] == ':') return at;
+        if (async__http_begins(at, name) && at[size] == ':') return at;
     return NULL;
 }
 
@@ -124,7 +124,7 @@ static int check_header(struct async_http_request *request, const char *name, co
     if (!name || !async__http_is_token(name))
         return async_raise_at(NULL, 0, NULL, -EINVAL, "a header's name is not a token");
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (strcasecmp(name, own[i]) == 0)
+        if (async__http_same(name, own[i]))
             return async_raise_at(NULL, 0, NULL, -EINVAL, "the header %s is the server's business",
                                   name);
     if (value && !async__http_is_value(value))

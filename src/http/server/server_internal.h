@@ -86,10 +86,14 @@ bool async__http_parse_trailer(async__http_parser *parser, struct async__http_fi
                                char *data, size_t size);
 
 char *async__http_field(const struct async__http_fields *fields, const char *name);
+/* Whether the text begins with the prefix, and whether two texts are the same, but for the case of ASCII
+ * letters: whatever the locale, which strcasecmp asks. No byte behind the prefix is read. */
+bool async__http_begins(const char *text, const char *prefix);
+bool async__http_same(const char *a, const char *b);
 /* Most names differ in their first letter. */
 static inline bool async__http_same_name(const char *a, const char *b)
 {
-    return ((*a ^ *b) & ~32) == 0 && strcasecmp(a, b) == 0;
+    return ((*a ^ *b) & ~32) == 0 && async__http_same(a, b);
 }
 
 /* ---- requests ---- */
