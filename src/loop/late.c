@@ -3,14 +3,16 @@
  *
  * Below it is epoll. An operation is not over when it is submitted, nor when it is cancelled. It waits
  * for some turns of the ready queue; makes its call, when the descriptor is ready; waits for some
- * turns again; and then tells its owner. A cancel may come too late: in half of all cases the call is
- * made once more, and if it gives something, that is the result.
+ * turns again; and then tells its owner. A cancel may come too late: if the descriptor is ready, the
+ * call is made in half of all cases, and if it gives something, that is the result.
  *
  * What waits for its turn is in the ready queue. So the loop does not sleep, a virtual clock stands
  * still, and no deadlock is reported. The numbers are drawn from the loop's seed, or from 1: a run on
  * the virtual clock can be repeated. */
 #include "../base/faults.h"
 #include "loop_internal.h"
+
+#include <poll.h>
 
 #ifdef ASYNC_LATE
 
@@ -139,13 +141,21 @@ static int late_submit(async_loop *loop, async__op *op)
 
 /* ---- cancelling ---- */
 
+/* A blocking descriptor must not be read otherwise. */
+static bool is_ready(const async__op *op)
+{
+    struct pollfd now = {.fd = op->watch.fd,
+                         .events = op->watch.direction == ASYNC__READ ? POLLIN : POLLOUT};
+    return poll(&now, 1, 0) > 0;
+}
+
 static void late_cancel(async_loop *loop, async__op *op, int code)
 {
     if (!op->under_way || op->back_end & CALLED) return;
     if (op->opcode >= ASYNC__OP_WORK) {
         if (!async_job_cancel(&async__container(op, struct async__work_op, op)->job)) return;
         hold(op);
-    } else if (op->opcode != ASYNC__OP_POLL && draw() % 2 && async__watches(loop, &op->watch) &&
+    } else if (draw() % 2 && async__watches(loop, &op->watch) && is_ready(op) &&
                make_call(loop, op)) {
         return;
     }
