@@ -155,9 +155,9 @@ static void late_cancel(async_loop *loop, async__op *op, int code)
     if (op->opcode >= ASYNC__OP_WORK) {
         if (!async_job_cancel(&async__container(op, struct async__work_op, op)->job)) return;
         hold(op);
-    } else if (draw() % 2 && async__watches(loop, &op->watch) && is_ready(op) &&
-               make_call(loop, op)) {
-        return;
+    } else if (async__loop() == loop && draw() % 2 && async__watches(loop, &op->watch) &&
+               is_ready(op) && make_call(loop, op)) {
+        return; /* (between two runs of the loop there is no place for data) */
     }
     called(loop, op, code);
 }

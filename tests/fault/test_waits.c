@@ -4,7 +4,16 @@
  * ctest: timeout=300 */
 #include "sweep.h"
 
+#include <fcntl.h>
 #include <math.h>
+
+static int descriptors(void)
+{
+    int count = 0;
+    for (int fd = 0; fd < 256; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
 
 struct nap {
     double seconds;
