@@ -26,6 +26,19 @@ __attribute__((unused)) static int run(async_coroutine main, void *argument)
     return run_seeded(main, argument, 0);
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
+
+/* Of so many seeds a twentieth or a tenth, where each takes ten times as long, or more. */
+__attribute__((unused)) static unsigned fewer_seeds(unsigned whole)
+{
+    if (SANITIZED) return whole / 20;
+    return getenv("CASYNCIO_TEST_WRAPPER") || getenv("CASYNCIO_EMULATED") ? whole / 10 : whole;
+}
+
 /* What happened, in order, as one string: note("a"), note("b"), assert_notes("a b "). */
 static char notes[4096];
 

@@ -76,22 +76,9 @@ static int scenario(void *work)
     return async_gather_array(all, WORKERS + 1);
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SLOW true
-#else
-#define SLOW false
-#endif
-
-/* Fewer where each takes ten times as long, or more. */
-static unsigned seeds(void)
-{
-    if (SLOW) return SEEDS / 20;
-    return getenv("CASYNCIO_TEST_WRAPPER") || getenv("CASYNCIO_EMULATED") ? SEEDS / 10 : SEEDS;
-}
-
 static void with_seeds(const char *name, void (*begin)(void), int (*work)(int), void (*end)(void))
 {
-    for (unsigned seed = 1; seed <= seeds(); seed++) {
+    for (unsigned seed = 1; seed <= fewer_seeds(SEEDS); seed++) {
         state = seed * 0x9E3779B97F4A7C15ULL;
         disturbances = chance(40);
         in_order = seed % 2;

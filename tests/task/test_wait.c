@@ -530,7 +530,7 @@ static int chaos(void *unused)
 static void test_chaos(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 2000; seed++) {
+    for (uint64_t seed = 1; seed <= fewer_seeds(2000); seed++) {
         state_of_draw = seed;
         assert_int_equal(run_seeded(chaos, NULL, seed), 0);
     }
