@@ -1,4 +1,6 @@
-/* Waiting for some of several tasks: async_wait, async_as_completed, async_gather_all. */
+/* Waiting for some of several tasks: async_wait, async_as_completed, async_gather_all.
+ *
+ * ctest: timeout=300 */
 #include "run.h"
 
 #include <math.h>
@@ -446,7 +448,7 @@ static int ends_at_a_time(void *unused)
 
 /* ---- many ---- */
 
-enum { MANY = 10000 };
+enum { MANY = SANITIZED ? 2000 : 10000 }; /* ThreadSanitizer has room for 8000 fibers */
 
 static int random_nap(void *number) { return async_sleep((int)(intptr_t)number * 7919 % MANY); }
 

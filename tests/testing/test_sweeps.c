@@ -234,6 +234,9 @@ static const char *wants_few(int code, void *most)
 static void test_wrong_ones(void **state)
 {
     (void)state;
+#ifdef __SANITIZE_THREAD__
+    skip(); /* hundreds of forked children, each of which takes a second */
+#endif
     check_fatal_ones();
     assert_found(leaves_descriptor, &(async_test_options){.name = "leaves"}, 0,
                  "it leaves a descriptor open");
