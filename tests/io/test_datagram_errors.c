@@ -57,7 +57,7 @@ TEST(refused)
 static int refused_batches(void *unused)
 {
     (void)unused;
-    char buffer[16];
+    char buffer[16] = "";
     async_datagram_endpoint *client = connected(dead_port());
     for (int count = 1; count < 70; count += 3) {
         async_datagram datagrams[70] = {0};
