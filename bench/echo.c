@@ -16,7 +16,7 @@
 #include "support/child.h"
 #include "support/load.h"
 
-enum { BUFFER = 16 * 1024, EVENTS = 256, BACKLOG = 1024, TURNS = 25 };
+enum { BUFFER = 16 * 1024, BACKLOG = 1024, TURNS = 25 };
 
 /* ---- the server by tasks and streams ---- */
 
@@ -57,31 +57,8 @@ static void run_tasks(void *unused)
 
 static void run_epoll(void *unused)
 {
-    static char buffer[BUFFER];
-    struct epoll_event events[EVENTS];
-    int port, listener = bench_listen(&port), epoll = epoll_create1(EPOLL_CLOEXEC);
     (void)unused;
-
-    load_watch(epoll, listener);
-    bench_tell(port);
-    for (;;) {
-        int count = epoll_wait(epoll, events, EVENTS, -1);
-        for (int i = 0; i < count; i++) {
-            int fd = events[i].data.fd;
-            if (fd == listener) {
-                fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-                if (fd < 0) continue;
-                setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-                load_watch(epoll, fd);
-                continue;
-            }
-            ssize_t n = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
-            if (n > 0)
-                load_send_all(fd, buffer, (size_t)n);
-            else if (n == 0 || errno != EAGAIN)
-                close(fd);
-        }
-    }
+    load_serve(load_send_all);
 }
 
 static void compare(const char *name, int connections, size_t size, int count)

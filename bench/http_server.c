@@ -16,7 +16,7 @@
 #include "support/child.h"
 #include "support/load.h"
 
-enum { EVENTS = 256, TURNS = 25, DEPTH = 16 };
+enum { TURNS = 25, DEPTH = 16 };
 
 static const char request[] = "GET /hello/world HTTP/1.1\r\n"
                               "Host: 127.0.0.1:8080\r\n"
@@ -73,31 +73,8 @@ static void answer_all(int fd, const char *bytes, size_t size)
 
 static void run_epoll(void *unused)
 {
-    static char buffer[16384];
-    struct epoll_event events[EVENTS];
-    int port, listener = bench_listen(&port), epoll = epoll_create1(EPOLL_CLOEXEC);
     (void)unused;
-
-    load_watch(epoll, listener);
-    bench_tell(port);
-    for (;;) {
-        int count = epoll_wait(epoll, events, EVENTS, -1);
-        for (int i = 0; i < count; i++) {
-            int fd = events[i].data.fd;
-            if (fd == listener) {
-                fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-                if (fd < 0) continue;
-                setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-                load_watch(epoll, fd);
-                continue;
-            }
-            ssize_t n = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
-            if (n > 0)
-                answer_all(fd, buffer, (size_t)n);
-            else if (n == 0 || errno != EAGAIN)
-                close(fd);
-        }
-    }
+    load_serve(answer_all);
 }
 
 /* ---- the table ---- */

@@ -5,6 +5,8 @@
 #include "child.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -93,4 +95,32 @@ double load_run(struct load *load, int count)
         }
     }
     return (bench_cpu_of(load->server) - start) / ended;
+}
+
+void load_serve(void (*answer)(int fd, const char *data, size_t size))
+{
+    static char buffer[16 * 1024];
+    struct epoll_event events[256];
+    int port, listener = bench_listen(&port), epoll = epoll_create1(EPOLL_CLOEXEC);
+
+    load_watch(epoll, listener);
+    bench_tell(port);
+    for (;;) {
+        int count = epoll_wait(epoll, events, sizeof events / sizeof *events, -1);
+        for (int i = 0; i < count; i++) {
+            int fd = events[i].data.fd;
+            if (fd == listener) {
+                fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+                if (fd < 0) continue;
+                setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+                load_watch(epoll, fd);
+                continue;
+            }
+            ssize_t n = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
+            if (n > 0)
+                answer(fd, buffer, (size_t)n);
+            else if (n == 0 || errno != EAGAIN)
+                close(fd);
+        }
+    }
 }

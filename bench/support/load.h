@@ -28,5 +28,8 @@ double load_run(struct load *load, int count);
 /* For plain servers: sends all, and waits for room, which is the exception; watches for reading. */
 void load_send_all(int fd, const char *data, size_t size);
 void load_watch(int epoll, int fd);
+/* A plain server, one loop over epoll that tells its port and does not return: gives what has been read
+ * from a connection to `answer`. */
+void load_serve(void (*answer)(int fd, const char *data, size_t size));
 
 #endif
