@@ -184,8 +184,6 @@ static int run_race(async_loop *loop, struct race *race)
     }
 }
 
-static void on_late_interrupt(async__wait *wait) { (void)wait; }
-
 /* Ends the attempts that are still under way. A cancelled operation may need the attempt, and its
  * descriptor, for some time yet. */
 static void end_attempts(async_loop *loop, struct race *race)
@@ -194,7 +192,7 @@ static void end_attempts(async_loop *loop, struct race *race)
     for (size_t i = 0; i < race->next; i++)
         if (race->attempts[i].op.under_way)
             loop->poller->cancel(loop, &race->attempts[i].op, -ECANCELED);
-    race->wait.interrupt = on_late_interrupt;
+    race->wait.interrupt = async__stay_parked;
     while (race->running > 0)
         async__park(&race->wait);
     for (size_t i = 0; i < race->next; i++)

@@ -12,6 +12,9 @@
 
 struct addrinfo;
 
+/* The `interrupt` of a wait that goes on until cancelled operations have ended. */
+static inline void async__stay_parked(async__wait *wait) { (void)wait; }
+
 /* ---- addresses (address.c) ---- */
 
 /* "127.0.0.1:80", "[::1]:80", "/a/path", "@name", or "". */

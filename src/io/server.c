@@ -114,13 +114,11 @@ static bool submit_operations(async_server *server)
     return false;
 }
 
-static void on_late_interrupt(async__wait *wait) { (void)wait; }
-
 /* Ends the operations that are under way. One may get a connection all the same. */
 static void end_operations(async_server *server)
 {
     async_loop *loop = async__loop();
-    async__wait wait = {.interrupt = on_late_interrupt, .what = "accept", .fd = -1};
+    async__wait wait = {.interrupt = async__stay_parked, .what = "accept", .fd = -1};
 
     for (size_t i = 0; i < server->count && server->submitted > 0; i++)
         loop->poller->cancel(loop, &server->listeners[i].op, -ECANCELED);

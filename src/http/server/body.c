@@ -307,7 +307,7 @@ bool async__http_discard_body(struct async_http_request *request)
     ssize_t got = 1;
 
     if (request->body == ASYNC__HTTP_NO_BODY || request->body_done) return true;
-    /* A client that waits for 100-continue may send the body or not: who knows what comes next. */
+    /* A client that waits for 100-continue may send the body or not: what comes next is not known. */
     if (request->expects && !request->body_begun) return false;
     if (request->body_code < 0) return false;
     if (request->body == ASYNC__HTTP_LENGTH && request->body_left > DISCARD_MAX) return false;

@@ -123,7 +123,7 @@ static int read_head(struct async_http_request *request, const char **why)
 
 /* ---- answering ---- */
 
-/* A client has gone, or a cancellation is due: there is nobody to be answered. */
+/* The client has gone, or a cancellation is due: no answer is sent. */
 static bool is_over(const struct async_http_request *request, int code)
 {
     if (request->answer == ASYNC__HTTP_BROKEN && code < 0) return true;
