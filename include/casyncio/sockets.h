@@ -71,5 +71,15 @@ struct addrinfo;
 ASYNC_API int async_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
                                 struct addrinfo **list);
 
+/* getnameinfo(3), in a thread: the names of an address and of its port. With NI_NUMERICHOST and
+ * NI_NUMERICSERV both it needs no thread, and does not wait. A text that is not wanted has a buffer of
+ * NULL or a size of 0; NI_MAXHOST and NI_MAXSERV bytes are always enough. 0; -ENOSPC for a buffer that
+ * is too small; ASYNC_ENONAME (with NI_NAMEREQD), ASYNC_ETRYNAME, ASYNC_ENAME, -EAFNOSUPPORT (family or
+ * length), -EINVAL (flags), -EBADF for an address of NULL, -ENOMEM, -EAGAIN (no thread). A cancellation
+ * ends the call at once; the look-up goes on in its thread, and its result is dropped.
+ * asyncio: loop.getnameinfo */
+ASYNC_API int async_getnameinfo(const struct sockaddr *address, socklen_t length, char *host,
+                                size_t host_size, char *service, size_t service_size, int flags);
+
 ASYNC_END
 #endif

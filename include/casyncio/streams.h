@@ -81,6 +81,14 @@ ASYNC_API ssize_t async_stream_readexactly(async_stream *stream, void *buffer, s
 ASYNC_API ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
                                          const void *separator, size_t separator_size);
 
+/* The same up to any of several separators: the first one that ends, so that the result is as short as
+ * it can be. "\r\n" and "\n" together end at each \n. -EINVAL also for a count that is not positive.
+ *     static const struct iovec ends[] = {{"\r\n", 2}, {"\n", 1}};
+ *     ssize_t n = async_stream_readuntil_any(stream, line, sizeof line, ends, 2);
+ * asyncio: readuntil((separator, ...)) */
+ASYNC_API ssize_t async_stream_readuntil_any(async_stream *stream, void *buffer, size_t size,
+                                             const struct iovec *separators, int count);
+
 /* Reads a line, its \n included, and puts a 0 byte behind it, which the result does not count; the
  * last line may lack its \n. 0 is the end of the stream. ASYNC_ELIMIT: longer than size - 1;
  * nothing is consumed. -EINVAL for a buffer of size 0.

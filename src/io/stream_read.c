@@ -289,24 +289,31 @@ ssize_t async_stream_readexactly(async_stream *stream, void *buffer, size_t size
 struct line {
     struct async__fetch
         fetch; /* its buffer and size are where the line goes; with the 0 byte behind it */
-    const char *separator;
-    size_t separator_size;
-    size_t limit; /* the longest that the line may be, its separator included */
+    const struct iovec *separators;
+    int count;
+    size_t longest; /* of the separators */
+    size_t limit;   /* the longest that the line may be, its separator included */
     char **grown; /* where the buffer is noted that grows with the line; NULL: it is the caller's */
     bool may_end; /* the end of the stream serves as a separator */
 };
 
-/* The length of the line at the start of data, or 0; the first `seen` bytes have been searched. */
+/* The length of the line at the start of data, or 0; the first `seen` bytes have been searched. Of
+ * several separators the one that ends first makes the line. */
 static size_t find(const struct line *line, const char *data, size_t size, size_t seen)
 {
+    size_t length = 0;
+
     if (size > line->limit) size = line->limit;
-    seen = seen >= line->separator_size ? seen - (line->separator_size - 1) : 0;
-    if (seen >= size) return 0;
-    const char *found =
-        line->separator_size == 1
-            ? memchr(data + seen, line->separator[0], size - seen)
-            : memmem(data + seen, size - seen, line->separator, line->separator_size);
-    return found ? (size_t)(found - data) + line->separator_size : 0;
+    seen = seen >= line->longest ? seen - (line->longest - 1) : 0;
+    for (int i = 0; i < line->count && seen < size; i++) {
+        const struct iovec *separator = &line->separators[i];
+        const char *found =
+            separator->iov_len == 1
+                ? memchr(data + seen, *(const char *)separator->iov_base, size - seen)
+                : memmem(data + seen, size - seen, separator->iov_base, separator->iov_len);
+        if (found) size = length = (size_t)(found - data) + separator->iov_len;
+    }
+    return length;
 }
 
 static bool put_line(struct line *line, const char *data, size_t length)
@@ -385,30 +392,49 @@ static ssize_t read_last_line(async_stream *stream, struct line *line)
 
 /* Field by field, since run() sets the operation, which is the greater part. */
 static void set_line(struct line *line, async_stream *stream, char *buffer, size_t size,
-                     const char *separator, size_t separator_size)
+                     const struct iovec *separators, int count)
 {
     line->fetch.stream = stream;
     line->fetch.take = take_line;
     line->fetch.buffer = buffer;
     line->fetch.size = size;
-    line->separator = separator;
-    line->separator_size = separator_size;
+    line->separators = separators;
+    line->count = count;
+    line->longest = 1;
     line->limit = size - 1;
     line->grown = NULL;
     line->may_end = false;
 }
 
-ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
-                               const void *separator, size_t separator_size)
+/* The size of the longest separator, or a code. */
+static ssize_t check_separators(const struct iovec *separators, int count)
+{
+    size_t longest = 0;
+
+    if (count <= 0 || !separators)
+        return async__failf(-EINVAL, "readuntil: there are %d separators", count);
+    for (int i = 0; i < count; i++) {
+        if (separators[i].iov_len == 0)
+            return async__failf(-EINVAL, "readuntil: the separator has a size of 0");
+        if (separators[i].iov_len > longest) longest = separators[i].iov_len;
+    }
+    return (ssize_t)longest;
+}
+
+ssize_t async_stream_readuntil_any(async_stream *stream, void *buffer, size_t size,
+                                   const struct iovec *separators, int count)
 {
     int code = async__read_begin(stream);
     if (code < 0) return async__stream_leave(stream, code);
-    if (size == 0 || separator_size == 0)
-        return async__read_end(stream, async__failf(-EINVAL, "readuntil: the %s has a size of 0",
-                                                    size == 0 ? "buffer" : "separator"));
+    if (size == 0)
+        return async__read_end(stream,
+                               async__failf(-EINVAL, "readuntil: the buffer has a size of 0"));
+    ssize_t longest = check_separators(separators, count);
+    if (longest < 0) return async__read_end(stream, longest);
 
     struct line line;
-    set_line(&line, stream, buffer, size, separator, separator_size);
+    set_line(&line, stream, buffer, size, separators, count);
+    line.longest = (size_t)longest;
     ssize_t n = read_line(stream, &line);
     if (n == 0)
         n = async__failf(ASYNC_EINCOMPLETE,
@@ -416,6 +442,15 @@ ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
                          async__buffer_size(&stream->received));
     return async__read_end(stream, n);
 }
+
+ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
+                               const void *separator, size_t separator_size)
+{
+    struct iovec only = {(void *)separator, separator_size};
+    return async_stream_readuntil_any(stream, buffer, size, &only, 1);
+}
+
+static const struct iovec newline = {"\n", 1};
 
 ssize_t async_stream_readline(async_stream *stream, char *buffer, size_t size)
 {
@@ -426,7 +461,7 @@ ssize_t async_stream_readline(async_stream *stream, char *buffer, size_t size)
                                async__failf(-EINVAL, "readline: the buffer has a size of 0"));
 
     struct line line;
-    set_line(&line, stream, buffer, size, "\n", 1);
+    set_line(&line, stream, buffer, size, &newline, 1);
     return async__read_end(stream, read_last_line(stream, &line));
 }
 
@@ -447,7 +482,7 @@ static int next_line(async_iterator *iterator, void *value)
     int code = async__read_begin(stream);
     if (code < 0) return (int)async__stream_leave(stream, code);
     struct line line;
-    set_line(&line, stream, self->buffer, ASYNC__PUT_BACK + 1, "\n", 1);
+    set_line(&line, stream, self->buffer, ASYNC__PUT_BACK + 1, &newline, 1);
     line.fetch.size = self->size;
     line.grown = &self->buffer;
     ssize_t n = async__read_end(stream, read_last_line(stream, &line));

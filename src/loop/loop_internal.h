@@ -452,6 +452,9 @@ struct async__lookup {
     void *data;
 };
 
+/* Has a job done in a thread of the resolver: 0, -ENOMEM, -EAGAIN. */
+int async__resolver_submit(async_loop *loop, async_job *job);
+
 /* NULL and *code: -ENOMEM, -EAGAIN. */
 struct async__lookup *async__lookup_start(async_loop *loop, const char *host, const char *service,
                                           int family, int type, int protocol, int flags,

@@ -72,15 +72,19 @@ void async__lookup_free(struct async__lookup *lookup)
     async__free(lookup);
 }
 
+int async__resolver_submit(async_loop *loop, async_job *job)
+{
+    if (!loop->resolver)
+        loop->resolver = async__pool_new(RESOLVER_THREADS, RESOLVER_THREADS_KEPT, "async-name");
+    return loop->resolver ? async__pool_submit(loop->resolver, loop, job) : -ENOMEM;
+}
+
 struct async__lookup *async__lookup_start(async_loop *loop, const char *host, const char *service,
                                           int family, int type, int protocol, int flags,
                                           void (*done)(struct async__lookup *), void *data,
                                           int *code)
 {
     *code = -ENOMEM;
-    if (!loop->resolver)
-        loop->resolver = async__pool_new(RESOLVER_THREADS, RESOLVER_THREADS_KEPT, "async-name");
-    if (!loop->resolver) return NULL;
     struct async__lookup *lookup = async__alloc_zeroed(sizeof *lookup);
     if (!lookup) return NULL;
     lookup->job = (async_job){.work = look_up, .done = looked_up, .drop = dropped};
@@ -92,7 +96,7 @@ struct async__lookup *async__lookup_start(async_loop *loop, const char *host, co
     lookup->data = data;
     if (host && !(lookup->host = copy(host))) goto failed;
     if (service && !(lookup->service = copy(service))) goto failed;
-    *code = async__pool_submit(loop->resolver, loop, &lookup->job);
+    *code = async__resolver_submit(loop, &lookup->job);
     if (*code < 0) goto failed;
     return lookup;
 

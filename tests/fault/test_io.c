@@ -270,7 +270,10 @@ static int names(void *unused)
     int code = async_getaddrinfo("localhost", "80", &hints, &list);
     if (code < 0) return code;
     assert_non_null(list);
+    char host[NI_MAXHOST];
+    code = async_getnameinfo(list->ai_addr, list->ai_addrlen, host, sizeof host, NULL, 0, 0);
     freeaddrinfo(list);
+    if (code < 0) return code;
     return with_server(async_start_server("localhost", 0, NULL), "localhost", 0, NULL);
 }
 

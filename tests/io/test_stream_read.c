@@ -357,6 +357,98 @@ static int separators(void *unused)
 }
 TEST(separators)
 
+/* What readuntil_any is to give: the shortest beginning that has a separator as its end. */
+static size_t shortest(const char *text, size_t size, const struct iovec *separators, int count)
+{
+    for (size_t end = 1; end <= size; end++)
+        for (int i = 0; i < count; i++) {
+            size_t length = separators[i].iov_len;
+            if (length <= end && !memcmp(text + end - length, separators[i].iov_base, length))
+                return end;
+        }
+    return 0;
+}
+
+static void write_pieces(int fd, const char *text, size_t size, unsigned *seed)
+{
+    while (size > 0) {
+        size_t piece = 1 + (size_t)rand_r(seed) % size;
+        assert_int_equal(write(fd, text, piece), piece);
+        text += piece;
+        size -= piece;
+        async_sleep(0.001);
+    }
+}
+
+struct feeder {
+    int fd;
+    const char *text;
+    size_t size;
+    unsigned seed;
+};
+static int feeder(struct feeder *self)
+{
+    write_pieces(self->fd, self->text, self->size, &self->seed);
+    return 0;
+}
+
+static int several_separators(void *unused)
+{
+    (void)unused;
+    static const struct iovec separators[] = {{"\r\n", 2}, {"\n\n\n", 3}, {";", 1}, {"ab;", 3}};
+    for (unsigned seed = 1; seed <= 200; seed++) {
+        int fd, count = 1 + (int)(seed % 4);
+        char text[60], buffer[sizeof text + 2];
+        unsigned random = seed;
+        for (size_t i = 0; i < sizeof text; i++)
+            text[i] = "\r\n;ab"[rand_r(&random) % 5];
+        async_stream *stream = stream_and_fd(&fd);
+        async_task *task =
+            async_spawn(feeder, .fd = fd, .text = text, .size = sizeof text, .seed = seed);
+        size_t place = 0, length;
+        while ((length = shortest(text + place, sizeof text - place, separators, count)) > 0) {
+            ssize_t n =
+                async_stream_readuntil_any(stream, buffer, sizeof buffer, separators, count);
+            assert_int_equal(n, length);
+            assert_memory_equal(buffer, text + place, length);
+            assert_int_equal(buffer[n], 0);
+            place += length;
+        }
+        assert_int_equal(async_await(task), 0);
+        async_close(fd);
+        assert_int_equal(
+            async_stream_readuntil_any(stream, buffer, sizeof buffer, separators, count),
+            ASYNC_EINCOMPLETE);
+        assert_int_equal(async_stream_read(stream, buffer, sizeof buffer), sizeof text - place);
+        async_stream_close(stream);
+    }
+    return 0;
+}
+TEST(several_separators)
+
+static int no_separators(void *unused)
+{
+    (void)unused;
+    static const struct iovec empty[] = {{"x", 1}, {"", 0}}, good[] = {{"yz", 2}, {"x", 1}};
+    int fd;
+    char buffer[8];
+    async_stream *stream = stream_and_fd(&fd);
+    put_text(fd, "12345x");
+    assert_int_equal(async_stream_readuntil_any(stream, buffer, 8, empty, 2), -EINVAL);
+    assert_int_equal(async_stream_readuntil_any(stream, buffer, 8, empty, 0), -EINVAL);
+    assert_message("0 separators");
+    assert_int_equal(async_stream_readuntil_any(stream, buffer, 8, empty, -1), -EINVAL);
+    assert_int_equal(async_stream_readuntil_any(stream, buffer, 8, NULL, 1), -EINVAL);
+    assert_int_equal(async_stream_readuntil_any(stream, buffer, 0, good, 2), -EINVAL);
+    assert_int_equal(async_stream_readuntil_any(NULL, buffer, 8, good, 2), -EBADF);
+    assert_int_equal(async_stream_readuntil_any(stream, buffer, 6, good, 2), ASYNC_ELIMIT);
+    assert_int_equal(async_stream_readuntil_any(stream, buffer, 7, good, 2), 6);
+    async_close(fd);
+    async_stream_close(stream);
+    return 0;
+}
+TEST(no_separators)
+
 struct feed {
     int fd;
     const char *data;
@@ -636,6 +728,8 @@ int main(void)
         cmocka_unit_test(test_long_and_incomplete),
         cmocka_unit_test(test_lines_and_limits),
         cmocka_unit_test(test_separators),
+        cmocka_unit_test(test_several_separators),
+        cmocka_unit_test(test_no_separators),
         cmocka_unit_test(test_long_lines),
         cmocka_unit_test(test_iterate_lines),
         cmocka_unit_test(test_closed_under_reader),
