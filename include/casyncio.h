@@ -15,6 +15,7 @@
 #include <casyncio/select.h>
 #include <casyncio/sockets.h>
 #include <casyncio/streams.h>
+#include <casyncio/protocols.h>
 #include <casyncio/datagrams.h>
 #include <casyncio/files.h>
 #include <casyncio/transfers.h>

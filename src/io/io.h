@@ -190,6 +190,9 @@ bool async__outbox_has_pieces(const async_stream *stream);
 void async__outbox_take_back(async_stream *stream);
 /* Empties it, sent or not, and wakes the tasks that wait for that. */
 void async__outbox_drop(async_stream *stream);
+/* Queues the callback, once, when no more than the low-water mark is kept, or nothing will be sent any
+ * more; NULL: no callback. If there is an outbox. */
+void async__outbox_tell(async_stream *stream, async_callback *callback);
 /* Whether the parent process has left it, whose it is to send. */
 bool async__outbox_is_of_parent(const async_stream *stream);
 
@@ -237,6 +240,8 @@ int async__write_settled(async_stream *stream);
 ssize_t async__write_run(async_stream *stream, async__op *op, const char *what);
 /* Sends at once as much as goes out at once, if no writer is before it; in an attempt, too. */
 size_t async__write_at_once(async_stream *stream, const void *data, size_t size);
+/* async_stream_write_nowait, but that it keeps however much it has to. */
+int async__write_all_now(async_stream *stream, const void *data, size_t size);
 /* 0, or why nothing can be written, with its message. */
 int async__write_check(async_stream *stream);
 /* The copies from and to the stream: nothing more is to be had of it. */

@@ -18,6 +18,7 @@ struct async__outbox {
     async_stream *stream;
     struct async__buffer kept;
     struct async__pieces *pieces; /* in their writer's frame; or NULL */
+    async_callback *told;         /* see async__outbox_tell; or NULL */
     unsigned forks;               /* async__forks when the flush began */
 };
 
@@ -100,6 +101,15 @@ static void settle_pieces(struct async__outbox *self)
     async__wake_all(&stream->settled);
 }
 
+static void tell(struct async__outbox *self)
+{
+    async_callback *told = self->told;
+    async_loop *loop = async__loop();
+
+    self->told = NULL;
+    if (told && loop) async_call_soon(loop, told);
+}
+
 /* ---- the flush ---- */
 
 static ssize_t send_all(struct async__outbox *self)
@@ -132,8 +142,10 @@ static ssize_t try_flush(async__op *op)
     if (n < 0) return n;
     sent(self, (size_t)n);
     settle_pieces(self);
-    if (!self->pieces && async__outbox_size(self) <= async__stream_low_water(self->stream))
+    if (!self->pieces && async__outbox_size(self) <= async__stream_low_water(self->stream)) {
         async__wake_all(&self->stream->drained);
+        tell(self);
+    }
     return 0;
 }
 
@@ -165,6 +177,7 @@ static void wake(async_stream *stream)
 
 static void free_outbox(struct async__outbox *self)
 {
+    tell(self);
     self->stream->outbox = NULL;
     async__buffer_free(&self->kept);
     async__free(self);
@@ -221,6 +234,7 @@ static struct async__outbox *open_outbox(async_stream *stream)
     self->stream = stream;
     self->kept = (struct async__buffer){0};
     self->pieces = NULL;
+    self->told = NULL;
     self->forks = async__forks;
     return stream->outbox = self;
 }
@@ -261,6 +275,11 @@ int async__outbox_lend(async_stream *stream, struct async__pieces *pieces)
     if (!self) return -ENOMEM;
     self->pieces = pieces;
     return start(self);
+}
+
+void async__outbox_tell(async_stream *stream, async_callback *callback)
+{
+    if (stream->outbox) stream->outbox->told = callback;
 }
 
 bool async__outbox_has_pieces(const async_stream *stream)

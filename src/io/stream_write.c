@@ -338,15 +338,26 @@ static int write_now(async_stream *stream, const void *data, size_t size)
     return code < 0 ? async__failf(code, "no memory to keep %zu bytes to be sent", size) : 0;
 }
 
-int async_stream_write_nowait(async_stream *stream, const void *data, size_t size)
+/* Unless more than `most` is kept already. */
+static int write_nowait(async_stream *stream, const void *data, size_t size, size_t most)
 {
     if (!stream) return async__stream_null();
     if (stream->closed) return async__stream_closed();
     if (stream->write_error < 0 || stream->eof_wanted) return broken(stream);
     if (size == 0) return 0;
-    if (stream->writing || stream->unready || async__stream_queued(stream) > stream->high)
+    if (stream->writing || stream->unready || async__stream_queued(stream) > most)
         return async__fail(-EAGAIN);
     return write_now(stream, data, size);
+}
+
+int async_stream_write_nowait(async_stream *stream, const void *data, size_t size)
+{
+    return write_nowait(stream, data, size, stream ? stream->high : 0);
+}
+
+int async__write_all_now(async_stream *stream, const void *data, size_t size)
+{
+    return write_nowait(stream, data, size, SIZE_MAX);
 }
 
 int async_stream_printf(async_stream *stream, const char *format, ...)

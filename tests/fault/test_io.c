@@ -5,6 +5,7 @@
 #include "sweep.h"
 
 #include <casyncio/files.h>
+#include <casyncio/protocols.h>
 #include <casyncio/sockets.h>
 #include <casyncio/streams.h>
 #include <casyncio/threads.h>
@@ -468,6 +469,76 @@ static int threads(void *unused)
     return code < 0 ? code : 0;
 }
 
+/* ---- transports ---- */
+
+struct talk {
+    async_transport *transport;
+    async_event lost;
+    int code;
+    bool called;
+};
+
+static void talk_made(void *self, async_transport *transport)
+{
+    static char much[MUCH];
+    struct talk *talk = self;
+    talk->transport = transport;
+    (void)async_transport_write(transport, "hello\nmuch\n", 11);
+    (void)async_transport_write(transport, much, sizeof much);
+}
+
+/* Closes when all has come back. */
+static void talk_data(void *self, const void *data, size_t size)
+{
+    static size_t got;
+    struct talk *talk = self;
+    (void)data;
+    if (!talk->called) got = 0;
+    talk->called = true;
+    if ((got += size) >= 11 + MUCH) async_transport_close(talk->transport);
+}
+
+static void talk_lost(void *self, int code)
+{
+    struct talk *talk = self;
+    talk->code = code;
+    async_event_set(&talk->lost);
+}
+
+static void echo_data(void *self, const void *data, size_t size)
+{
+    (void)async_transport_write(((struct talk *)self)->transport, data, size);
+}
+
+static void echo_made(void *self, async_transport *transport)
+{
+    ((struct talk *)self)->transport = transport;
+}
+
+static int transports(void *unused)
+{
+    (void)unused;
+    static const async_protocol talking = {
+        .connection_made = talk_made, .data_received = talk_data, .connection_lost = talk_lost};
+    static const async_protocol echoing = {
+        .connection_made = echo_made, .data_received = echo_data, .connection_lost = talk_lost};
+    async_stream *ends[2];
+    struct talk talk = {0}, echo = {0};
+    int code = async_stream_pair(ends);
+    if (code < 0) return code;
+    bool talks = async_transport_new(ends[0], &talking, &talk);
+    if (!talks) code = failed();
+    bool echoes = async_transport_new(ends[1], &echoing, &echo);
+    if (!echoes && code == 0) code = failed();
+    async_shield () {
+        if (talks) async_event_wait(&talk.lost);
+        if (echoes) async_event_wait(&echo.lost);
+    }
+    if (code == 0) code = talk.code;
+    return code == 0 ? echo.code : code;
+}
+
+SWEEP(transports, PEERS | MUCH_DATA)
 SWEEP(files, MUCH_DATA)
 SWEEP(tcp, PEERS | MUCH_DATA)
 SWEEP(unix_socket, PEERS | MUCH_DATA)
@@ -480,15 +551,11 @@ SWEEP(threads, 0)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_files),
-        cmocka_unit_test(test_tcp),
-        cmocka_unit_test(test_unix_socket),
-        cmocka_unit_test(test_pair),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_sockets),
-        cmocka_unit_test(test_pipes),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_polled_at_its_offset),
+        cmocka_unit_test(test_transports), cmocka_unit_test(test_files),
+        cmocka_unit_test(test_tcp),        cmocka_unit_test(test_unix_socket),
+        cmocka_unit_test(test_pair),       cmocka_unit_test(test_names),
+        cmocka_unit_test(test_sockets),    cmocka_unit_test(test_pipes),
+        cmocka_unit_test(test_threads),    cmocka_unit_test(test_polled_at_its_offset),
     };
     setvbuf(stdout, NULL, _IOLBF, 0);
     snprintf(scratch, sizeof scratch, "/tmp/casyncio-fault-%d", (int)getpid());

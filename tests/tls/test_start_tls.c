@@ -245,6 +245,54 @@ static int closed_before(void *unused)
     return 0;
 }
 
+/* A transport's protocol starts TLS in data_received. */
+struct smtp {
+    async_transport *transport;
+    bool secure;
+};
+
+static void smtp_made(void *self, async_transport *transport)
+{
+    ((struct smtp *)self)->transport = transport;
+}
+
+static void smtp_data(void *self, const void *data, size_t size)
+{
+    struct smtp *smtp = self;
+    async_transport_write(smtp->transport, data, size);
+    if (smtp->secure) return;
+    smtp->secure = true;
+    assert_int_equal(async_stream_start_tls(async_transport_stream(smtp->transport), server, NULL),
+                     0);
+}
+
+static void smtp_lost(void *self, int code)
+{
+    (void)self;
+    note("lost %d", code);
+}
+
+static int in_a_protocol(void *unused)
+{
+    (void)unused;
+    static const async_protocol protocol = {
+        .connection_made = smtp_made, .data_received = smtp_data, .connection_lost = smtp_lost};
+    async_stream *ends[2];
+    struct smtp smtp = {0};
+    assert_int_equal(async_stream_pair(ends), 0);
+    assert_non_null(async_transport_new(ends[1], &protocol, &smtp));
+    assert_int_equal(async_stream_printf(ends[0], "STARTTLS"), 0);
+    assert_int_equal(read_word(&(struct read_word){ends[0], "STARTTLS"}), 0);
+    assert_int_equal(async_stream_start_tls(ends[0], client, "localhost"), 0);
+    assert_int_equal(async_stream_printf(ends[0], "in TLS"), 0);
+    assert_int_equal(read_word(&(struct read_word){ends[0], "in TLS"}), 0);
+    assert_int_equal(async_stream_close(ends[0]), 0);
+    settle();
+    assert_notes("lost 0 ");
+    return 0;
+}
+TEST(in_a_protocol)
+
 TEST(with_buffered)
 TEST(with_unsent)
 TEST(busy)
@@ -264,7 +312,7 @@ int main(void)
         cmocka_unit_test(test_with_buffered), cmocka_unit_test(test_with_unsent),
         cmocka_unit_test(test_busy),          cmocka_unit_test(test_cancelled),
         cmocka_unit_test(test_handed_on),     cmocka_unit_test(test_closed_under),
-        cmocka_unit_test(test_closed_before),
+        cmocka_unit_test(test_closed_before), cmocka_unit_test(test_in_a_protocol),
     };
     pki_make();
     client = client_context(0);
