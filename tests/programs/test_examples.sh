@@ -119,6 +119,7 @@ run 13 13_memory_pair
 run 14 14_name_lookup
 run 15 15_subprocess
 [ ! -x "$programs/19_glib" ] || run 19 19_glib
+run 23 23_all_cores
 has 25_http_server && run 25 25_http_server
 wait
 
@@ -142,6 +143,9 @@ expect 04 0 <<'END'
 END
 has 05_http_get >/dev/null && expect 05 0 <<'END'
 0 Hello from casyncio's demo server
+END
+expect 23 0 <<'END'
+0 Each of 4 threads has had a client
 END
 has 25_http_server >/dev/null && expect 25 0 <<'END'
 0 /hello/Ann%20B: 200
