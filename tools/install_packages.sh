@@ -58,6 +58,7 @@ postfix                 cmd:postfix
 libpythonX.Y-testsuite  python:test.test_asyncio
 python3-venv            python:ensurepip
 debootstrap             cmd:debootstrap
+mandoc                  cmd:mandoc
 "
 bench="
 openssl                 cmd:openssl
