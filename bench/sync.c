@@ -1,7 +1,7 @@
 /* sync: what the primitives of synchronization and the queues cost, in ns. The limit is Go's figure for
- * what is nearest to it there (support/sync.go, on one processor), taken in the same run, if there is a
- * `go`: CPU time, but for the queue between threads, which is wall time. */
-#include "bench.h"
+ * what is nearest to it there (support/sync.go, on one processor; see peer.h): CPU time, but for the queue
+ * between threads, which is wall time. */
+#include "peer.h"
 
 #include <casyncio.h>
 #include <math.h>
@@ -264,11 +264,7 @@ static double thread_queue(void)
 
 /* ---- the table ---- */
 
-static struct row {
-    const char *name, *aim;
-    double (*measure)(void);
-    double ours, go; /* 0: not measured */
-} rows[] = {
+static struct peer_row rows[] = {
     {"semaphore, free", "5", semaphore_free, 0, 0},
     {"semaphore, handed over", "45", semaphore_handed_over, 0, 0},
     {"condition, notify + wait", "90", condition, 0, 0},
@@ -287,45 +283,17 @@ static struct row {
 
 #define ROWS (sizeof rows / sizeof *rows)
 
-static void keep_best(double *best, double value)
-{
-    if (*best == 0 || value < *best) *best = value;
-}
-
-/* The peer prints a line a row, "NAME: NS", once a round. */
-static void ask_go(void)
-{
-    char command[4096], line[256];
-    snprintf(command, sizeof command,
-             "command -v go >/dev/null && go run '%.*s/support/sync.go' %d 2>/dev/null",
-             (int)(strrchr(__FILE__, '/') - __FILE__), __FILE__, ROUNDS);
-    FILE *peer = popen(command, "r");
-    while (peer && fgets(line, sizeof line, peer)) {
-        char *colon = strchr(line, ':');
-        if (!colon) continue;
-        *colon = 0;
-        for (size_t i = 0; i < ROWS; i++)
-            if (strcmp(line, rows[i].name) == 0) keep_best(&rows[i].go, strtod(colon + 1, NULL));
-    }
-    if (peer) pclose(peer);
-}
-
 static int main_task(void *unused)
 {
     (void)unused;
-    for (int round = 0; round < ROUNDS; round++)
-        for (size_t i = 0; i < ROWS; i++)
-            keep_best(&rows[i].ours, rows[i].measure());
+    peer_measure(rows, ROWS);
     return 0;
 }
 
 int main(void)
 {
-    int code = async_run(main_task, NULL);
-    if (code < 0) return 1;
-    ask_go();
-    bench_heading();
-    for (size_t i = 0; i < ROWS; i++)
-        bench_row(rows[i].name, "ns", rows[i].ours, rows[i].go, rows[i].aim);
+    if (async_run(main_task, NULL) < 0) return 1;
+    peer_ask_go(rows, ROWS, "sync.go");
+    peer_table(rows, ROWS);
     return 0;
 }

@@ -58,6 +58,8 @@ postfix                 cmd:postfix
 libpythonX.Y-testsuite  python:test.test_asyncio
 python3-venv            python:ensurepip
 debootstrap             cmd:debootstrap
+mandoc                  cmd:mandoc
+libuv1-dev              header:uv.h
 "
 bench="
 openssl                 cmd:openssl

@@ -38,16 +38,15 @@
 
 ASYNC_BEGIN
 
-/* The version of the library that runs, as ASYNC_VERSION is that of the headers: "0.2.0". Good for
- * ever. Any thread. Programs are compatible with a library of the same 0.N. */
+/* The version of the library that runs, as ASYNC_VERSION is that of the headers: "0.2.0". Never
+ * freed. Any thread. Programs are compatible with a library of the same 0.N. */
 ASYNC_API const char *async_version(void);
 
 ASYNC_END
 
-/* Option structs may get new members at their end. A function that takes one is told, by an inline
- * function of the header, the size that it had when the caller was compiled: members that the
- * caller did not know are read as 0. A binding for another language calls the function with the two
- * underscores and gives the size itself. Structs that lie in the caller's memory have `reserved`
- * words for later members: leave them 0. */
+/* Option structs may get new members at their end. An inline function of the header passes the
+ * size that the struct had when the caller was compiled: members beyond it are read as 0. A binding
+ * for another language calls the function with the two underscores and gives the size itself.
+ * Structs that lie in the caller's memory have `reserved` words for later members: leave them 0. */
 
 #endif

@@ -54,7 +54,8 @@ ASYNC_API int async_context_var_get(const async_context_var *var, void **value);
  * (destroy). -ENOMEM, -EPERM, -EBADF: the value is still the caller's.
  *
  * With a token the value of before is kept for async_context_var_reset; tokens are reset in the
- * reverse order, and what is not reset is let go with the task. Without one (NULL) it is replaced.
+ * reverse order, and values of tokens that are not reset are released with the task. Without one
+ * (NULL) it is replaced.
  * Python: ContextVar.set, Token */
 ASYNC_API int async_context_var_set(async_context_var *var, void *value,
                                     async_context_token *token);

@@ -55,11 +55,11 @@ typedef struct async_datagram_options {
     int mode;             /* of a Unix socket's file; 0: as umask says */
 } async_datagram_options;
 
-/* Makes an endpoint. With a remote_addr it is connected: it sends to that peer and hears no other.
- * Of several addresses of a host it takes the first one that can be bound and connected. A Unix
- * endpoint with a remote_addr alone gets a name from the kernel, so that it can be answered; a stale
- * file at a local path is replaced as async_start_unix_server does, and the endpoint's own file is
- * removed by the close. Blocks while names are looked up.
+/* Makes an endpoint. With a remote_addr it is connected: it sends to that peer, and receives from
+ * no other. Of several addresses of a host it takes the first one that can be bound and connected.
+ * A Unix endpoint with a remote_addr alone gets a name from the kernel, so that it can be answered;
+ * a stale file at a local path is replaced as async_start_unix_server does, and the endpoint's own
+ * file is removed by the close. Blocks while names are looked up.
  *
  * NULL: async_error_code: -EINVAL (a port that is none, no address and no family),
  * -EAFNOSUPPORT (no family that both addresses are of), -EADDRINUSE, -EACCES, ASYNC_ENONAME,
@@ -148,7 +148,7 @@ ASYNC_API async_iterator *async_datagrams(async_datagram_endpoint *endpoint);
  *
  * That a datagram does not arrive is told later, by the peer's machine or a router, if at all.
  *
- * A connected endpoint hears of it: its next call, to receive or to send, gives -ECONNREFUSED (no
+ * A connected endpoint learns of it: its next call, to receive or to send, gives -ECONNREFUSED (no
  * socket has the port) or another code. What a call that gives it should have sent has not been
  * sent.
  *

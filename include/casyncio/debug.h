@@ -1,7 +1,7 @@
 /* debug.h - debug mode, and a watchdog            asyncio: Developing with asyncio, Debug Mode
  *
  * Debug mode finds mistakes while the program runs. It is on if async_loop_options.debug is set, and
- * in async_run also if $CASYNCIO_DEBUG is "1"; no other build of the library is needed. It tells of
+ * in async_run also if $CASYNCIO_DEBUG is "1"; no other build of the library is needed. It reports
  *
  *   - a callback, or a step of a task, that took longer than async_set_slow_callback_duration says;
  *   - a loop that is blocked for a second, while it is (async_watchdog_start);
@@ -11,12 +11,13 @@
  *     the place that opened it;
  *   - a task's handle that is used after it has been released;
  *
- * besides what is told without it (async_set_exception_handler in loop.h). All of it goes to the
- * loop's exception handler (-ETIME for what was slow, -EINVAL for the rest); without one each is
- * written to standard error, as it happens. Places are as "program(+0x1234)", for addr2line.
+ * besides what is reported without it (async_set_exception_handler in loop.h). Each report goes to
+ * the loop's exception handler, with the code -ETIME for a slow step and -EINVAL for all others;
+ * without a handler it is written to standard error at once. Places have the form
+ * "program(+0x1234)", for addr2line.
  *
- * A switch between tasks takes some ten times as long (two looks at the clock), and an open some
- * microseconds more; an idle loop looks up ten times a second. */
+ * Cost: a switch between tasks takes some ten times as long (it reads the clock twice), to open
+ * something takes some microseconds more, and an idle loop wakes up ten times a second. */
 #ifndef CASYNCIO_DEBUG_H
 #define CASYNCIO_DEBUG_H
 
@@ -31,20 +32,20 @@ ASYNC_API int async_set_debug(async_loop *loop, bool on);
 ASYNC_API bool async_get_debug(const async_loop *loop);
 
 /* How long a callback or a step of a task may take in debug mode: seconds of the real clock, 0.1 by
- * default; 0 tells of each, infinity of none. 0; -EINVAL for NaN or a negative number; -EBADF for a
- * loop that is NULL. The second gives 0 for NULL. Only in the loop's thread. Does not block.
+ * default; 0 reports every step, infinity none. 0; -EINVAL for NaN or a negative number; -EBADF for
+ * a loop that is NULL. The second gives 0 for NULL. Only in the loop's thread. Does not block.
  * asyncio: loop.slow_callback_duration */
 ASYNC_API int async_set_slow_callback_duration(async_loop *loop, double seconds);
 ASYNC_API double async_slow_callback_duration(const async_loop *loop);
 
 /* ---- the watchdog ---- */
 
-/* A thread that looks whether the loop still gets from one callback to the next, and says so while it
- * does not. It costs the loop nothing: it reads what the loop counts anyway, four times in the time
- * after which a block is told of. When it has found one it sends the loop's thread a SIGURG, whose
- * handler (with SA_RESTART) notes the frames that are under way; a program that handles SIGURG itself
- * is not asked, and gets a report without frames. A system call that a signal interrupts in spite of
- * SA_RESTART (nanosleep, poll) gives EINTR then. */
+/* The watchdog is a thread that checks that the loop still gets from one callback to the next, and
+ * reports a block while it lasts. It costs the loop nothing: it reads the loop's count of
+ * callbacks, four times in each period of `after` seconds. When it finds a block it sends SIGURG to
+ * the loop's thread, whose handler (with SA_RESTART) records the frames of the call stack. If the
+ * program handles SIGURG itself no signal is sent, and the report has no frames. A system call that
+ * a signal interrupts in spite of SA_RESTART (nanosleep, poll) gives EINTR then. */
 typedef struct async_watchdog_options {
     double after; /* seconds of the real clock; 0: 1 */
     /* Called in the watchdog's thread, once a block: it must not call what belongs to the loop. `message`
@@ -71,9 +72,10 @@ ASYNC_API void async_watchdog_stop(async_loop *loop);
 
 /* ---- for libraries that have something to be closed ---- */
 
-/* Says that `object` has been opened, by the caller of this function's caller, and that it has been
- * closed again. `what` is a word for it, "session", and is not copied. If debug mode is on in the loop
- * that runs here, it is told of when the loop is closed first. Any thread. Neither fails nor blocks. */
+/* Records that `object` has been opened, by the caller of this function's caller, and that it has
+ * been closed. `what` is a word for it, "session", and is not copied. If debug mode is on in the
+ * loop that runs here, an object that is still open when the loop is closed is reported. Any
+ * thread. Neither fails nor blocks. */
 ASYNC_API void async_debug_opened(const void *object, const char *what);
 ASYNC_API void async_debug_closed(const void *object);
 

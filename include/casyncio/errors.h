@@ -41,12 +41,12 @@ enum async_error_codes { ASYNC_ERRORS(ASYNC_ERROR_ENUM) ASYNC_ERROR_LAST = -5999
 #undef ASYNC_ERROR_ENUM
 
 /* The text for a code, of errno or of the table above; "Success" for 0 or more; never NULL. The
- * pointer is good for ever for a known code, and until the thread's next call for an unknown one.
- * Any thread. */
+ * string of a known code is never freed; that of an unknown one is valid until the thread's next
+ * call. Any thread. */
 ASYNC_API const char *async_strerror(int code);
 
 /* The short name of a code, such as "ECANCELED" or "ASYNC_ELIMIT"; "0" for a success and "?" for
- * one that is not known. Good for ever. Any thread. */
+ * one that is not known. Never freed. Any thread. */
 ASYNC_API const char *async_error_name(int code);
 
 /* Raises: puts an error record with a formatted message (of at most 4096 bytes) on the current task
@@ -68,8 +68,8 @@ ASYNC_API int async_error_code(void);
 
 /* The error of a block that could not report it, because its entry failed (the block was skipped),
  * its iteration ended with an error, its group failed, or its stream or file could not be closed
- * well; 0 if there is none. Of several errors it is the first. To ask is to take note: the error is
- * the last one then (async_error_message describes it), and a second call gives 0.
+ * well; 0 if there is none. Of several errors it is the first. The call marks the error as seen: it
+ * becomes the last error (async_error_message describes it), and a second call gives 0.
  *
  * It belongs to the task, not to a function: ask right after the block, and before a call of a
  * function that asks as well; and take the code before the message, since the two as arguments of one

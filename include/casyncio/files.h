@@ -18,8 +18,8 @@ ASYNC_BEGIN
 typedef struct async_file async_file;
 
 /* Opens a file; `mode` as fopen's: "r", "w", "a", "x", with "+" and (without effect) "b". A file
- * that it makes has the mode 0666, less the umask. NULL: -ENOENT, -EACCES, -EISDIR, -EINVAL (a mode
- * that is none), ...; the message names the file. The opening of a FIFO for writing waits until
+ * that it makes has the mode 0666, less the umask. NULL: -ENOENT, -EACCES, -EISDIR, -EINVAL (not a
+ * mode), ...; the message names the file. The opening of a FIFO for writing waits until
  * there is a reader. Python: open */
 ASYNC_API async_file *async_file_open(const char *path, const char *mode);
 

@@ -37,8 +37,8 @@ typedef struct async_loop_options {
 
 /* A new loop, to be closed with async_loop_close; it runs callbacks, but no tasks: those need
  * async_run. `options` may be NULL. NULL: no memory or no descriptor for it (errno ENOMEM, EMFILE),
- * or a back end of an unknown name (EINVAL). In place of one that is known but not available the
- * loop has epoll.
+ * or a back end of an unknown name (EINVAL). If a known back end is not available the loop
+ * uses epoll.
  * asyncio: new_event_loop */
 ASYNC_API async_loop *async__loop_new(const async_loop_options *options, size_t options_size);
 static inline async_loop *async_loop_new(const async_loop_options *options)
@@ -85,8 +85,8 @@ ASYNC_API int async_loop_run_once(async_loop *loop, double timeout);
  * closed. */
 ASYNC_API int async_loop_fd(const async_loop *loop);
 
-/* The seconds after which the loop has to run, though its descriptor be silent: 0 if something is
- * ready now, infinity if no timer is set. */
+/* The seconds after which the loop has to run even if its descriptor is not readable: 0 if
+ * something is ready now, infinity if no timer is set. */
 ASYNC_API double async_loop_timeout(async_loop *loop);
 
 /* For a loop with `turns`: what runs now gives way without anything to wait for, as a program does that
@@ -105,7 +105,7 @@ ASYNC_API bool async_loop_is_running(const async_loop *loop);
  * asyncio: get_running_loop */
 ASYNC_API async_loop *async_get_running_loop(void);
 
-/* Says that another thread may queue callbacks (async_call_soon_threadsafe) or coroutines
+/* Declares that another thread may queue callbacks (async_call_soon_threadsafe) or coroutines
  * (async_run_coroutine_threadsafe), so that a loop with nothing else to wait for waits for those,
  * and does not end with -EDEADLK. Call it in the loop's thread before another thread gets the
  * loop's pointer. NULL is left alone. */
@@ -230,8 +230,8 @@ ASYNC_API bool async_remove_watch(async_loop *loop, async_watch *watch);
  * more is left alone. */
 ASYNC_API void async_watch_not_ready(async_loop *loop, async_watch *watch);
 
-/* Forgets all the loop knows of a descriptor, which may then be closed or given away; watches that
- * are still there go off with `error` -EBADF. */
+/* Forgets everything that the loop knows of a descriptor, which may then be closed or given away;
+ * watches that are still there go off with `error` -EBADF. */
 ASYNC_API void async_forget_fd(async_loop *loop, int fd);
 
 /* ---- signals ---- */

@@ -1,7 +1,7 @@
 /* metrics.h - what a loop has done, in numbers            asyncio: none (loop.slow_callback_duration is in debug.h)
  *
- * Counters cost nothing: they fall out of what the loop does anyway. What has to be measured is
- * measured only if async_loop_options.measure asks for it. */
+ * Counters are kept in any case, at no cost. Times, and the depth of stacks, are measured only if
+ * async_loop_options.measure asks for them. */
 #ifndef CASYNCIO_METRICS_H
 #define CASYNCIO_METRICS_H
 

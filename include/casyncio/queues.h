@@ -48,16 +48,16 @@ ASYNC_API size_t async_queue_size(const async_queue *queue);
 ASYNC_API bool async_queue_empty(const async_queue *queue);
 ASYNC_API bool async_queue_full(const async_queue *queue);
 
-/* Says that an item that was got has been worked off: 0; -EINVAL if called more often than items
- * were put. Does not block. asyncio: task_done */
+/* Marks an item that was taken as processed: 0; -EINVAL if called more often than items were
+ * put. Does not block. asyncio: task_done */
 ASYNC_API int async_queue_task_done(async_queue *queue);
 
-/* Waits until every item that was put has been worked off: 0, or the code of a cancellation.
+/* Waits until every item that was put has been processed: 0, or the code of a cancellation.
  * asyncio: join */
 ASYNC_API int async_queue_join(async_queue *queue);
 
 /* No more may be put, and putters that wait get ASYNC_ESHUTDOWN; getters get what is left, and then
- * ASYNC_ESHUTDOWN. `now` drops what is left, and counts it as worked off. NULL is left alone. Does
+ * ASYNC_ESHUTDOWN. `now` drops what is left, and counts it as processed. NULL is left alone. Does
  * not block. asyncio: shutdown(immediate) */
 ASYNC_API void async_queue_shutdown(async_queue *queue, bool now);
 

@@ -70,8 +70,9 @@ ASYNC_API int async_run_named(async_coroutine main, void *argument, const char *
 typedef struct async_runner async_runner;
 
 /* Makes one, with the options of async_run_with (NULL: none); `name` is that of each main task. To be
- * closed with async_runner_close. NULL: -EBUSY inside a running loop, -EINVAL, -ENOMEM, -EMFILE, as async_run gives them
- * (async_error_code). Does not block. asyncio: Runner(debug=, loop_factory=) */
+ * closed with async_runner_close. NULL: -EBUSY inside a running loop, -EINVAL, -ENOMEM, -EMFILE, as
+ * async_run gives them (async_error_code). Does not block. asyncio: Runner(debug=,
+ * loop_factory=) */
 ASYNC_API async_runner *async__runner_new(const async_run_options *options, size_t options_size);
 static inline async_runner *async_runner_new(const async_run_options *options)
 {

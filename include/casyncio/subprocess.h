@@ -11,9 +11,9 @@
  *         async_process_output_free(&output);
  *     }
  *
- * The child's end is told by a pidfd: the program's handling of SIGCHLD is neither needed nor
- * changed. Where there are none (Linux before 5.3, some emulators) the child is asked for, at most 50
- * times a second.
+ * A pidfd reports the end of the child: the program's handling of SIGCHLD is neither needed nor
+ * changed. Where there are no pidfds (Linux before 5.3, some emulators) the library polls for the
+ * child's end, at most 50 times a second.
  *
  * A process that is NULL is -EBADF; where the result is a pointer it is NULL. One that another task
  * closes while a call on it waits stays good until that call has returned, with -EBADF. To begin a

@@ -214,15 +214,15 @@ typedef struct async_rwlock {
         {NULL, NULL}, NULL, 0, NULL                                                                \
     }
 
-/* Waits until the lock may be held so, and takes it: 0, or the code of a cancellation (it is not
- * held). -EDEADLK if this task holds it to write. A task that reads must not ask again, to read or to
- * write, before it has released it: it might wait for itself by way of a writer.
+/* Waits until the lock can be taken in that way, and takes it: 0, or the code of a cancellation (it
+ * is not held). -EDEADLK if this task holds it to write. A task that reads must not ask again, to
+ * read or to write, before it has released it: it might wait for itself by way of a writer.
  * pthreads: pthread_rwlock_rdlock, pthread_rwlock_wrlock */
 ASYNC_API int async_rwlock_acquire_read(async_rwlock *rwlock);
 ASYNC_API int async_rwlock_acquire_write(async_rwlock *rwlock);
 
-/* Take it if that needs no waiting, also for others that came before: 0; -EBUSY; -EPERM outside a
- * task. Never block. */
+/* Take it if it can be had at once and no task that came before waits for it: 0; -EBUSY; -EPERM
+ * outside a task. Never block. */
 ASYNC_API int async_rwlock_try_read(async_rwlock *rwlock);
 ASYNC_API int async_rwlock_try_write(async_rwlock *rwlock);
 

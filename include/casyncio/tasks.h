@@ -4,14 +4,15 @@
  * runs a coroutine beside its creator, on a stack of its own.
  *
  * "Blocks" in these headers means: suspends the calling task and lets others run. Every blocking
- * call is a checkpoint: it is a point of cancellation also when it could finish at once, and a
- * point of scheduling, in that a task gives way after 128 of them that could. No other call is.
- * Outside a task a blocking call gives -EPERM.
+ * call is a checkpoint, and no other call is: it reports a cancellation that is due, even if it
+ * could finish at once; and a task yields to the others after 128 blocking calls that could finish
+ * at once. Outside a task a blocking call gives -EPERM.
  *
  * Once a task is cancelled, or a timeout scope that it is in has run out, every blocking call gives
  * the same code at once (-ECANCELED, -ETIMEDOUT), until the task ends, is uncancelled, or leaves
- * the scope. "The code of a cancellation" below means either. If what a call waited for has come
- * about before it learns of the cancellation, it gives that, and the next one the code.
+ * the scope. "The code of a cancellation" below means either. If the result of a call is
+ * there before the task learns of the cancellation, the call gives the result, and the next call
+ * gives the code.
  *
  * A task belongs to the thread of its loop, and so do all functions here: other threads come in
  * through threads.h and loop.h.
@@ -197,8 +198,8 @@ ASYNC_API async_task *async_eager_task_factory(async_loop *loop, async_coroutine
 
 /* ---- awaiting, detaching ---- */
 
-/* Waits for the task to end, gives its return value, and releases the handle, always; only with one
- * of the errors at the end is the handle left as it is. The error record of a task that failed
+/* Waits for the task to end, gives its return value, and releases the handle. The handle stays
+ * valid only after one of the errors in the last paragraph. The error record of a task that failed
  * passes to the awaiting task.
  *
  * If the awaiting task is cancelled meanwhile, the awaited one is cancelled too, and then waited

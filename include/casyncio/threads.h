@@ -20,7 +20,7 @@ ASYNC_API int async_to_thread(int (*function)(void *argument), void *argument);
  * cannot be cancelled. -ECANCELED if the main task has ended or ends first, if the loop runs no tasks,
  * or if the task was cancelled; -ENOMEM; -ECHILD in a process forked from the loop's; -EBADF for a
  * loop that is NULL, -EINVAL for a coroutine that is. The loop must be shared (async_loop_share), and
- * must not have been closed: it is for the caller to know that async_run has not returned.
+ * must not have been closed: the caller makes sure that async_run has not returned.
  * asyncio: run_coroutine_threadsafe(...).result() */
 ASYNC_API int async_run_coroutine_threadsafe(async_loop *loop, async_coroutine coroutine,
                                              void *argument);

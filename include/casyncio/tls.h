@@ -4,8 +4,8 @@
  *
  * A stream that speaks TLS is a stream like any other: read, readline, write, close. What differs:
  *
- *   - The server's certificate is verified: by whom it was signed, its dates, what it is for, and that
- *     it is for that host. To switch that off there is one member, insecure_skip_verify.
+ *   - The server's certificate is verified: its chain of signatures, its dates, its purpose,
+ *     and the host name. One member switches that off, insecure_skip_verify.
  *   - The end of what comes is an end only if the peer has said so (close_notify). A connection that
  *     just ends gives ASYNC_EINCOMPLETE: what came may have been cut off.
  *   - async_stream_close says the same to the peer, and waits until its answer has come, for at most
@@ -48,8 +48,8 @@ enum async_tls_client_certificate {
 
 /* Files are in PEM. 0, NULL and false are the defaults. */
 typedef struct async_tls_options {
-    /* Whom to trust: a file of CAs, a directory of them as c_rehash makes it; without either those of
-     * the system. A server needs them only to check its clients' certificates. */
+    /* Trusted CAs: a file, or a directory as c_rehash makes it; without either those of the
+     * system. A server needs them only to check its clients' certificates. */
     const char *ca_file, *ca_path;
     const char *crl_file; /* revocation lists; the peer's certificate must not be on its issuer's */
     bool crl_check_chain; /* nor may any of the CAs between; then a list of each is needed */
@@ -99,7 +99,7 @@ static inline async_tls_context *async_tls_server_context(const async_tls_option
 ASYNC_API int async_tls_context_add_certificate(async_tls_context *context, const char *certificate,
                                                 const char *key, const char *key_password);
 
-/* Gives the caller's part in it up. NULL is fine. Any thread. */
+/* Releases the caller's reference. NULL is fine. Any thread. */
 ASYNC_API void async_tls_context_free(async_tls_context *context);
 
 /* ---- connecting and serving ---- */
@@ -116,7 +116,8 @@ ASYNC_API async_stream *async_tls_open_connection(const char *host, int port,
 ASYNC_API async_stream *async_tls_open_unix_connection(const char *path, const char *server_name,
                                                        async_tls_context *context);
 
-/* As async_start_server; the server has a part in the context. All functions for servers go on with it.
+/* As async_start_server; the server holds a reference to the context. All functions for servers
+ * apply to it.
  * asyncio: start_server(ssl=...), start_unix_server(ssl=...) */
 ASYNC_API async_server *async__tls_start_server(const char *host, int port,
                                                 async_tls_context *context,

@@ -116,6 +116,7 @@ static int make_streams(async_process *process, struct async__stdio *stdio)
         process->streams[i] = async__process_stream(stdio->parent[i]);
         stdio->parent[i] = -1; /* the stream's, or closed */
         if (!process->streams[i]) return async_error_code();
+        async_debug_closed(process->streams[i]); /* the process's: debug mode tells of that alone */
     }
     return 0;
 }

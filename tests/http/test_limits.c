@@ -1,6 +1,7 @@
 /* What is longer than it may be: of an answer it is ASYNC_EHTTP, of a request -EINVAL, with the
  * limit in the message; and nothing that a server sends without end is kept without end. */
 #include "http_test.h"
+#include "unclosed.h"
 #include "raw_server.h"
 
 static struct raw_server server;
@@ -202,6 +203,36 @@ static int a_request(void *unused)
 }
 HTTP_TEST(a_request)
 
+/* ---- debug mode ---- */
+
+static async_http_session *left;
+
+__attribute__((noinline)) static int leaves_it_open(void *unused)
+{
+    (void)unused;
+    async_with_http_session (session, NULL)
+        assert_non_null(session);
+    left = async_http_session_new(NULL);
+    assert_non_null(left);
+    return 0;
+}
+
+static int closes_it_late(void *unused)
+{
+    (void)unused;
+    async_http_session_free(left);
+    return 0;
+}
+
+static void test_never_closed(void **state)
+{
+    (void)state;
+    assert_int_equal(run_unclosed(leaves_it_open), 0);
+    assert_unclosed("HTTP session", leaves_it_open);
+    assert_int_equal(run_unclosed(closes_it_late), 0);
+    assert_int_equal(unclosed_count, 0);
+}
+
 static int open_server(void **state)
 {
     (void)state;
@@ -222,6 +253,7 @@ int main(void)
         cmocka_unit_test(test_lines_of_an_answer),
         cmocka_unit_test(test_without_end),
         cmocka_unit_test(test_a_request),
+        cmocka_unit_test(test_never_closed),
     };
     return cmocka_run_group_tests(tests, open_server, close_server);
 }

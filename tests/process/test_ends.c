@@ -1,5 +1,6 @@
 /* The ends of processes: waiting, signals, the exit of async_with_process. */
 #include "process_test.h"
+#include "unclosed.h"
 
 #define SLEEPER ASYNC_ARGUMENTS("sleep", "1000")
 
@@ -407,6 +408,40 @@ static int forked(void *unused)
 }
 PROCESS_TEST(forked)
 
+/* ---- debug mode ---- */
+
+static async_process *left_open;
+
+__attribute__((noinline)) static int leaves_it_open(void *unused)
+{
+    (void)unused;
+    async_process *closed = async_create_subprocess_exec(
+        ASYNC_ARGUMENTS("true"), &(async_subprocess_options){.out = ASYNC_PIPE});
+    assert_non_null(closed);
+    assert_int_equal(async_process_close(closed), 0);
+    left_open = async_create_subprocess_exec(
+        ASYNC_ARGUMENTS("true"), &(async_subprocess_options){.in = ASYNC_PIPE, .out = ASYNC_PIPE});
+    assert_non_null(left_open);
+    return async_process_wait(left_open, NULL);
+}
+
+static int closes_it_late(void *unused)
+{
+    (void)unused;
+    return async_process_close(left_open);
+}
+
+/* Its pipes are the process's, and are not told of besides. */
+static void test_never_closed(void **state)
+{
+    (void)state;
+    assert_int_equal(run_unclosed(leaves_it_open), 0);
+    assert_unclosed("process", leaves_it_open);
+    assert_int_equal(run_unclosed(closes_it_late), 0);
+    assert_int_equal(unclosed_count, 0);
+    assert_no_child();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -418,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_cancelled),       cmocka_unit_test(test_closed_under_calls),
         cmocka_unit_test(test_closed_stream),   cmocka_unit_test(test_outside_of_a_task),
         cmocka_unit_test(test_leave_it_behind), cmocka_unit_test(test_forked),
+        cmocka_unit_test(test_never_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

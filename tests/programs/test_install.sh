@@ -34,6 +34,12 @@ run() { # run DESCRIPTION PROGRAM...
 
 cd "$work"
 libdir=$(dirname "$(find "$prefix" -name libcasyncio.so)")
+if [ -e "$BUILD_DIR/man3.stamp" ]; then
+    for page in man3/async_run.3 man3/async_gather_array.3 man7/casyncio.7; do
+        [ -e "$prefix/share/man/$page" ] || { echo "$page was not installed"; exit 1; }
+    done
+    echo "ok: manual pages"
+fi
 parts=
 for part in http tls; do
     [ ! -e "$libdir/libcasyncio-$part.so" ] || parts+=" $part"
