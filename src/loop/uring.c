@@ -25,6 +25,8 @@
 #include <liburing.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -53,6 +55,7 @@ struct uring {
     bool epoll_ready;     /* it has ended: epoll has something to tell */
     size_t under_way;     /* operations in the ring */
     async__op *cancelled; /* those whose cancel found no room, linked by watch.reserved */
+    int event_fd;         /* -1, or what tells epoll of completions: uring_fd */
 
     struct io_uring_buf_ring *buffers;
     char *memory; /* of MOST_BUFFERS; a buffer takes pages once it is used */
@@ -88,6 +91,11 @@ static void give_buffer(struct uring *self, int number)
     io_uring_buf_ring_add(self->buffers, buffer_at(self, number), BUFFER_SIZE,
                           (unsigned short)number, MOST_BUFFERS - 1, 0);
     io_uring_buf_ring_advance(self->buffers, 1);
+}
+
+static void take_back_buffer(struct uring *self, unsigned flags)
+{
+    if (flags & IORING_CQE_F_BUFFER) give_buffer(self, (int)(flags >> IORING_CQE_BUFFER_SHIFT));
 }
 
 /* There were too few for the reads of one look. */
@@ -144,6 +152,8 @@ static int set_up(struct uring *self)
     self->thread = 0;
     self->polls_epoll = self->epoll_ready = false;
     code = register_buffers(self);
+    if (code == 0 && self->event_fd >= 0)
+        code = io_uring_register_eventfd(&self->ring, self->event_fd);
     if (code < 0) io_uring_queue_exit(&self->ring);
     return code;
 }
@@ -277,15 +287,13 @@ static int begin(async_loop *loop, async__op *op)
 
 static ssize_t take(struct uring *self, async__op *op, int result, unsigned flags)
 {
-    bool lent = flags & IORING_CQE_F_BUFFER;
-    int number = (int)(flags >> IORING_CQE_BUFFER_SHIFT);
-    const void *data = lent ? buffer_at(self, number) : op->buffer;
-    ssize_t taken = result;
+    const void *data = op->buffer;
 
     /* At the end of the stream, and with an error, there is no buffer, and nothing is looked at. */
-    if (op->opcode == ASYNC__OP_RECV && op->then) taken = op->then(op, data, result);
-    if (lent) give_buffer(self, number);
-    return taken;
+    if (op->opcode != ASYNC__OP_RECV || !op->then) return result;
+    if (flags & IORING_CQE_F_BUFFER)
+        data = buffer_at(self, (int)(flags >> IORING_CQE_BUFFER_SHIFT));
+    return op->then(op, data, result);
 }
 
 /* -EAGAIN: it has to wait. */
@@ -343,10 +351,13 @@ static void end(async_loop *loop, async__op *op)
     op->done(op);
 }
 
+/* What a cancelled receive has brought is dropped if its descriptor was closed meanwhile, as is what
+ * epoll's would have found. */
 static bool is_cancelled(const async__op *op, int result)
 {
-    return op->back_end & CANCELLED &&
-           (result == -ECANCELED || result == -EINTR || result == -EAGAIN || result == -ENOBUFS);
+    if (!(op->back_end & CANCELLED)) return false;
+    if (op->opcode == ASYNC__OP_RECV && !op->watch.armed) return true;
+    return result == -ECANCELED || result == -EINTR || result == -EAGAIN || result == -ENOBUFS;
 }
 
 /* Goes on in another way: the descriptor is watched if `watched`, or else whatever begin() finds. */
@@ -470,7 +481,6 @@ static bool needs_thread(int result)
 
 static void on_file_end(async_loop *loop, async__op *op, int result)
 {
-    loop->jobs--;
     if (is_cancelled(op, result)) {
         end(loop, op);
     } else if (async__unlikely(needs_thread(result))) {
@@ -512,6 +522,8 @@ static void uring_cancel(async_loop *loop, async__op *op, int code)
         return;
     }
     if (!(op->back_end & CANCELLED)) {
+        if (op->opcode < ASYNC__OP_WORK)
+            loop->jobs++; /* its end will come, whatever it waits for */
         op->back_end |= CANCELLED;
         op->result = code;
         if (!ask_for_end(self, op)) {
@@ -539,12 +551,14 @@ static void complete(async_loop *loop, const struct io_uring_cqe *cqe)
     }
     async__op *op = io_uring_cqe_get_data(cqe);
     self->under_way--;
+    if (async__unlikely(op->opcode >= ASYNC__OP_WORK || op->back_end & CANCELLED)) loop->jobs--;
     if (async__unlikely(op->opcode >= ASYNC__OP_WORK))
         on_file_end(loop, op, cqe->res);
     else if ((op->back_end & STATE) == KERNEL)
         on_kernels_end(loop, op, cqe->res, cqe->flags);
     else
         on_polled(loop, op, cqe->res);
+    take_back_buffer(self, cqe->flags);
 }
 
 /* Those that have come by now: what they begin may end at once, and is for the next look. */
@@ -632,7 +646,7 @@ static int uring_wait(async_loop *loop, int64_t timeout)
 
     if (async__unlikely(async__is_forked(loop))) return -ECHILD;
     int code = look(loop, timeout);
-    if (code < 0 || !self->epoll_ready) return code;
+    if (code < 0 || (!self->epoll_ready && self->event_fd < 0)) return code;
     self->epoll_ready = false;
     return async__epoll.wait(loop, 0);
 }
@@ -652,10 +666,32 @@ static int uring_interest(async_loop *loop, int fd, struct async__fd *entry, uns
     return async__epoll.interest(loop, fd, entry, interest);
 }
 
+/* The ring's own descriptor becomes readable only when a completion has been written, which needs the
+ * loop's thread. An eventfd is told before that. It is in epoll's set, edge-triggered and never read,
+ * under a number that is no descriptor's: so epoll's descriptor tells of both. */
+static int add_event_fd(struct uring *self)
+{
+    struct epoll_event event = {.events = EPOLLIN | (uint32_t)EPOLLET, .data.u64 = INT_MAX};
+    int fd = ASYNC__CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+
+    if (fd < 0) return -errno;
+    int code = ASYNC__CALL(epoll_ctl(self->epoll.fd, EPOLL_CTL_ADD, fd, &event)) < 0 ? -errno : 0;
+    if (code == 0) code = io_uring_register_eventfd(&self->ring, fd);
+    if (code < 0)
+        close(fd);
+    else
+        self->event_fd = fd;
+    return code;
+}
+
 static int uring_fd(const async_loop *loop)
 {
+    struct uring *self = self_of(loop);
+
+    if (self->event_fd < 0 && (check_thread(self) < 0 || add_event_fd(self) < 0))
+        return self->ring.ring_fd;
     if (!loop->running) uring_rest((async_loop *)loop);
-    return self_of(loop)->ring.ring_fd;
+    return self->epoll.fd;
 }
 
 /* ---- opening and closing ---- */
@@ -678,6 +714,7 @@ static int uring_open(async_loop *loop)
     }
     loop->back_end = self;
     memset((char *)self + sizeof self->epoll, 0, sizeof *self - sizeof self->epoll);
+    self->event_fd = -1;
     self->buffers = map(BUFFERS_BYTES);
     self->memory = map((size_t)MOST_BUFFERS * BUFFER_SIZE);
     if (self->buffers && self->memory && set_up(self) == 0) return 0;
@@ -730,6 +767,7 @@ static void uring_close(async_loop *loop)
     bool idle = self->under_way == 0;
     take_down(self, forked);
     if (idle || forked) unmap(self);
+    if (self->event_fd >= 0) close(self->event_fd);
     async__epoll.close(loop);
 }
 
