@@ -62,7 +62,7 @@ struct async__fd {
     unsigned char foreign;  /* the bits of interest that end with their watch */
     bool regular;           /* a regular file: always ready */
     bool registered : 1;
-    bool socket : 1;          /* known to be one: uring.c */
+    unsigned char kind : 2;   /* what uring.c knows of it */
     unsigned char missed : 2; /* with ASYNC__EDGE: directions of events that no watch was told of */
 };
 

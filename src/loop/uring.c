@@ -54,8 +54,10 @@ struct uring {
     bool polls_epoll;     /* the poll of epoll's descriptor is under way */
     bool epoll_ready;     /* it has ended: epoll has something to tell */
     size_t under_way;     /* operations in the ring */
-    async__op *cancelled; /* those whose cancel found no room, linked by watch.reserved */
-    int event_fd;         /* -1, or what tells epoll of completions: uring_fd */
+    async__op *cancelled; /* of sockets, and not ended: in order, linked by watch.reserved */
+    async__op **last_cancelled;
+    bool ask_again; /* for the ends of these */
+    int event_fd;   /* -1, or what tells epoll of completions: uring_fd */
 
     struct io_uring_buf_ring *buffers;
     char *memory; /* of MOST_BUFFERS; a buffer takes pages once it is used */
@@ -216,13 +218,34 @@ static struct io_uring_sqe *get_sqe(struct uring *self)
 
 static unsigned length_of(size_t length) { return length > INT_MAX ? INT_MAX : (unsigned)length; }
 
+/* What is known of a descriptor: async__fd.kind. */
+enum { UNKNOWN, STREAM, OTHER_SOCKET, NO_SOCKET };
+
+static unsigned kind_of(struct async__fd *entry, int fd)
+{
+    int type;
+    socklen_t size = sizeof type;
+
+    if (entry->kind == UNKNOWN) {
+        if (ASYNC__CALL(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size)) < 0)
+            entry->kind = NO_SOCKET;
+        else
+            entry->kind = type == SOCK_STREAM ? STREAM : OTHER_SOCKET;
+    }
+    return entry->kind;
+}
+
 /* Whether the kernel makes the call. Flags of the caller's own may mean what only a call means:
- * MSG_DONTWAIT, MSG_ERRQUEUE. */
-static bool is_kernels(const async__op *op)
+ * MSG_DONTWAIT, MSG_ERRQUEUE. With an error queue that is not empty, as datagram sockets may have, the
+ * kernel would try some hundred times, and then wait in a thread of its own. */
+static bool is_kernels(async_loop *loop, const async__op *op)
 {
     switch (op->opcode) {
     case ASYNC__OP_RECV:
-    case ASYNC__OP_SEND: return op->flags == 0;
+        if (op->then) return op->flags == 0;
+        /* fall through */
+    case ASYNC__OP_SEND:
+        return op->flags == 0 && kind_of(&loop->fds[op->watch.fd], op->watch.fd) == STREAM;
     case ASYNC__OP_ACCEPT: return true;
     default: return false;
     }
@@ -256,15 +279,14 @@ static void prepare(struct io_uring_sqe *sqe, async__op *op)
  * tell of it as well. */
 static bool fits_ring(struct async__fd *entry, const async__op *op)
 {
-    int type;
-    socklen_t size = sizeof type;
-
     if (entry->interest & 1u << op->watch.direction) return false;
-    if (op->opcode == ASYNC__OP_READ || op->opcode == ASYNC__OP_WRITE) return false;
-    if (entry->socket || (op->opcode != ASYNC__OP_CALL && op->opcode != ASYNC__OP_POLL))
-        return true;
-    entry->socket = ASYNC__CALL(getsockopt(op->watch.fd, SOL_SOCKET, SO_TYPE, &type, &size)) == 0;
-    return entry->socket;
+    switch (op->opcode) {
+    case ASYNC__OP_READ:
+    case ASYNC__OP_WRITE: return false;
+    case ASYNC__OP_CALL:
+    case ASYNC__OP_POLL: return kind_of(entry, op->watch.fd) != NO_SOCKET;
+    default: return true;
+    }
 }
 
 /* Hands an operation that hangs in its descriptor's entry to the ring, or to epoll: 0 or a code. */
@@ -278,7 +300,7 @@ static int begin(async_loop *loop, async__op *op)
         op->back_end = WATCHED;
         return async__fd_want(loop, fd, &op->watch, op->watch.direction);
     }
-    op->back_end = is_kernels(op) ? KERNEL : POLLED;
+    op->back_end = is_kernels(loop, op) ? KERNEL : POLLED;
     prepare(sqe, op);
     io_uring_sqe_set_data(sqe, op);
     self->under_way++;
@@ -296,11 +318,11 @@ static ssize_t take(struct uring *self, async__op *op, int result, unsigned flag
     return op->then(op, data, result);
 }
 
-/* -EAGAIN: it has to wait. */
+/* -EAGAIN: it has to wait. (A read that the kernel will make is a call that can fail.) */
 static ssize_t first_try(struct uring *self, async__op *op)
 {
     if (!op->wait_first) return async__op_call(op);
-    if (is_kernels(op) && ASYNC__CALL(0) < 0) return take(self, op, -errno, 0);
+    if (op->opcode == ASYNC__OP_RECV && ASYNC__CALL(0) < 0) return take(self, op, -errno, 0);
     return -EAGAIN;
 }
 
@@ -332,19 +354,32 @@ static void uring_ready(async_callback *callback)
 
 /* ---- the end of an operation ---- */
 
-static void forget_cancel(struct uring *self, async__op *op)
+static async__op **next_of(async__op *op) { return (async__op **)&op->watch.reserved; }
+
+static void add_cancelled(struct uring *self, async__op *op)
 {
-    for (async__op **link = &self->cancelled; *link;
-         link = (async__op **)&(*link)->watch.reserved) {
-        if (*link != op) continue;
-        *link = op->watch.reserved;
-        return;
-    }
+    *next_of(op) = NULL;
+    *self->last_cancelled = op;
+    self->last_cancelled = next_of(op);
+}
+
+/* They end in their order, as a rule: it is the first. */
+static void remove_cancelled(struct uring *self, async__op *op)
+{
+    async__op **link = &self->cancelled;
+
+    while (*link != op)
+        link = next_of(*link);
+    *link = *next_of(op);
+    if (!*link) self->last_cancelled = link;
 }
 
 static void end(async_loop *loop, async__op *op)
 {
-    if (async__unlikely(self_of(loop)->cancelled != NULL)) forget_cancel(self_of(loop), op);
+    if (async__unlikely(op->back_end & CANCELLED) && op->opcode < ASYNC__OP_WORK) {
+        remove_cancelled(self_of(loop), op);
+        loop->jobs--;
+    }
     async_callback_cancel(&op->watch.callback);
     if (async__likely(op->watch.armed)) async__disarm(loop, &op->watch);
     op->under_way = false;
@@ -368,6 +403,7 @@ static void go_on(async_loop *loop, async__op *op, bool watched)
     if (watched) {
         op->back_end = WATCHED;
         code = async__fd_want(loop, op->watch.fd, &op->watch, op->watch.direction);
+        self_of(loop)->epoll_ready = true; /* it may be so now, and this look has to tell */
     } else {
         code = begin(loop, op);
     }
@@ -400,7 +436,9 @@ static void on_polled(async_loop *loop, async__op *op, int result)
         end(loop, op);
         return;
     }
-    ssize_t called = result < 0 ? -EAGAIN : async__op_call(op);
+    /* An error alone may last, and is no readiness then: fd.c knows. */
+    bool unsure = result < 0 || (result == POLLERR && op->opcode == ASYNC__OP_POLL);
+    ssize_t called = unsure ? -EAGAIN : async__op_call(op);
     if (called == -EAGAIN) {
         go_on(loop, op, true);
         return;
@@ -481,6 +519,7 @@ static bool needs_thread(int result)
 
 static void on_file_end(async_loop *loop, async__op *op, int result)
 {
+    loop->jobs--;
     if (is_cancelled(op, result)) {
         end(loop, op);
     } else if (async__unlikely(needs_thread(result))) {
@@ -505,10 +544,12 @@ static bool ask_for_end(struct uring *self, async__op *op)
     return true;
 }
 
+/* The kernel does not find a request that is on its way from one of its lists to another. */
 static void ask_again(struct uring *self)
 {
-    while (self->cancelled && ask_for_end(self, self->cancelled))
-        self->cancelled = self->cancelled->watch.reserved;
+    self->ask_again = false;
+    for (async__op *op = self->cancelled; op && !self->ask_again; op = *next_of(op))
+        self->ask_again = !ask_for_end(self, op);
 }
 
 static void uring_cancel(async_loop *loop, async__op *op, int code)
@@ -522,13 +563,13 @@ static void uring_cancel(async_loop *loop, async__op *op, int code)
         return;
     }
     if (!(op->back_end & CANCELLED)) {
-        if (op->opcode < ASYNC__OP_WORK)
-            loop->jobs++; /* its end will come, whatever it waits for */
+        bool asked = ask_for_end(self, op);
         op->back_end |= CANCELLED;
         op->result = code;
-        if (!ask_for_end(self, op)) {
-            op->watch.reserved = self->cancelled;
-            self->cancelled = op;
+        if (op->opcode < ASYNC__OP_WORK) {
+            loop->jobs++; /* the end will come, whatever it waits for */
+            add_cancelled(self, op);
+            if (!asked) self->ask_again = true;
         }
     }
     /* The descriptor is about to be closed. An operation holds the file, so a socket would be neither
@@ -543,7 +584,10 @@ static void complete(async_loop *loop, const struct io_uring_cqe *cqe)
 {
     struct uring *self = self_of(loop);
 
-    if (cqe->user_data == OF_CANCEL) return;
+    if (cqe->user_data == OF_CANCEL) {
+        if (cqe->res == -ENOENT && self->cancelled) self->ask_again = true;
+        return;
+    }
     if (cqe->user_data == OF_EPOLL) {
         self->polls_epoll = false;
         self->epoll_ready = true;
@@ -551,7 +595,6 @@ static void complete(async_loop *loop, const struct io_uring_cqe *cqe)
     }
     async__op *op = io_uring_cqe_get_data(cqe);
     self->under_way--;
-    if (async__unlikely(op->opcode >= ASYNC__OP_WORK || op->back_end & CANCELLED)) loop->jobs--;
     if (async__unlikely(op->opcode >= ASYNC__OP_WORK))
         on_file_end(loop, op, cqe->res);
     else if ((op->back_end & STATE) == KERNEL)
@@ -623,10 +666,10 @@ static int look(async_loop *loop, int64_t timeout)
     int code = check_thread(self);
 
     if (code < 0) return code;
-    if (async__unlikely(self->cancelled != NULL)) ask_again(self);
+    if (async__unlikely(self->ask_again)) ask_again(self);
     poll_epoll(self);
     /* What could not be asked for is asked again soon. */
-    if (async__unlikely(self->cancelled || !self->polls_epoll)) timeout = 0;
+    if (async__unlikely(self->ask_again || !self->polls_epoll)) timeout = 0;
     if (timeout == 0) {
         code = has_news(self) ? submit_all(self) : 0;
     } else {
@@ -715,6 +758,7 @@ static int uring_open(async_loop *loop)
     loop->back_end = self;
     memset((char *)self + sizeof self->epoll, 0, sizeof *self - sizeof self->epoll);
     self->event_fd = -1;
+    self->last_cancelled = &self->cancelled;
     self->buffers = map(BUFFERS_BYTES);
     self->memory = map((size_t)MOST_BUFFERS * BUFFER_SIZE);
     if (self->buffers && self->memory && set_up(self) == 0) return 0;
