@@ -14,6 +14,7 @@ declare -A about=(
     [gcc]="gcc, optimised: all tests, symbols and installation among them"
     [clang]="clang, Debug: all tests"
     [asan]="gcc, AddressSanitizer and UBSan, Debug: all tests"
+    [uring]="the gcc and the asan build's tests of what has operations, on io_uring"
     [late]="the same on a back end that ends every operation late, in a random order"
     [tsan]="gcc, ThreadSanitizer: all tests"
     [valgrind]="valgrind's memcheck over the C tests of the gcc build"
@@ -28,7 +29,7 @@ declare -A about=(
     [python-3.15]="the Python face for CPython 3.15, in a root of Debian sid"
     [python-programs]="the tests that libraries have, on casyncio: aiohttp, asyncpg, ..., in roots of Debian trixie and sid"
 )
-order=(format gcc clang asan late tsan valgrind fault aarch64 musl tidy python python-asan python-tsan)
+order=(format gcc clang asan uring late tsan valgrind fault aarch64 musl tidy python python-asan python-tsan)
 more=(python-3.14 python-3.15 python-programs) # only when they are named: they need root, and a Debian mirror that answers
 
 stages=()
@@ -48,7 +49,7 @@ configure() {
     shift
     [ -f "$directory/CMakeCache.txt" ] || ! command -v ninja >/dev/null || generator=(-G Ninja)
     cmake -S . -B "$directory" "${generator[@]}" -DCASYNCIO_WERROR=ON -DCASYNCIO_TESTS=ON "$@" || return
-    tail -n 14 "$log" | sed -n 's/^--   \(http: *no\|http_server: *no\|tls: *no\|left out\|no C++\)/   \1/p' >&3
+    tail -n 15 "$log" | sed -n 's/^--   \(http: *no\|http_server: *no\|tls: *no\|uring: *no\|left out\|no C++\)/   \1/p' >&3
 }
 
 # build DIRECTORY [TARGET...]
@@ -153,6 +154,25 @@ stage_late() {
     export CASYNCIO_BACKEND=late
     fixed_addresses_tests build/asan -LE '^(slow|docs|fiber|base)$'
     local code=$?
+    unset CASYNCIO_BACKEND
+    return $code
+}
+
+# The builds that are there already, and only the parts that have operations.
+stage_uring() {
+    build_gcc || return
+    local code=0
+    build/gcc/tests/test_io_uring >/dev/null 2>&1 || code=$?
+    if [ $code = 77 ]; then
+        skip "this build, or this kernel, has no io_uring"
+        return 0
+    fi
+    code=0
+    export CASYNCIO_BACKEND=io_uring
+    run_tests build/gcc -L '^(loop|io|process|http|tls)$' -LE '^(slow|programs)$' || code=1
+    if [ -f build/asan/CMakeCache.txt ] && build build/asan; then
+        fixed_addresses_tests build/asan -L '^(loop|io)$' -LE '^slow$' || code=1
+    fi
     unset CASYNCIO_BACKEND
     return $code
 }

@@ -23,6 +23,8 @@ library="
 cmake                   cmd:cmake
 libcurl4-openssl-dev    header:curl/curl.h
 libssl-dev              header:openssl/ssl.h
+liburing-dev            header:liburing.h
+pkg-config              cmd:pkg-config
 libllhttp-dev           llhttp:
 ca-certificates         file:/etc/ssl/certs/ca-certificates.crt
 "
@@ -37,7 +39,6 @@ git                     cmd:git
 g++                     cmd:g++
 ninja-build             cmd:ninja
 binutils                cmd:nm
-pkg-config              cmd:pkg-config
 libcmocka-dev           header:cmocka.h
 libglib2.0-dev          header:glib-2.0/glib.h
 clang                   cmd:clang

@@ -13,8 +13,14 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef RESOLVE_CACHED
+#define RESOLVE_CACHED 0x20
+#endif
 
 int async__file_failed(const async_file *file, const char *what, ssize_t code)
 {
@@ -95,48 +101,56 @@ static int parse_mode(const char *mode)
 
 static ssize_t run_open(async__op *op)
 {
-    struct async__work *work = async__work_of(op);
-    struct stat status;
     int fd = ASYNC__CALL(open(op->buffer, op->flags, 0666));
-
-    work->owned_fd = fd;
-    if (fd >= 0) {
-        work->call.offset = ASYNC__CALL(lseek(fd, 0, SEEK_CUR));
-        return fd;
-    }
-    if (errno != ENXIO) return -errno;
-    /* ENXIO is also what a FIFO without a reader gives to a writer, for whom the open is repeated;
-     * of anything else it is final. */
-    return ASYNC__CALL(stat(op->buffer, &status)) < 0 || !S_ISFIFO(status.st_mode) ? -ENODEV
-                                                                                   : -ENXIO;
+    return fd < 0 ? -errno : fd;
 }
 
-/* Calls open(2) once, in a thread: 0, and *work has its result, or a code. */
-static int try_open(const char *path, size_t length, int flags, struct async__work **work)
+/* ENXIO is what a FIFO without a reader gives to a writer, for whom the open is repeated; of anything
+ * else it is final. */
+static bool is_fifo(const char *path)
 {
-    *work = async__work_new(NULL, ASYNC__OP_OPEN, run_open, length + 1);
-    if (!*work) return -ENOMEM;
-    memcpy((*work)->data, path, length + 1);
-    (*work)->call.op.flags = flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-    int code = async__work_await(*work, "open");
-    if (code < 0) *work = NULL;
-    return code;
+    struct stat status;
+    return ASYNC__CALL(stat(path, &status)) == 0 && S_ISFIFO(status.st_mode);
 }
 
-static int open_with_retries(const char *path, size_t length, int flags, struct async__work **work)
+/* Opens what the kernel can find without a disk (Linux 5.12): a descriptor, or a code, which says nothing
+ * of the file: a thread will tell. */
+static int open_cached(const char *path, int flags)
+{
+    struct open_how how = {.flags = (unsigned)flags, .resolve = RESOLVE_CACHED};
+
+    if (flags & (O_CREAT | O_TRUNC)) return -EAGAIN;
+    return (int)ASYNC__CALL(syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how));
+}
+
+/* Opens the file at once, or in a thread: 0, and *fd is the result, a descriptor or a code; or a code of
+ * the waiting. */
+static int try_open(const char *path, size_t length, int flags, int *fd)
+{
+    flags |= O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    *fd = open_cached(path, flags);
+    if (*fd >= 0) return 0;
+    struct async__work *work = async__work_new(NULL, ASYNC__OP_OPEN, run_open, length + 1);
+    if (!work) return -ENOMEM;
+    memcpy(work->data, path, length + 1);
+    work->call.op.flags = flags;
+    int code = async__work_await(work, "open");
+    if (code < 0) return code;
+    *fd = (int)work->call.op.result;
+    async__free(work);
+    return 0;
+}
+
+static int open_with_retries(const char *path, size_t length, int flags, int *fd)
 {
     double pause = 0.001;
 
     for (;;) {
-        int code = try_open(path, length, flags, work);
+        int code = try_open(path, length, flags, fd);
         if (code < 0) return code;
-        code = (int)(*work)->call.op.result;
+        code = *fd;
         if (code >= 0) return 0;
-        async__free(*work);
-        *work = NULL;
-        if (code == -ENODEV) {
-            code = -ENXIO;
-        } else if (code == -ENXIO) {
+        if (code == -ENXIO && is_fifo(path)) {
             code = async_sleep(pause);
             if (code < 0) return code;
             if (pause < 0.1) pause *= 2;
@@ -152,6 +166,8 @@ static int inspect(async_file *file, int flags)
 
     if (ASYNC__CALL(fstat(file->fd, &status)) < 0) return -errno;
     if (S_ISDIR(status.st_mode)) return -EISDIR;
+    /* Those of /proc that have no offset are empty to look at. */
+    if (status.st_size == 0) file->offset = ASYNC__CALL(lseek(file->fd, 0, SEEK_CUR));
     file->polled = !S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode);
     file->unopened = S_ISFIFO(status.st_mode) && (flags & O_ACCMODE) == O_RDONLY;
     file->positioned = !file->polled && file->offset >= 0;
@@ -190,14 +206,11 @@ async_file *async_file_open(const char *path, const char *mode)
     }
     if (async__checkpoint() < 0) return NULL;
     size_t length = strlen(path);
-    struct async__work *work = NULL;
     async_file *file = new_file(path, length);
     if (!file) return NULL;
-    int code = open_with_retries(path, length, flags, &work);
-    if (work) {
-        file->fd = (int)work->call.op.result;
-        file->offset = work->call.offset;
-        async__free(work);
+    int fd, code = open_with_retries(path, length, flags, &fd);
+    if (code == 0) {
+        file->fd = fd;
         code = inspect(file, flags);
         if (code < 0) async__failf(code, "open %s: %s", path, async_strerror(code));
     }
@@ -214,21 +227,20 @@ static ssize_t run_write(async__op *op)
 {
     struct async__work *work = async__work_of(op);
     int fd = op->watch.fd;
-    size_t done = 0;
     ssize_t n = 0;
 
-    while (done < op->length) {
-        const char *data = work->data + done;
-        size_t size = ASYNC__SIZE(op->length - done);
+    while (op->length > 0) {
+        size_t size = ASYNC__SIZE(op->length);
         n = work->positioned && !work->append
-                ? ASYNC__CALL(pwrite(fd, data, size, work->call.offset))
-                : ASYNC__CALL(write(fd, data, size));
+                ? ASYNC__CALL(pwrite(fd, op->buffer, size, work->call.offset))
+                : ASYNC__CALL(write(fd, op->buffer, size));
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) break;
-        done += (size_t)n;
+        op->buffer = (char *)op->buffer + n;
+        op->length -= (size_t)n;
         if (work->positioned) work->call.offset += n;
     }
-    ssize_t result = n < 0 ? -errno : done < op->length ? -EIO : 0;
+    ssize_t result = n < 0 ? -errno : op->length > 0 ? -EIO : 0;
     if (work->positioned && work->append) {
         int64_t end = ASYNC__CALL(lseek(fd, 0, SEEK_CUR));
         if (end >= 0) work->call.offset = end;
@@ -357,7 +369,8 @@ static int run_simple(async_file *file, ssize_t (*run)(async__op *), int64_t siz
 {
     int code = async__file_enter(file);
     if (code < 0) return code;
-    struct async__work *work = async__work_new(file, ASYNC__OP_WORK, run, 0);
+    enum async__opcode opcode = run == run_sync ? ASYNC__OP_SYNC : ASYNC__OP_WORK;
+    struct async__work *work = async__work_new(file, opcode, run, 0);
     if (!work) return (int)async__file_leave(file, -ENOMEM);
     if (run == run_truncate) {
         work->call.offset = size;

@@ -42,8 +42,8 @@ struct async__work {
     struct async__work_op call;
     async__wait *waiter; /* NULL: its call has been cancelled */
     async_file *file;    /* NULL for an open and a close */
-    int owned_fd; /* -1, or a descriptor to be closed at the end unless a caller takes the result */
-    bool must_run; /* a close: a cancellation does not take it back from the queue */
+    int owned_fd;        /* -1, or a descriptor to be closed at the end */
+    bool must_run;       /* a close: a cancellation does not take it back from the queue */
     bool positioned, append;
     bool moves; /* the file then stands at call.offset, also if the call was cancelled */
     union {     /* the data, or the path of an open and a close */

@@ -15,9 +15,12 @@ struct hold {
     bool taken_back;
 };
 
-/* Frees the work and what it owns; in any thread. */
+/* Frees the work and what it owns; in any thread. The descriptor that an open has given is its result. */
 static void discard(struct async__work *work)
 {
+    const async__op *op = &work->call.op;
+
+    if (op->opcode == ASYNC__OP_OPEN && op->result >= 0) close((int)op->result);
     if (work->owned_fd >= 0) close(work->owned_fd);
     async__free(work);
 }
@@ -44,6 +47,7 @@ static void settle(struct async__work *work)
 static void on_done(async__op *op)
 {
     struct async__work *work = async__work_of(op);
+    if (op->opcode == ASYNC__OP_CLOSE) work->owned_fd = -1;
     if (work->waiter)
         async__unpark(work->waiter);
     else
@@ -97,6 +101,7 @@ struct async__work *async__work_new(async_file *file, enum async__opcode opcode,
                         .opcode = (unsigned char)opcode,
                         .attempt = run,
                         .done = on_done,
+                        .result = -ECANCELED,
                         .buffer = work->data,
                         .length = size},
                  .offset = !file              ? 0

@@ -20,16 +20,15 @@
 
 static atomic_bool no_pwait2; /* the kernel has refused it */
 
-struct epoll {
-    int fd;
-};
-
-static int fd_of(const async_loop *loop) { return ((struct epoll *)loop->back_end)->fd; }
+static int fd_of(const async_loop *loop)
+{
+    return ((struct async__epoll_state *)loop->back_end)->fd;
+}
 
 static int epoll_open(async_loop *loop)
 {
     if (RUNNING_ON_VALGRIND) atomic_store_explicit(&no_pwait2, true, memory_order_relaxed);
-    struct epoll *self = async__alloc(sizeof *self);
+    struct async__epoll_state *self = async__alloc(sizeof *self);
     if (!self) return -ENOMEM;
     self->fd = ASYNC__CALL(epoll_create1(EPOLL_CLOEXEC));
     if (self->fd < 0) {

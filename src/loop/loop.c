@@ -411,6 +411,7 @@ static int end_run(async_loop *loop, int code)
     loop->stats.run_since = 0;
     if (loop->stop_requested) async_callback_cancel(&loop->turn_mark);
     loop->stop_requested = false;
+    if (loop->poller->rest) loop->poller->rest(loop);
     loop->running = false;
     async__running_loop = NULL;
     return code;
@@ -528,8 +529,12 @@ static int choose_poller(async_loop *loop, const char *name)
         const char *name;
         const async__poller *poller;
     } known[] = {
-        {"", &async__epoll},     {"epoll", &async__epoll},
-        {"auto", &async__epoll}, {"io_uring", &async__epoll},
+        {"", &async__epoll},         {"epoll", &async__epoll}, {"auto", &async__epoll},
+#ifdef ASYNC_URING
+        {"io_uring", &async__uring},
+#else
+        {"io_uring", &async__epoll},
+#endif
 #ifdef ASYNC_LATE
         {"late", &async__late},
 #endif

@@ -62,6 +62,7 @@ struct async__fd {
     unsigned char foreign;  /* the bits of interest that end with their watch */
     bool regular;           /* a regular file: always ready */
     bool registered : 1;
+    unsigned char kind : 2;   /* what uring.c knows of it */
     unsigned char missed : 2; /* with ASYNC__EDGE: directions of events that no watch was told of */
 };
 
@@ -87,9 +88,18 @@ typedef struct async__poller {
     void (*cancel)(async_loop *loop, async__op *op, int code);
     void (*ready)(async_callback *callback); /* `run` of the watch of an operation */
     int (*fd)(const async_loop *loop); /* readable while there is something for `wait` to tell of */
+    /* The loop is left: makes `fd` tell of what was submitted since the last look. May be NULL. */
+    void (*rest)(async_loop *loop);
 } async__poller;
 
 extern const async__poller async__epoll;
+/* At the front of the state of each back end that has epoll below it. */
+struct async__epoll_state {
+    int fd;
+};
+#ifdef ASYNC_URING
+extern const async__poller async__uring; /* uring.c; where there can be no ring it opens epoll */
+#endif
 #ifdef ASYNC_LATE
 extern const async__poller async__late; /* for tests: late.c */
 #endif
@@ -133,7 +143,8 @@ enum async__opcode {
     ASYNC__OP_WORK,   /* op->attempt and nothing else can do it */
     ASYNC__OP_OPEN,   /* open(buffer, flags, 0666) */
     ASYNC__OP_PREAD,  /* pread(buffer, length, offset) */
-    ASYNC__OP_PWRITE, /* pwrite(buffer, length, offset), all of it */
+    ASYNC__OP_PWRITE, /* pwrite(buffer, length, offset), all of it: these three move along */
+    ASYNC__OP_SYNC,   /* fsync() */
     ASYNC__OP_CLOSE,  /* close() */
 };
 

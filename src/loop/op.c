@@ -75,7 +75,7 @@ int async__op_try(async_loop *loop, async__op *op)
         op->result = async__op_call(op);
         if (op->result != -EAGAIN) return 1;
     }
-    op->watch.callback.run = async__op_ready;
+    op->watch.callback.run = loop->poller->ready;
     op->watch.once = false;
     code = op->watch.direction == ASYNC__READ ? async_add_reader(loop, op->watch.fd, &op->watch)
                                               : async_add_writer(loop, op->watch.fd, &op->watch);

@@ -19,18 +19,21 @@
 enum { MANY = 60, TX_SOFTWARE = 2, SOFTWARE = 16 };
 
 static async__poller counting;
-static int looks;
+static const async__poller *counted;
+static int looks, most_looks;
 
 static int counted_wait(async_loop *loop, int64_t timeout)
 {
-    assert_true(++looks < MANY);
-    return async__epoll.wait(loop, timeout);
+    assert_true(++looks < most_looks);
+    return counted->wait(loop, timeout);
 }
 
 static void count_looks(void)
 {
     looks = 0;
-    counting = async__epoll;
+    most_looks = MANY;
+    counted = async_get_running_loop()->poller;
+    counting = *counted;
     counting.wait = counted_wait;
     async_get_running_loop()->poller = &counting;
 }
@@ -257,6 +260,8 @@ static int stamped_stream(void *unused)
     int fds[2], flags = TX_SOFTWARE | SOFTWARE;
     static char much[200000], buffer[200000];
     count_looks();
+    /* io_uring tries a read of such a stream 128 times, and then waits in a thread of the kernel's. */
+    if (strcmp(counted->name, "io_uring") == 0) most_looks += 200;
     make_tcp_pair(fds);
     small_buffers(fds[0]);
     small_buffers(fds[1]);

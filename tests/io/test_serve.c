@@ -329,10 +329,16 @@ static int shortage(void *unused)
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                   .sin_port = htons((uint16_t)port)};
+    int spare = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int two = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     getrlimit(RLIMIT_NOFILE, &before);
     none = (struct rlimit){(rlim_t)two + 1, before.rlim_max};
     setrlimit(RLIMIT_NOFILE, &none);
+    /* An accept that io_uring has already goes by the limit of its beginning. */
+    if (strcmp(async_loop_backend(async_get_running_loop()), "io_uring") == 0) {
+        assert_int_equal(connect(spare, (struct sockaddr *)&address, sizeof address), 0);
+        settle();
+    }
     assert_int_equal(connect(two, (struct sockaddr *)&address, sizeof address), 0);
     put_text(two, "two\n");
     async_sleep(0.5);
@@ -344,6 +350,7 @@ static int shortage(void *unused)
     assert_int_equal(async_wait_readable(two), 0);
     assert_string_equal(got_text(two), "two\n");
     async_close(two);
+    close(spare);
     async_server_close(server);
     async_stream_close(one);
     assert_int_equal(async_await(task), 0);

@@ -187,6 +187,11 @@ static void swap_descriptors(async_callback *callback)
     put_text(swap->again[1], "new");
 }
 
+static bool completes(void)
+{
+    return strcmp(async_loop_backend(async_get_running_loop()), "io_uring") == 0;
+}
+
 static int closed_between_event_and_call(void *unused)
 {
     (void)unused;
@@ -200,7 +205,10 @@ static int closed_between_event_and_call(void *unused)
     settle();
     put_text(first[1], "x");
     put_text(fds[1], "old");
-    assert_int_equal(async_await(task), -EBADF);
+    if (completes()) /* there is nothing between the two */
+        assert_int_equal(async_await(task), 3);
+    else
+        assert_int_equal(async_await(task), -EBADF);
     assert_int_equal(swap.again[0], fds[0]);
     assert_int_equal(async_recv(swap.again[0], buffer, sizeof buffer, 0), 3);
     assert_memory_equal(buffer, "new", 3);

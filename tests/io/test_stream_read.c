@@ -465,7 +465,7 @@ static int long_lines(void *unused)
 {
     (void)unused;
     int fd;
-    size_t size = 300000;
+    size_t size = 1000000; /* more than the socket holds */
     char *data = malloc(size + 1), *back = malloc(size + 2);
     memset(data, 'x', size);
     data[size] = '\n';

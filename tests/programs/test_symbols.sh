@@ -40,7 +40,7 @@ for part in http tls test; do
 done
 
 # The core needs libc alone.
-if readelf -dW "$BUILD_DIR/libcasyncio.so" | grep NEEDED | grep -vE 'lib(c|m|pthread)\.so|ld-linux|libgcc_s'; then
+if readelf -dW "$BUILD_DIR/libcasyncio.so" | grep NEEDED | grep -vE 'lib(c|m|pthread|uring)\.so|ld-linux|libgcc_s'; then
     echo "libcasyncio.so needs the libraries above"
     failed=1
 fi
