@@ -85,8 +85,8 @@ const struct async__layout async__layout __attribute__((used)) = {
     .timers =
         {
             .heap = TIMERS(heap),
-            .slots = TIMERS(slots),
             .length = TIMERS(length),
+            .cancelled = TIMERS(cancelled),
             .slots_used = TIMERS(slots_used),
             .entry_size = sizeof(struct async__timer_entry),
             .when = ENTRY(when),

@@ -38,8 +38,8 @@ struct async__layout {
         uint32_t next, prev, run;
     } callback;
     struct {
-        uint32_t heap, slots, length, slots_used; /* in the loop's timers */
-        uint32_t entry_size, when, slot;          /* of an entry of the heap */
+        uint32_t heap, length, cancelled, slots_used; /* in the loop's timers */
+        uint32_t entry_size, when, slot;              /* of an entry of the heap */
     } timers;
 };
 
