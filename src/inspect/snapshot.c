@@ -14,8 +14,8 @@
 enum {
     LOOPS = 1024,
     TASKS = 1 << 24,
-    TIMERS = 1 << 24,
-    REPAIRS = 10000, /* of one walk, and one more for each task */
+    TIMERS = 1 << 22,
+    REPAIRS = 1000, /* of one walk, and some more for each task that it has found */
     TEXT = 256,
     STRUCT = 4096, /* no struct that a layout describes is larger */
 };
@@ -331,12 +331,12 @@ static size_t still_there(const struct image *image, const struct loop *loop, st
     return count;
 }
 
-static void walk(struct snapshot *snapshot, struct loop *loop, uint64_t count)
+static void walk(struct snapshot *snapshot, struct loop *loop)
 {
     const struct async__task_layout *layout = &loop->tasks_layout;
     const struct image *image = snapshot->image;
     uint64_t at = image_word(image, loop->client + layout->tasks.first), before = 0, number = 0;
-    uint64_t repairs = REPAIRS + (count < TASKS ? count : TASKS);
+    uint64_t repairs = 0;
     struct record record;
     struct task task;
 
@@ -345,7 +345,7 @@ static void walk(struct snapshot *snapshot, struct loop *loop, uint64_t count)
                     word(&record, layout->task.previous) == before && task.number > number;
         uint64_t next = word(&record, layout->task.next);
         if (!good) {
-            if (repairs-- == 0) break;
+            if (++repairs > REPAIRS + 2 * loop->task_count) break;
             size_t kept = still_there(image, loop, &record);
             before = kept ? loop->tasks[kept - 1].address : 0;
             at = kept ? word(&record, layout->task.next)
@@ -397,7 +397,7 @@ static void read_tasks(struct snapshot *snapshot, struct loop *loop)
     loop->usable = image_word(image, pool + at->stacks.usable);
     take_marks(image, loop);
     loop->count = word(&record, at->tasks.count);
-    walk(snapshot, loop, loop->count);
+    walk(snapshot, loop);
 }
 
 /* ---- loops ---- */
