@@ -53,8 +53,8 @@ static void id(FILE *out, const char *name, const struct loop *loop, size_t inde
         fprintf(out, ", \"%s\": null", name);
 }
 
-static void show_frames(FILE *out, struct unwinder *unwinder, const struct loop *loop,
-                        const struct task *task, bool internal)
+static void frames_of(FILE *out, struct unwinder *unwinder, const struct loop *loop,
+                      const struct task *task, bool internal)
 {
     const struct place_in_code *frames[FRAMES];
     bool cut;
@@ -97,7 +97,7 @@ static void show_task(FILE *out, const struct loop *loop, size_t index, struct u
     address(out, "group", task->group);
     id(out, "awaited_by", loop, loop->nodes[index].parent);
     address(out, "address", task->address);
-    if (unwinder) show_frames(out, unwinder, loop, task, internal);
+    if (unwinder) frames_of(out, unwinder, loop, task, internal);
     fputc('}', out);
 }
 

@@ -1,4 +1,5 @@
 /* main.c - casyncio: what is my program doing? */
+#include "leaks.h"
 #include "show.h"
 
 #include <dirent.h>
@@ -15,6 +16,9 @@ static const char help[] =
     "stack\n"
     "  casyncio ps CORE [PROGRAM]   the same of a core file, of the program that it is of\n"
     "  casyncio pstree CORE [PROGRAM]\n"
+    "  casyncio leaks PID | CORE [PROGRAM]\n"
+    "                               tasks that nothing can ever wake: what they wait for is out of "
+    "reach\n"
     "\n"
     "The process needs no preparation, no debug information and no help: it is read from outside "
     "while it\n"
@@ -31,6 +35,10 @@ static const char help[] =
     "  --internal    pstree: the library's own frames as well\n"
     "  --json        for programs: an object for each process, in an array\n"
     "  --help, --version\n"
+    "\n"
+    "leaks holds the process while it scans its memory. It is conservative: what it names is lost, "
+    "unless\n"
+    "the program hides addresses; it does not find all that is lost.\n"
     "\n"
     "ps has these columns; what is not known is a dash.\n"
     "  ID, NAME, COROUTINE   of the task; a task that was not named has its number\n"
@@ -203,6 +211,10 @@ int main(int count, char **arguments)
         show = show_rows;
     } else if (strcmp(command, "pstree") == 0) {
         show = show_tree;
+    } else if (strcmp(command, "leaks") == 0) {
+        show = show_leaks;
+        options.stop = true; /* what moves would be taken for what is lost */
+        if (options.json) return usage("leaks has no --json");
     } else {
         return usage(*command ? "there is no such command" : "what is to be done?");
     }

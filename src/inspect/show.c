@@ -69,8 +69,8 @@ void show_frame(FILE *out, const struct place_in_code *frame)
 {
     const char *slash = frame->file ? strrchr(frame->file, '/') : NULL;
 
-    if (frame->function)
-        fputs(frame->function, out);
+    if (frame->function) /* without what the compiler adds: ".constprop.0" */
+        fprintf(out, "%.*s", (int)strcspn(frame->function, "."), frame->function);
     else
         fprintf(out, "%#" PRIx64, frame->pc);
     if (frame->file) {
@@ -149,19 +149,18 @@ void show_rows(FILE *out, const struct snapshot *snapshot, const struct options 
 /* ---- the tree ---- */
 
 struct tree {
-    const struct snapshot *snapshot;
     const struct loop *loop;
     struct unwinder *unwinder;
     bool internal;
 };
 
-static void show_frames(FILE *out, size_t index, int indent, void *data)
+void show_frames(FILE *out, struct unwinder *unwinder, const struct loop *loop, size_t index,
+                 int indent, bool internal)
 {
-    const struct tree *tree = data;
-    const struct task *task = &tree->loop->tasks[index];
+    const struct task *task = &loop->tasks[index];
     const struct place_in_code *frames[FRAMES];
     bool cut;
-    size_t count = task_frames(tree->unwinder, tree->loop, task, tree->internal, frames, &cut);
+    size_t count = task_frames(unwinder, loop, task, internal, frames, &cut);
 
     for (size_t i = 0; i < count; i++) {
         fprintf(out, "%*sat ", indent, "");
@@ -176,15 +175,22 @@ static void show_frames(FILE *out, size_t index, int indent, void *data)
         fprintf(out, "%*sat ...\n", indent, "");
 }
 
+static void show_node_frames(FILE *out, size_t index, int indent, void *data)
+{
+    const struct tree *tree = data;
+    show_frames(out, tree->unwinder, tree->loop, index, indent, tree->internal);
+}
+
 void show_tree(FILE *out, const struct snapshot *snapshot, const struct options *options)
 {
     struct unwinder *unwinder = options->frames ? unwinder_new(snapshot) : NULL;
 
     for (size_t i = 0; i < snapshot->loop_count; i++) {
         struct loop *loop = &snapshot->loops[i];
-        struct tree tree = {snapshot, loop, unwinder, options->internal};
+        struct tree tree = {loop, unwinder, options->internal};
         show_loop(out, snapshot, i);
-        async__print_tree(out, loop->nodes, loop->task_count, unwinder ? show_frames : NULL, &tree);
+        async__print_tree(out, loop->nodes, loop->task_count, unwinder ? show_node_frames : NULL,
+                          &tree);
     }
     unwinder_free(unwinder);
 }

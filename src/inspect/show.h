@@ -21,5 +21,7 @@ void show_wait(FILE *out, const struct loop *loop, size_t index);
 void show_process(FILE *out, const struct snapshot *snapshot);
 void show_loop(FILE *out, const struct snapshot *snapshot, size_t index);
 void show_frame(FILE *out, const struct place_in_code *frame);
+void show_frames(FILE *out, struct unwinder *unwinder, const struct loop *loop, size_t index,
+                 int indent, bool internal);
 
 #endif

@@ -229,6 +229,17 @@ static void take_awaiter(const struct image *image, const struct loop *loop, str
     }
 }
 
+/* Whether the wait is the beginning of a waiter: then a list, or the waiter before it, leads to it. */
+static bool is_in_list(const struct image *image, const struct async__task_layout *layout,
+                       const struct task *task)
+{
+    uint64_t list = image_word(image, task->wait + layout->waiter.list);
+    uint64_t before = image_word(image, task->wait + layout->waiter.previous);
+    uint64_t link = before ? before + layout->waiter.next : list + layout->waiter.first;
+
+    return list && image_word(image, link) == task->wait;
+}
+
 static void take_wait(struct snapshot *snapshot, const struct loop *loop, struct task *task)
 {
     const struct async__task_layout *layout = &loop->tasks_layout;
@@ -249,9 +260,9 @@ static void take_wait(struct snapshot *snapshot, const struct loop *loop, struct
     task->fd = (int)half(&wait, layout->wait.fd);
     task->awaited = word(&wait, layout->wait.awaited);
     task->interrupt = word(&wait, layout->wait.interrupt);
-    if (marked(loop, IN_LIST, task->interrupt)) {
-        task->list = image_word(image, task->wait + loop->marks[IN_LIST].offset);
-        if (task->list && strcmp(task->what, "lock") == 0)
+    if (is_in_list(image, layout, task)) {
+        task->list = image_word(image, task->wait + layout->waiter.list);
+        if (strcmp(task->what, "lock") == 0)
             task->holder = image_word(image, task->list + layout->lock_owner);
     } else if (marked(loop, IN_SLEEP, task->interrupt)) {
         uint32_t slot = 0;
@@ -368,8 +379,7 @@ static void walk(struct snapshot *snapshot, struct loop *loop)
 static void take_marks(const struct image *image, struct loop *loop)
 {
     const struct async__task_layout *at = &loop->tasks_layout;
-    uint64_t addresses[MARKS] = {at->marks[0], at->marks[1], at->marks[2],
-                                 at->marks[3], at->list,     at->sleep};
+    uint64_t addresses[MARKS] = {at->marks[0], at->marks[1], at->marks[2], at->marks[3], at->sleep};
 
     for (size_t i = 0; i < MARKS; i++)
         if (addresses[i]) image_read(image, addresses[i], &loop->marks[i], sizeof loop->marks[i]);
@@ -392,9 +402,9 @@ static void read_tasks(struct snapshot *snapshot, struct loop *loop)
     const struct async__task_layout *at = &loop->tasks_layout;
     if (!read_record(image, loop->client, at->tasks.size, &record)) return;
     loop->has_tasks = true;
-    uint64_t pool = word(&record, at->tasks.stacks);
-    loop->page_mask = image_word(image, pool + at->stacks.page_mask);
-    loop->usable = image_word(image, pool + at->stacks.usable);
+    loop->pool = word(&record, at->tasks.stacks);
+    loop->page_mask = image_word(image, loop->pool + at->stacks.page_mask);
+    loop->usable = image_word(image, loop->pool + at->stacks.usable);
     take_marks(image, loop);
     loop->count = word(&record, at->tasks.count);
     walk(snapshot, loop);

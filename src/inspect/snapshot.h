@@ -24,11 +24,11 @@ struct task {
     bool moved; /* it ran while it was being read: its wait and its frames are not known */
 };
 
-enum { AWAITERS = 4, IN_LIST = AWAITERS, IN_SLEEP, MARKS };
+enum { AWAITERS = 4, IN_SLEEP = AWAITERS, MARKS };
 
 struct loop {
     uint64_t address, client;
-    uint64_t page_mask, usable; /* of its stacks */
+    uint64_t pool, page_mask, usable; /* of its stacks */
     struct {
         uint64_t function, offset;
     } marks[MARKS]; /* see async__mark */

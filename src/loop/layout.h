@@ -51,7 +51,7 @@ struct async__task_layout {
         uint32_t size, loop, main, stacks, first, last, count, numbers, closing;
     } tasks;
     struct {
-        uint32_t page_mask, usable; /* of the pool: see async__stack_base */
+        uint32_t tops, idle, page_mask, usable; /* of the pool: see async__stack_base */
     } stacks;
     struct {
         uint32_t size, room; /* it lies so far below the top of its stack */
@@ -63,6 +63,11 @@ struct async__task_layout {
         uint32_t size, task, interrupt, what, awaited, fd;
     } wait;
     struct {
+        uint32_t list, next,
+            previous;   /* of an async__waiter, from its wait on, which is the first in it */
+        uint32_t first; /* of a list */
+    } waiter;
+    struct {
         uint32_t parent, when, code, shield;
     } scope;
     struct {
@@ -71,9 +76,8 @@ struct async__task_layout {
     uint32_t lock_owner, unused; /* of an async_lock, from its list of waiters on */
     /* Addresses of pairs: a function, and where something lies in the one kind of struct that it belongs
      * to (async__mark in src/task/task.h). By task->done: in its `owner`, the task that awaits it; the
-     * first is that of groups. By wait->interrupt: from the wait on, the list that it is in, and the slot
-     * of the timer that ends it. */
-    uint64_t marks[4], list, sleep;
+     * first is that of groups. By wait->interrupt: from the wait on, the slot of the timer that ends it. */
+    uint64_t marks[4], sleep;
 };
 
 #endif

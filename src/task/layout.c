@@ -10,6 +10,7 @@
 #define TASK(member) offsetof(async_task, member)
 #define WAIT(member) offsetof(async__wait, member)
 
+_Static_assert(offsetof(async__waiter, wait) == 0, "as the layout says");
 _Static_assert(TASKS(layout) == 0, "the one thing that is known without this description");
 
 const struct async__task_layout async__task_layout = {
@@ -28,6 +29,8 @@ const struct async__task_layout async__task_layout = {
         },
     .stacks =
         {
+            .tops = offsetof(async__stack_pool, tops),
+            .idle = offsetof(async__stack_pool, idle),
             .page_mask = offsetof(async__stack_pool, page_mask),
             .usable = offsetof(async__stack_pool, usable),
         },
@@ -68,6 +71,13 @@ const struct async__task_layout async__task_layout = {
             .awaited = WAIT(awaited),
             .fd = WAIT(fd),
         },
+    .waiter =
+        {
+            .list = offsetof(async__waiter, list),
+            .next = offsetof(async__waiter, next),
+            .previous = offsetof(async__waiter, previous),
+            .first = offsetof(struct async__wait_list, first),
+        },
     .scope =
         {
             .parent = offsetof(async_scope, parent),
@@ -85,6 +95,5 @@ const struct async__task_layout async__task_layout = {
     .lock_owner = offsetof(async_lock, owner) - offsetof(async_lock, waiters),
     .marks = {(uintptr_t)&async__mark_group, (uintptr_t)&async__mark_await,
               (uintptr_t)&async__mark_wait},
-    .list = (uintptr_t)&async__mark_list,
     .sleep = (uintptr_t)&async__mark_sleep,
 };
