@@ -152,7 +152,7 @@ stage_asan() { build_asan && fixed_addresses_tests build/asan -LE '^slow$'; }
 stage_late() {
     build_asan || return
     export CASYNCIO_BACKEND=late
-    fixed_addresses_tests build/asan -LE '^(slow|docs|fiber|base)$'
+    fixed_addresses_tests build/asan -LE '^(slow|docs|fiber|base|inspect)$'
     local code=$?
     unset CASYNCIO_BACKEND
     return $code
@@ -201,7 +201,7 @@ stage_valgrind() {
     export CASYNCIO_TEST_WRAPPER="valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect \
 --show-leak-kinds=definite,indirect --num-callers=30 --fair-sched=yes ${suppressions[*]-}"
     # The scripts run programs of their own, which the wrapper does not reach.
-    run_tests build/gcc -LE '^(slow|programs|cxx)$'
+    run_tests build/gcc -LE '^(slow|programs|cxx|inspect)$'
     local code=$?
     unset CASYNCIO_TEST_WRAPPER
     return $code
@@ -231,7 +231,7 @@ stage_aarch64() {
 
 stage_musl() {
     configure build/musl -DCMAKE_TOOLCHAIN_FILE="$PWD/cmake/musl.cmake" -DCASYNCIO_SHARED=OFF -DCASYNCIO_HTTP=OFF -DCASYNCIO_TLS=OFF -DCASYNCIO_GLIB=OFF \
-        -DCASYNCIO_MINI_CMOCKA=ON && build build/musl || return
+        -DCASYNCIO_INSPECT=OFF -DCASYNCIO_MINI_CMOCKA=ON && build build/musl || return
     without_slow build/musl "what they measure does not depend on the C library"
     run_tests build/musl -LE '^(slow|programs|http|tls)$'
 }

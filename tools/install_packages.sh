@@ -44,6 +44,8 @@ libglib2.0-dev          header:glib-2.0/glib.h
 clang                   cmd:clang
 clang-format            cmd:clang-format
 clang-tidy              cmd:clang-tidy
+libdw-dev               header:elfutils/libdwfl.h
+gdb                     cmd:gdb
 valgrind                cmd:valgrind
 valgrind                header:valgrind/valgrind.h
 gcc-aarch64-linux-gnu   cmd:aarch64-linux-gnu-gcc

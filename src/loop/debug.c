@@ -53,7 +53,8 @@ void async__run_timed(async_loop *loop, async_callback *callback)
     int64_t start = async__clock();
 
     run(callback);
-    int64_t took = async__clock() - start;
+    int64_t end = async__clock(), took = end - start;
+    if (loop->stepped && run == loop->shuffled) loop->stepped(callback, end, took);
     if (took > loop->stats.longest_step) loop->stats.longest_step = took;
     if (loop->debug && took >= loop->slow_callback && run != loop->turn_mark.run)
         report_slow(loop, callback, (void *)run, took);

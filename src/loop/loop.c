@@ -514,6 +514,7 @@ static void after_fork(void)
 {
     async__forks++;
     async__debug_forked();
+    async__layout_forked();
     if (async__running_loop) {
         async__running_loop->poll_due = true;
         async__running_loop->credit = 0;
@@ -603,7 +604,10 @@ async_loop *async__loop_new(const async_loop_options *given, size_t size)
 
     int code = async__options(&options, sizeof options, given, size);
     if (code == 0) code = open_loop(loop, &options);
-    if (code == 0) return loop;
+    if (code == 0) {
+        async__loop_list(loop);
+        return loop;
+    }
     async__free(loop->fds);
     async__free(loop);
     errno = -code;
@@ -614,6 +618,7 @@ int async_loop_close(async_loop *loop)
 {
     if (loop->running && !async__is_forked(loop)) return -EBUSY;
 
+    async__loop_unlist(loop);
     if (!async__is_forked(loop)) async__debug_unclosed(loop);
     async_watchdog_stop(loop);
     /* Signals and threads first: they wake the loop by its eventfd. */

@@ -314,16 +314,24 @@ struct async_loop {
 
     bool (*idle)(async_loop *loop); /* called before a sleep; true: call again after a short one */
     void *client;                   /* the task layer's state */
-    void *scratch;                  /* async__scratch_of */
-    int pipes[ASYNC__PIPES][2];     /* empty ones, for splice (io) */
+    /* The client's, where steps are timed: a task's step has ended, and took so long. */
+    void (*stepped)(async_callback *step, int64_t end, int64_t took);
+    void *scratch;              /* async__scratch_of */
+    int pipes[ASYNC__PIPES][2]; /* empty ones, for splice (io) */
     int pipe_count;
     async_poll_hooks hooks;
     unsigned forks; /* async__forks when the loop was made */
     async_exception_handler *exception_handler;
     void *exception_data;
-    size_t lost;          /* errors that there was no handler for */
-    char first_lost[256]; /* the first one's message: no memory may be left when it comes */
+    size_t lost;                 /* errors that there was no handler for */
+    char first_lost[256];        /* the first one's message: no memory may be left when it comes */
+    async_loop *next, *previous; /* all loops: layout.c */
 };
+
+/* The list of all loops, for programs that look in from outside (layout.c). */
+void async__loop_list(async_loop *loop);
+void async__loop_unlist(async_loop *loop);
+void async__layout_forked(void); /* in the child */
 
 extern __thread async_loop *async__running_loop;
 extern unsigned async__forks; /* how many forks this process is away from its ancestor */

@@ -19,11 +19,13 @@ struct gathering {
 };
 
 static void task_done(async_task *task);
+const async__mark async__mark_await = {ASYNC__FUNCTION(task_done),
+                                       offsetof(struct gathering, wait.task)};
 
 const async_task *async__awaiter(const async_task *task)
 {
-    if (task->done == task_done) return ((const struct gathering *)task->owner)->wait.task;
-    return async__group_owner(task);
+    const async_task *awaiter = async__marked(task, &async__mark_await);
+    return awaiter ? awaiter : async__marked(task, &async__mark_group);
 }
 
 /* Whether the task awaits, by way of others, the one that runs here: then an await of it could never

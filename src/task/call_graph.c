@@ -1,70 +1,81 @@
-/* call_graph.c - what waits for what, as a tree: a task that another one awaits stands below it.
+/* call_graph.c - what waits for what, as a tree (tree.h), from inside.
  *
- * Three passes over the tasks, however many: one marks those that are awaited, one prints the
- * others with what they await below them, and the last prints what has not been reached, since it
- * waits in a circle. */
-#include "group.h"
+ * A node for each task, in the order in which they were made. A task's number leads to its node: the
+ * numbers ascend, so that it is found by halves. */
 #include "task.h"
 
-#include <stdio.h>
+#include <casyncio/sync.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { DEPTH = 64 }; /* of indentation */
-enum { UNSEEN, AWAITED, PRINTED };
-
-static void print_state(FILE *out, const async_task *task)
+static size_t node_of(const async__node *nodes, size_t count, const async_task *task)
 {
-    static const char *const states[] = {"ready", "running", "parked", "done", "released"};
-    const async__wait *wait = task->wait;
+    size_t low = 0, high = count;
 
-    if (!wait)
-        fprintf(out, "%s", states[task->state]);
-    else if (wait->fd >= 0)
-        fprintf(out, "waits: %s, descriptor %d", wait->what, wait->fd);
-    else
-        fprintf(out, "waits: %s", wait->what ? wait->what : "?");
-    if (task->cancelled) fprintf(out, ", cancelled");
-}
-
-/* The task and what it awaits, and so on. */
-static void print_chain(FILE *out, async_task *task)
-{
-    char label[128];
-
-    for (int depth = 0; task; depth++) {
-        int indent = 2 * (depth < DEPTH ? depth : DEPTH);
-        fprintf(out, "%*s%s: ", indent, "", async__task_label(task, label, sizeof label));
-        if (task->shown == PRINTED) {
-            fprintf(out, "see above\n");
-            return;
-        }
-        print_state(out, task);
-        fputc('\n', out);
-        task->shown = PRINTED;
-        task = task->wait ? task->wait->awaited : NULL;
+    if (!task) return ASYNC__NO_NODE;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (nodes[middle].number < task->number)
+            low = middle + 1;
+        else
+            high = middle;
     }
+    return low < count && nodes[low].number == task->number ? low : ASYNC__NO_NODE;
 }
 
-static void print_all(FILE *out, struct async__tasks *tasks)
+static const async_task *holder_of(const async__wait *wait)
 {
-    for (async_task *task = tasks->first; task; task = task->next)
-        task->shown = UNSEEN;
-    for (async_task *task = tasks->first; task; task = task->next)
-        if (task->wait && task->wait->awaited) task->wait->awaited->shown = AWAITED;
-    for (async_task *task = tasks->first; task; task = task->next)
-        if (task->shown == UNSEEN) print_chain(out, task);
-    for (async_task *task = tasks->first; task; task = task->next)
-        if (task->shown == AWAITED) print_chain(out, task);
+    if (!wait || !wait->what || (uintptr_t)wait->interrupt != async__mark_list.function ||
+        strcmp(wait->what, "lock") != 0)
+        return NULL;
+    const struct async__wait_list *list =
+        *(struct async__wait_list *const *)((const char *)wait + async__mark_list.offset);
+    return async__container(list, async_lock, waiters)->owner;
+}
+
+/* A task that is awaited and done is none of these: what waits for it is about to be woken. */
+static void fill_in(async__node *nodes, size_t count, const struct async__tasks *tasks)
+{
+    async__node *node = nodes;
+
+    for (const async_task *task = tasks->first; task; task = task->next, node++)
+        *node = (async__node){
+            .name = task->name,
+            .coroutine = task->coroutine_name,
+            .number = task->number,
+            .what = task->wait ? (task->wait->what ? task->wait->what : "?") : NULL,
+            .fd = task->wait ? task->wait->fd : -1,
+            .state = task->state,
+            .cancelled = task->cancelled,
+        };
+    node = nodes;
+    for (const async_task *task = tasks->first; task; task = task->next, node++) {
+        const async_task *awaiter = async__awaiter(task);
+        if (!awaiter) awaiter = async__marked(task, &async__mark_wait);
+        node->parent = node_of(nodes, count, awaiter);
+        node->holder = node_of(nodes, count, holder_of(task->wait));
+    }
+    node = nodes;
+    for (const async_task *task = tasks->first; task; task = task->next, node++) {
+        size_t awaited = node_of(nodes, count, task->wait ? task->wait->awaited : NULL);
+        if (awaited != ASYNC__NO_NODE) nodes[awaited].parent = (size_t)(node - nodes);
+    }
 }
 
 char *async__format_call_graph(async_loop *loop)
 {
+    const struct async__tasks *tasks = loop->client;
     char *text = NULL;
     size_t size;
-    FILE *out = open_memstream(&text, &size);
+    async__node *nodes = malloc((tasks->count + 1) * sizeof *nodes);
+    FILE *out = nodes ? open_memstream(&text, &size) : NULL;
 
+    if (out) {
+        fill_in(nodes, tasks->count, tasks);
+        async__print_tree(out, nodes, tasks->count, NULL, NULL);
+    }
+    free(nodes);
     if (!out) return NULL;
-    print_all(out, loop->client);
     if (fclose(out) == 0) return text;
     free(text);
     return NULL;

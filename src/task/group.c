@@ -106,10 +106,7 @@ static void child_done(async_task *task)
     if (group->count == 0 && group->waiting) async__unpark(&group->wait);
 }
 
-const async_task *async__group_owner(const async_task *task)
-{
-    return task->done == child_done ? ((const async_group *)task->owner)->owner : NULL;
-}
+const async__mark async__mark_group = {ASYNC__FUNCTION(child_done), offsetof(async_group, owner)};
 
 /* ---- making one ---- */
 

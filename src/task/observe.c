@@ -145,11 +145,20 @@ static void measure(struct async__tasks *tasks, async_task *task)
 
 /* ---- the layer ---- */
 
+/* loop->stepped. Of a task that has ended the memory is still there. */
+static void stepped(async_callback *step, int64_t end, int64_t took)
+{
+    async_task *task = async__container(step, async_task, step);
+    task->since = end;
+    task->ran += took;
+}
+
 int async__observe_open(struct async__tasks *tasks)
 {
     async_loop *loop = tasks->loop;
 
     loop->describe = describe;
+    loop->stepped = stepped;
     if (loop->debug)
         tasks->quarantine = async__alloc_zeroed(ASYNC__QUARANTINE * sizeof *tasks->quarantine);
     if (loop->measure & ASYNC_MEASURE_STACKS)
@@ -166,6 +175,7 @@ int async__observe_open(struct async__tasks *tasks)
 void async__observe_close(struct async__tasks *tasks)
 {
     tasks->loop->describe = NULL;
+    tasks->loop->stepped = NULL;
     end_quarantine(tasks);
     if (tasks->depths) async__free(tasks->depths->entries);
     async__free(tasks->depths);

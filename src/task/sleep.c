@@ -20,6 +20,10 @@ static void interrupt_sleep(async__wait *wait)
     async__unpark(wait);
 }
 
+const async__mark async__mark_sleep = {ASYNC__FUNCTION(interrupt_sleep),
+                                       offsetof(struct sleeper, timer.slot) -
+                                           offsetof(struct sleeper, wait)};
+
 static int sleep_until(async_task *self, int64_t when)
 {
     struct sleeper sleeper = {

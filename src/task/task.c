@@ -27,6 +27,7 @@ int async__tasks_open(async_loop *loop)
         async__free(tasks);
         return code;
     }
+    tasks->layout = &async__task_layout;
     tasks->loop = loop;
     int code = async__observe_open(tasks);
     if (code < 0) {

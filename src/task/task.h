@@ -16,6 +16,7 @@
 #include "../base/faults.h"
 #include "../fiber/fiber.h"
 #include "../loop/debug.h"
+#include "tree.h"
 
 #include <casyncio/errors.h>
 #include <casyncio/futures.h>
@@ -85,14 +86,6 @@ struct async__cxx {
     unsigned uncaught;
 };
 
-enum async__state {
-    ASYNC__READY, /* in the ready queue */
-    ASYNC__RUNNING,
-    ASYNC__PARKED,
-    ASYNC__DONE,
-    ASYNC__RELEASED /* its memory is in the stack pool */
-};
-
 /* Lies at the top of its own stack, so that an idle task costs one page. The first two fields and
  * the last frames are what a switch touches. */
 struct async_task {
@@ -107,9 +100,8 @@ struct async_task {
     bool named : 1;         /* name is the task's own memory */
     bool unclaimed;         /* done, and in the list of those that are not awaited yet */
     bool is_main;
-    bool attended;       /* has something of the next three: looked at when it ends */
-    unsigned char shown; /* for the call graph */
-    int refused;         /* calls in a row that gave a code of cancellation at once */
+    bool attended; /* has something of the next three: looked at when it ends */
+    int refused;   /* calls in a row that gave a code of cancellation at once */
     struct async__tasks *tasks;
     async_coroutine coroutine;
     void *argument;
@@ -129,6 +121,7 @@ struct async_task {
     uint64_t number;
     char *why; /* of a cancellation */
     struct async__cxx cxx;
+    int64_t since, ran; /* where steps are timed: the end of the last one, and all of them, in ns */
 };
 
 /* An iterator that has not been closed: at the end of the loop, when all tasks have ended, it is
@@ -141,6 +134,7 @@ struct async__unclosed {
 
 /* The task layer's part of a loop: loop->client. */
 struct async__tasks {
+    const struct async__task_layout *layout; /* of the task layer: the first member (layout.c) */
     async_loop *loop;
     async__fiber main; /* the loop's own stack */
     async__stack_pool *stacks;
@@ -197,8 +191,6 @@ int async__tasks_claim(async_task *const *tasks, size_t count, void (*done)(asyn
                        void *owner, const char *call);
 /* Gives a task that is claimed back to whatever has its handle. */
 void async__task_unclaim(async_task *task);
-/* The owner of the group that the task belongs to, or NULL. */
-const async_task *async__group_owner(const async_task *task);
 /* Queues the callbacks of a list, whose last one is first, with the code that they are to find. */
 void async__done_callbacks_run(async_done_callback *last, int code);
 /* Adds a callback to a list, or takes it out again. 0; -EBADF, -EINVAL, -EBUSY; whether it was there. */
@@ -221,6 +213,27 @@ static inline bool async__stale(const async_task *task, const char *call)
 
 /* The task that awaits this one, or will have to: by await, by gather, or because it owns its group. */
 const async_task *async__awaiter(const async_task *task);
+
+/* ---- for what looks at tasks from outside (layout.c) ---- */
+
+/* A function that is the `done` or the `interrupt` of one kind of struct alone, and so tells where in it
+ * something lies: from the owner on, or from the wait on. */
+typedef struct async__mark {
+    uintptr_t function;
+    int64_t offset;
+} async__mark;
+
+#define ASYNC__FUNCTION(name) ((uintptr_t) & (name))                             /* as a constant */
+extern const async__mark async__mark_await, async__mark_group, async__mark_wait; /* the awaiter */
+extern const async__mark async__mark_list, async__mark_sleep; /* the list, the timer's slot */
+extern const struct async__task_layout async__task_layout;
+
+/* The task that the mark leads to from `task`, if it is one of that kind; else NULL. */
+static inline const async_task *async__marked(const async_task *task, const async__mark *mark)
+{
+    if ((uintptr_t)task->done != mark->function) return NULL;
+    return *(async_task *const *)((const char *)task->owner + mark->offset);
+}
 
 /* ---- debug mode and metrics (observe.c) ---- */
 

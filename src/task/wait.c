@@ -46,6 +46,9 @@ static void on_timeout(async_callback *callback)
     async__unpark(&async__container(callback, struct waiting, timer.callback)->wait);
 }
 
+const async__mark async__mark_wait = {ASYNC__FUNCTION(ended_in_wait),
+                                      offsetof(struct waiting, wait.task)};
+
 static void interrupt_wait(async__wait *wait) { async__unpark(wait); }
 
 /* Until it is met, the time is over, or the task is interrupted: 0 or -ENOMEM. */

@@ -22,6 +22,9 @@ static void interrupt(async__wait *wait)
     async__unpark(wait);
 }
 
+const async__mark async__mark_list = {
+    ASYNC__FUNCTION(interrupt), offsetof(async__waiter, list) - offsetof(async__waiter, wait)};
+
 static inline int wait_in(struct async__wait_list *list, async__waiter *waiter, const char *what,
                           void *item, void (*on_interrupt)(async__wait *))
 {
