@@ -24,6 +24,7 @@ cmake                   cmd:cmake
 libcurl4-openssl-dev    header:curl/curl.h
 libssl-dev              header:openssl/ssl.h
 libllhttp-dev           llhttp:
+libnats-dev             header:nats/nats.h
 ca-certificates         file:/etc/ssl/certs/ca-certificates.crt
 "
 python="
@@ -54,6 +55,7 @@ openssl                 cmd:openssl
 netbase                 file:/etc/services
 socat                   cmd:socat
 curl                    cmd:curl
+nats-server             cmd:nats-server
 postfix                 cmd:postfix
 libpythonX.Y-testsuite  python:test.test_asyncio
 python3-venv            python:ensurepip

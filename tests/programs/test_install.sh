@@ -35,7 +35,7 @@ run() { # run DESCRIPTION PROGRAM...
 cd "$work"
 libdir=$(dirname "$(find "$prefix" -name libcasyncio.so)")
 parts=
-for part in http tls; do
+for part in http tls cluster; do
     [ ! -e "$libdir/libcasyncio-$part.so" ] || parts+=" $part"
 done
 
@@ -96,7 +96,7 @@ if(TARGET casyncio::test)
     add_executable(hello_test hello.c)
     target_link_libraries(hello_test PRIVATE casyncio::test)
 endif()
-foreach(part IN ITEMS http tls)
+foreach(part IN ITEMS http tls cluster)
     if(casyncio_${part}_FOUND)
         add_executable(hello_${part} hello.c)
         target_link_libraries(hello_${part} PRIVATE casyncio::${part})
