@@ -7,6 +7,7 @@
  *   store.c       JetStream: what is stored, and asked for again
  *   stream.c      streams and consumers are made, and compared with what is there
  *   bucket.c      keys and values
+ *   jobs.c, ...   see jobs_internal.h
  *
  * The client library (libnats) has a way to be driven by an event loop: the loop reads and writes, in its own
  * thread, and what was read waits in subscriptions without threads ("sync" ones), from which it is taken
@@ -85,6 +86,7 @@ struct async_cluster {
     struct async__cluster_slot *slots;
     unsigned slot_count, free_slot; /* free_slot: number + 1 of the first free one; 0: none */
     jsCtx *js;
+    struct async__cluster_caller *caller; /* jobs_internal.h */
 
     double reconnect_wait, reconnect_wait_max;
     char name[23];   /* this client's, unlike any other's */
@@ -111,6 +113,8 @@ int async__cluster_add(async_cluster *cluster, struct async__cluster_sub *sub, c
 void async__cluster_remove(async_cluster *cluster, struct async__cluster_sub *sub);
 void async__cluster_fill(async_cluster_message *message, natsMsg *msg);
 void async__cluster_release(async_cluster *cluster);
+void async__cluster_caller_close(async_cluster *cluster);
+void async__cluster_caller_free(async_cluster *cluster);
 /* Publishes without waiting: also from callbacks. */
 natsStatus async__cluster_send(async_cluster *cluster, const char *subject, const char *reply,
                                const void *data, size_t size);
@@ -168,19 +172,20 @@ uint64_t async__cluster_number(const char *text, const char *name);
 const char *async__cluster_header(natsMsg *msg, const char *name);
 
 /* Runs a function of the client library's that blocks in a thread, and makes its status a code. */
-struct async__cluster_work {
+struct async__cluster_block {
     async_cluster *cluster;
-    natsStatus (*run)(struct async__cluster_work *work, jsErrCode *error);
+    natsStatus (*run)(struct async__cluster_block *work, jsErrCode *error);
     const char *what, *name; /* for the message */
     natsStatus status;
     jsErrCode error;
     char text[200];
 };
-int async__cluster_work(struct async__cluster_work *work);
+int async__cluster_block(struct async__cluster_block *work);
 /* Makes a stream, or compares the one that is there with what it has to be. */
 int async__cluster_stream(async_cluster *cluster, jsStreamConfig *config);
 int async__cluster_consumer(async_cluster *cluster, const char *stream, jsConsumerConfig *config,
                             char *name, size_t name_size, uint64_t *pending);
 int async__cluster_name_ok(const char *name);
+natsStatus async__cluster_open_jetstream(async_cluster *cluster); /* in a thread */
 
 #endif

@@ -180,7 +180,7 @@ static int set_options(async_cluster *self, const char *url, const async_cluster
 
 /* ---- connecting ---- */
 
-static natsStatus connect_in_thread(struct async__cluster_work *work, jsErrCode *error)
+static natsStatus connect_in_thread(struct async__cluster_block *work, jsErrCode *error)
 {
     (void)error;
     return natsConnection_Connect(&work->cluster->connection, work->cluster->options);
@@ -224,8 +224,8 @@ static int connect_it(async_cluster *self, const char *url, const async_cluster_
 {
     int code = set_options(self, url, options);
     if (code < 0) return code;
-    struct async__cluster_work work = {self, connect_in_thread, "connect to", url, 0, 0, ""};
-    code = async__cluster_work(&work);
+    struct async__cluster_block work = {self, connect_in_thread, "connect to", url, 0, 0, ""};
+    code = async__cluster_block(&work);
     if (code < 0) return code;
     code = async_event_wait(&self->up);
     if (code == 0 && !self->is_reading)
@@ -283,6 +283,7 @@ static void close_connection(async_cluster *self)
 void async__cluster_release(async_cluster *self)
 {
     if (--self->references > 0) return;
+    async__cluster_caller_free(self);
     async__free(self->slots);
     pthread_mutex_destroy(&self->mutex);
     async__free(self);
@@ -297,6 +298,7 @@ int async_cluster_close(async_cluster *self)
     jsCtx_Destroy(self->js);
     self->js = NULL;
     if (self->inbox_sub.sub) async__cluster_remove(self, &self->inbox_sub);
+    async__cluster_caller_close(self);
     if (self->connection) close_connection(self);
     async__cluster_unwatch(self);
     natsConnection_Destroy(self->connection);

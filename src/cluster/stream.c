@@ -10,7 +10,7 @@
 
 static int in_thread(void *data)
 {
-    struct async__cluster_work *work = data;
+    struct async__cluster_block *work = data;
     natsStatus ignored;
 
     work->status = work->run(work, &work->error);
@@ -35,7 +35,7 @@ static int code_of_error(jsErrCode error)
     }
 }
 
-int async__cluster_work(struct async__cluster_work *work)
+int async__cluster_block(struct async__cluster_block *work)
 {
     async_cluster *cluster = work->cluster;
     int code = async_to_thread(in_thread, work);
@@ -51,7 +51,7 @@ int async__cluster_work(struct async__cluster_work *work)
     return async__cluster_fail(cluster, work->status, work->what, work->name);
 }
 
-static natsStatus open_jetstream(async_cluster *cluster)
+natsStatus async__cluster_open_jetstream(async_cluster *cluster)
 {
     jsOptions options;
 
@@ -75,16 +75,16 @@ int async__cluster_name_ok(const char *name)
 /* ---- streams ---- */
 
 struct stream_work {
-    struct async__cluster_work work;
+    struct async__cluster_block work;
     jsStreamConfig *config;
     jsStreamInfo *found;
 };
 
-static natsStatus add_stream(struct async__cluster_work *work, jsErrCode *error)
+static natsStatus add_stream(struct async__cluster_block *work, jsErrCode *error)
 {
     struct stream_work *self = async__cluster_container(work, struct stream_work, work);
     jsErrCode ignored = 0;
-    natsStatus status = open_jetstream(work->cluster);
+    natsStatus status = async__cluster_open_jetstream(work->cluster);
 
     if (status == NATS_OK)
         status = js_AddStream(NULL, work->cluster->js, self->config, NULL, error);
@@ -122,7 +122,7 @@ int async__cluster_stream(async_cluster *cluster, jsStreamConfig *config)
 {
     struct stream_work self = {.work = {cluster, add_stream, "make stream", config->Name, 0, 0, ""},
                                .config = config};
-    int code = async__cluster_work(&self.work);
+    int code = async__cluster_block(&self.work);
 
     if (code == 0 && self.found) code = compare(config, self.found->Config);
     jsStreamInfo_Destroy(self.found);
@@ -132,7 +132,7 @@ int async__cluster_stream(async_cluster *cluster, jsStreamConfig *config)
 /* ---- consumers ---- */
 
 struct consumer_work {
-    struct async__cluster_work work;
+    struct async__cluster_block work;
     const char *stream;
     jsConsumerConfig *config;
     char *name;
@@ -140,11 +140,11 @@ struct consumer_work {
     uint64_t *pending;
 };
 
-static natsStatus add_consumer(struct async__cluster_work *work, jsErrCode *error)
+static natsStatus add_consumer(struct async__cluster_block *work, jsErrCode *error)
 {
     struct consumer_work *self = async__cluster_container(work, struct consumer_work, work);
     jsConsumerInfo *info = NULL;
-    natsStatus status = open_jetstream(work->cluster);
+    natsStatus status = async__cluster_open_jetstream(work->cluster);
 
     if (status == NATS_OK)
         status = js_AddConsumer(&info, work->cluster->js, self->stream, self->config, NULL, error);
@@ -165,5 +165,5 @@ int async__cluster_consumer(async_cluster *cluster, const char *stream, jsConsum
         .name_size = name_size,
         .pending = pending};
 
-    return async__cluster_work(&self.work);
+    return async__cluster_block(&self.work);
 }
