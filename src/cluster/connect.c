@@ -140,6 +140,7 @@ static natsStatus set_callbacks(async_cluster *self)
     if (status == NATS_OK)
         status = natsOptions_SetEventLoop(to, self, async__cluster_attach, async__cluster_read,
                                           async__cluster_write, async__cluster_detach);
+    if (status == NATS_OK) status = natsOptions_SetFailRequestsOnDisconnect(to, true);
     if (status == NATS_OK) status = natsOptions_SetClosedCB(to, on_closed, self);
     if (status == NATS_OK) status = natsOptions_SetErrorHandler(to, on_error, self);
     return status;

@@ -35,12 +35,29 @@ static int code_of_error(jsErrCode error)
     }
 }
 
+/* What was asked has no answer, since the connection was lost meanwhile: it is to be asked again. */
+static bool lost(const struct async__cluster_block *work, unsigned connects)
+{
+    const async_cluster *cluster = work->cluster;
+
+    if (work->status != NATS_TIMEOUT && work->status != NATS_CONNECTION_DISCONNECTED) return false;
+    return connects > 0 && !cluster->closed &&
+           (!cluster->connected || cluster->connects != connects);
+}
+
 int async__cluster_block(struct async__cluster_block *work)
 {
     async_cluster *cluster = work->cluster;
-    int code = async_to_thread(in_thread, work);
+    unsigned connects;
+    int code;
 
-    if (code < 0) return code;
+    do {
+        connects = cluster->connects;
+        code = connects > 0 ? async_event_wait(&cluster->up) : 0;
+        work->error = 0;
+        if (code == 0) code = async_to_thread(in_thread, work);
+        if (code < 0) return code;
+    } while (lost(work, connects));
     if (work->status == NATS_OK) return 0;
     code = code_of_error(work->error);
     if (code < 0)

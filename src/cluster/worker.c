@@ -475,8 +475,8 @@ static int run_program(void *argument)
     const struct program *self = argument;
     int code = 0;
 
-    async_with_cluster(cluster, self->url, self->options ? self->options->cluster : NULL) code =
-        async__cluster_serve(cluster, self->options, self->size, self->jobs, self->count);
+    async_with_cluster (cluster, self->url, self->options ? self->options->cluster : NULL)
+        code = async__cluster_serve(cluster, self->options, self->size, self->jobs, self->count);
     return code < 0 ? code : async_block_error();
 }
 

@@ -144,15 +144,16 @@ static void stop_worker(async_task *worker)
 }
 
 #define WITH_WORKER(cluster, concurrency, threads)                                                 \
-    async_with_cluster(other, server.url, NULL) async_with_cluster(cluster, server.url, NULL)      \
-        async_with (async_task *, worker, start_worker(other, concurrency, threads), stop_worker)
+    async_with_cluster (other, server.url, NULL)                                                   \
+        async_with_cluster (cluster, server.url, NULL)                                             \
+            async_with (async_task *, worker, start_worker(other, concurrency, threads),           \
+                        stop_worker)
 
 /* ---- calls ---- */
 
 static int call(void)
 {
-    WITH_WORKER(cluster, 4, false)
-    {
+    WITH_WORKER (cluster, 4, false) {
         struct number in = {21}, out = {0};
         assert_int_equal(async_cluster_call(cluster, twice, &in, &out), 0);
         assert_int_equal(out.value, 42);
@@ -168,8 +169,7 @@ static int call(void)
 
 static int in_threads(void)
 {
-    WITH_WORKER(cluster, 4, true)
-    {
+    WITH_WORKER (cluster, 4, true) {
         struct number in = {21}, out = {0};
         assert_int_equal(async_cluster_call(cluster, twice, &in, &out), 0);
         assert_int_equal(out.value, 42);
@@ -183,8 +183,7 @@ static int in_threads(void)
 
 static int failures(void)
 {
-    WITH_WORKER(cluster, 4, false)
-    {
+    WITH_WORKER (cluster, 4, false) {
         struct number in = {21}, out = {0};
         assert_int_equal(async_cluster_call(cluster, failing, &in, &out), -EDOM);
         assert_non_null(
@@ -225,8 +224,7 @@ static int map(void)
     static struct number inputs[MANY], outputs[MANY];
     static int codes[MANY];
 
-    WITH_WORKER(cluster, 8, false)
-    {
+    WITH_WORKER (cluster, 8, false) {
         for (int i = 0; i < MANY; i++)
             inputs[i].value = i;
         assert_int_equal(async_cluster_map(cluster, twice, inputs, outputs, MANY, .limit = 50), 0);
@@ -267,16 +265,14 @@ static int back_pressure(void)
 {
     static struct number inputs[40], outputs[40];
 
-    WITH_WORKER(cluster, 2, false)
-    {
+    WITH_WORKER (cluster, 2, false) {
         assert_int_equal(async_cluster_map(cluster, narrow, inputs, outputs, 40), 0);
         async_cluster_queue queues[32];
         ssize_t count = async_cluster_queues(cluster, queues, 32);
         assert_true(count > 0);
     }
     /* And not beyond their time. */
-    async_with_cluster(cluster, server.url, NULL)
-    {
+    async_with_cluster (cluster, server.url, NULL) {
         struct number in = {1}, out;
         async_cluster_future *futures[3];
         for (int i = 0; i < 3; i++)
@@ -309,8 +305,7 @@ static int keyed(void *argument)
 
 static int keys(void)
 {
-    WITH_WORKER(cluster, 4, false)
-    {
+    WITH_WORKER (cluster, 4, false) {
         async_task *tasks[5];
         for (int i = 0; i < 5; i++)
             tasks[i] = async_create_task(keyed, cluster);
@@ -327,8 +322,7 @@ static int keys(void)
 
 static int cancel(void)
 {
-    WITH_WORKER(cluster, 1, false)
-    {
+    WITH_WORKER (cluster, 1, false) {
         struct number in = {50000}, out;
         notes[0] = 0;
         async_cluster_future *running = async_cluster_submit(cluster, slow, &in);
@@ -358,8 +352,7 @@ static int cancel(void)
 
 static int delayed(void)
 {
-    WITH_WORKER(cluster, 2, false)
-    {
+    WITH_WORKER (cluster, 2, false) {
         struct number in = {1}, out;
         double start = async_now();
         assert_int_equal(async_cluster_call(cluster, twice, &in, &out, .delay = 0.4), 0);
@@ -372,8 +365,7 @@ static int delayed(void)
 /* With one place, what is urgent comes before what is not, whenever it was sent. */
 static int priorities(void)
 {
-    async_with_cluster(cluster, server.url, NULL)
-    {
+    async_with_cluster (cluster, server.url, NULL) {
         struct number in = {1}, out;
         async_cluster_future *futures[6];
         static const enum async_cluster_priority order[] = {
@@ -384,10 +376,10 @@ static int priorities(void)
             futures[i] = async_cluster_submit(cluster, noting, &in, .priority = order[i]);
             assert_non_null(futures[i]);
         }
-        async_with_cluster(other, server.url, NULL)
-            async_with (async_task *, worker, start_worker(other, 1, false),
-                        stop_worker) for (int i = 0; i < 6; i++)
-                assert_int_equal(async_cluster_wait(futures[i], &out), 0);
+        async_with_cluster (other, server.url, NULL)
+            async_with (async_task *, worker, start_worker(other, 1, false), stop_worker)
+                for (int i = 0; i < 6; i++)
+                    assert_int_equal(async_cluster_wait(futures[i], &out), 0);
         assert_notes("4 5 2 3 0 1 ");
     }
     return async_block_error();
@@ -400,8 +392,7 @@ static int pieces(void)
     static struct large in, out;
     for (size_t i = 0; i < sizeof in.bytes; i++)
         in.bytes[i] = (char)(i * 7 % 251);
-    WITH_WORKER(cluster, 2, false)
-    {
+    WITH_WORKER (cluster, 2, false) {
         assert_int_equal(async_cluster_call(cluster, reversed, &in, &out), 0);
         for (size_t i = 0; i < sizeof in.bytes; i++)
             if (out.bytes[i] != in.bytes[sizeof in.bytes - 1 - i]) fail();
@@ -425,8 +416,7 @@ static int count_progress(void *argument)
 
 static int streams(void)
 {
-    WITH_WORKER(cluster, 2, false)
-    {
+    WITH_WORKER (cluster, 2, false) {
         struct number in = {200}, out = {0};
         async_cluster_future *future = async_cluster_submit(cluster, telling, &in);
         assert_non_null(future);
@@ -463,8 +453,7 @@ static int streams(void)
 
 static int no_worker(void)
 {
-    async_with_cluster(cluster, server.url, NULL)
-    {
+    async_with_cluster (cluster, server.url, NULL) {
         struct number in = {1}, out;
         double start = async_now();
         assert_int_equal(async_cluster_call(cluster, unserved, &in, &out, .unserved_timeout = 1.5),
@@ -485,8 +474,7 @@ static int no_worker(void)
 /* Somebody else has made a stream of that name, for something else. */
 static int foreign_stream(void)
 {
-    async_with_cluster(cluster, server.url, NULL)
-    {
+    async_with_cluster (cluster, server.url, NULL) {
         static const char text[] =
             "{\"name\":\"CASYNCIO_RUN_foreign\",\"subjects\":[\"elsewhere\"],"
             "\"retention\":\"limits\",\"storage\":\"memory\",\"max_consumers\":-1,"

@@ -24,8 +24,7 @@ static int read_messages(void *argument)
 
 static int publish_and_subscribe(void)
 {
-    async_with_cluster(cluster, server.url, NULL)
-    {
+    async_with_cluster (cluster, server.url, NULL) {
         struct reader reader = {async_cluster_subscribe(cluster, "room.*", NULL), 0};
         assert_non_null(reader.messages);
         async_task *task = async_create_task(read_messages, &reader);
@@ -58,8 +57,7 @@ static int of_a_group(void *argument)
 /* Of the members of a group one gets each message. */
 static int groups(void)
 {
-    async_with_cluster(cluster, server.url, NULL)
-    {
+    async_with_cluster (cluster, server.url, NULL) {
         struct reader readers[3];
         async_task *tasks[3];
         for (int i = 0; i < 3; i++) {
@@ -85,8 +83,7 @@ static int large_messages(void)
 {
     static char data[1000 * 1000];
     memset(data, 'x', sizeof data);
-    async_with_cluster(cluster, server.url, NULL)
-    {
+    async_with_cluster (cluster, server.url, NULL) {
         async_iterator *messages = async_cluster_subscribe(cluster, "large", NULL);
         int sent = 0, got = 0;
         for (; sent < 40; sent++)
@@ -134,8 +131,7 @@ static int asking(struct asking *self)
 
 static int requests(void)
 {
-    async_with_cluster(cluster, server.url, NULL)
-    {
+    async_with_cluster (cluster, server.url, NULL) {
         assert_null(async_cluster_request(cluster, "double", "1", 1));
         assert_int_equal(async_error_code(), -ESRCH);
         async_task *answering = async_create_task(answer_requests, cluster);
@@ -161,8 +157,7 @@ static int requests(void)
 
 static int buckets(void)
 {
-    async_with_cluster(cluster, server.url, NULL)
-    {
+    async_with_cluster (cluster, server.url, NULL) {
         uint64_t first, second;
         async_cluster_bucket *bucket = async_cluster_bucket_open(cluster, "users", NULL);
         assert_non_null(bucket);
@@ -205,8 +200,7 @@ static int change_keys(void *argument)
 /* The server is killed while a watch waits: what comes after is seen all the same. */
 static int watch(void)
 {
-    async_with_cluster(cluster, server.url, NULL)
-    {
+    async_with_cluster (cluster, server.url, NULL) {
         async_cluster_bucket *bucket = async_cluster_bucket_open(cluster, "watched", NULL);
         assert_int_equal(async_cluster_put(bucket, "a", "0", 1, NULL), 0);
         assert_int_equal(async_cluster_put(bucket, "a", "1", 1, NULL), 0);
@@ -231,9 +225,9 @@ static int watch(void)
 
 static int lost_and_back(void)
 {
-    async_with_cluster(cluster, server.url,
-                       &(async_cluster_options){.reconnect_wait = 0.02, .reconnect_wait_max = 0.1})
-    {
+    async_with_cluster (
+        cluster, server.url,
+        &(async_cluster_options){.reconnect_wait = 0.02, .reconnect_wait_max = 0.1}) {
         async_iterator *messages = async_cluster_subscribe(cluster, "after", NULL);
         assert_int_equal(async_cluster_flush(cluster), 0);
         nats_kill(&server, SIGKILL);
@@ -254,8 +248,7 @@ static int lost_and_back(void)
 
 static int gone_for_good(void)
 {
-    async_with_cluster(cluster, server.url, &(async_cluster_options){.max_reconnects = -1})
-    {
+    async_with_cluster (cluster, server.url, &(async_cluster_options){.max_reconnects = -1}) {
         async_iterator *messages = async_cluster_subscribe(cluster, "never", NULL);
         nats_kill(&server, SIGKILL);
         async_for (async_cluster_message *, message, messages)
@@ -316,8 +309,7 @@ static int with_token(void *argument)
 
 static int without_jetstream(void)
 {
-    async_with_cluster(cluster, server.url, NULL)
-    {
+    async_with_cluster (cluster, server.url, NULL) {
         assert_null(async_cluster_bucket_open(cluster, "none", NULL));
         assert_int_equal(async_error_code(), -EOPNOTSUPP);
     }
@@ -327,7 +319,8 @@ static int without_jetstream(void)
 static int cancelled_connect(void *argument)
 {
     int code = 0;
-    async_with_cluster(cluster, server.url, NULL) code = async_sleep(10);
+    async_with_cluster (cluster, server.url, NULL)
+        code = async_sleep(10);
     return code < 0 ? code : async_block_error();
 }
 
