@@ -17,9 +17,10 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-#define SWEEP_WAIT 0.5  /* seconds for the answer of a source that is asked for what is there */
-#define LONG_WAIT 5.0   /* for what comes, if all sources can be asked at once */
-#define SHORT_WAIT 0.1  /* if they cannot */
+#define SWEEP_WAIT 0.5 /* seconds for the answer of a source that is asked for what is there */
+#define LONG_WAIT 5.0  /* for what comes, of the only source of normal priority */
+#define SHORT_WAIT                                                                                 \
+    0.2 /* of others: the places that they were promised are soon free for those that have jobs */
 #define GRACE 2.0       /* for the answer that nothing has come */
 #define EMPTY_WAIT 0.02 /* before a source of another priority that was empty is asked again */
 #define DRAIN_TIMEOUT 30.0
@@ -225,21 +226,20 @@ static size_t next_source(const struct async__cluster_worker *self, size_t turn)
     return turn;
 }
 
-/* All were empty: for what comes. Sources of normal priority are first. */
+/* All were empty: for what comes. Sources of normal priority are first, and get what the others leave. */
 static void ask_for_more(struct async__cluster_worker *self, unsigned free)
 {
     unsigned left = 0;
 
     for (size_t i = 0; i < self->source_count; i++)
         left += self->sources[i].asked == 0;
-    double wait = free >= left ? LONG_WAIT : SHORT_WAIT;
     for (int normal = 1; normal >= 0; normal--)
         for (size_t i = 0; i < self->source_count && free > 0; i++) {
             struct async__cluster_source *source = &self->sources[i];
             if (source->asked > 0 || (source->consumer[1] == '1') != normal) continue;
-            unsigned share = free > left ? free - left + 1 : 1;
-            if (!normal) share = 1;
-            if (!ask(self, source, share, wait)) return;
+            unsigned share = normal && free > left ? free - left + 1 : 1;
+            bool only = normal && self->job_count == 1 && free >= left;
+            if (!ask(self, source, share, only ? LONG_WAIT : SHORT_WAIT)) return;
             free -= share;
             left--;
         }
