@@ -15,13 +15,14 @@ GENERATOR = $(shell test -f build/CMakeCache.txt || { command -v ninja >/dev/nul
 CLEAN = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL
 BUILD = $(CLEAN) cmake --build build --parallel $(JOBS)
 
-.PHONY: all build configure examples bench demo test check install clean format check-format python check-python bench-python help
+.PHONY: all build configure examples bench demo demo-cluster test check install clean format check-format python check-python bench-python help
 .DEFAULT_GOAL := build
 
 all: build
 
 help:
 	@echo 'make demo          install what is missing, build, and show the programs of examples/'
+	@echo 'make demo-cluster  install and start a nats-server, and show the two examples that need it'
 	@echo 'make test          one build, and every C test that is not slow: about a minute'
 	@echo 'make check         install what is missing, build in every way, run every test (about 10 minutes on two cores)'
 	@echo 'make               build the libraries and the examples, in build/'
@@ -56,6 +57,12 @@ demo:
 	@tools/install_packages.sh demo
 	@$(MAKE) --no-print-directory examples
 	@tools/demo.sh
+
+demo-cluster:
+	@tools/install_packages.sh demo-cluster
+	@$(MAKE) --no-print-directory examples
+	@$(BUILD) --target casyncio-jobs
+	@tools/demo_cluster.sh
 
 # What a contributor runs between two edits: one compiler, no sanitizers, no tests of minutes.
 test:

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Installs what `make demo`, `make check`, the benchmarks in bench/python, the tests of one Python, or the libraries whose tests
 # tests/python/foreign runs need and this machine lacks:
-#   tools/install_packages.sh demo|check|bench-python|python-X.Y|python-programs
+#   tools/install_packages.sh demo|demo-cluster|check|bench-python|python-X.Y|python-programs
 # For Debian 12 and later; python-X.Y where the suite has that version (fresh.sh makes a root of sid).
 # What is there is recognised by what it provides, not by its package: a cmake from elsewhere is a cmake. If nothing is missing
 # nothing is run. Asks for root only when it must.
 set -euo pipefail
 purpose=${1:-}
 case $purpose in
-    demo | check | bench-python | python-3.* | python-programs) ;;
-    *) echo "usage: $0 demo|check|bench-python|python-X.Y|python-programs" >&2; exit 2 ;;
+    demo | demo-cluster | check | bench-python | python-3.* | python-programs) ;;
+    *) echo "usage: $0 demo|demo-cluster|check|bench-python|python-X.Y|python-programs" >&2; exit 2 ;;
 esac
 
 # Debian's package, and how to see that it is there: cmd:NAME, header:PATH, file:PATTERN, or python:MODULE for what the Python
@@ -26,7 +26,13 @@ libssl-dev              header:openssl/ssl.h
 liburing-dev            header:liburing.h
 pkg-config              cmd:pkg-config
 libllhttp-dev           llhttp:
+libnats-dev             header:nats/nats.h
 ca-certificates         file:/etc/ssl/certs/ca-certificates.crt
+"
+cluster="
+nats-server             cmd:nats-server
+libpng-dev              header:png.h
+pkg-config              cmd:pkg-config
 "
 python="
 python3                 file:/usr/bin/python3
@@ -121,7 +127,8 @@ python3-yaml             python:yaml
 interpreter=/usr/bin/python3
 case $purpose in
     demo) needs=$compiler$library ;;
-    check) needs=$compiler$library$check$python ;;
+    demo-cluster) needs=$compiler$library$cluster ;;
+    check) needs=$compiler$library$cluster$check$python ;;
     bench-python) needs=$compiler$python$bench ;;
     python-programs) needs=$compiler$programs ;;
     python-*) needs=$compiler$one_python interpreter=/usr/bin/python$version ;;

@@ -41,7 +41,7 @@ if [ -e "$BUILD_DIR/man3.stamp" ]; then
     echo "ok: manual pages"
 fi
 parts=
-for part in http tls; do
+for part in http tls cluster; do
     [ ! -e "$libdir/libcasyncio-$part.so" ] || parts+=" $part"
 done
 
@@ -102,7 +102,7 @@ if(TARGET casyncio::test)
     add_executable(hello_test hello.c)
     target_link_libraries(hello_test PRIVATE casyncio::test)
 endif()
-foreach(part IN ITEMS http tls)
+foreach(part IN ITEMS http tls cluster)
     if(casyncio_${part}_FOUND)
         add_executable(hello_${part} hello.c)
         target_link_libraries(hello_${part} PRIVATE casyncio::${part})

@@ -35,7 +35,7 @@ check() {
 }
 
 check "$BUILD_DIR/libcasyncio.so"
-for part in http tls test; do
+for part in http tls cluster test; do
     [ ! -e "$BUILD_DIR/libcasyncio-$part.so" ] || check "$BUILD_DIR/libcasyncio-$part.so"
 done
 
