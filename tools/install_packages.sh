@@ -24,6 +24,8 @@ cmake                   cmd:cmake
 libcurl4-openssl-dev    header:curl/curl.h
 libssl-dev              header:openssl/ssl.h
 libllhttp-dev           llhttp:
+libwslay-dev            header:wslay/wslay.h
+zlib1g-dev              header:zlib.h
 ca-certificates         file:/etc/ssl/certs/ca-certificates.crt
 "
 python="
@@ -31,6 +33,7 @@ python3                 file:/usr/bin/python3
 python3-dev             file:/usr/include/python3.*/Python.h
 python3-aiohttp         python:aiohttp
 python3-uvicorn         python:uvicorn
+python3-websockets      python:websockets
 "
 check="
 git                     cmd:git
