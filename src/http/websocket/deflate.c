@@ -243,9 +243,6 @@ int async__deflate_send(struct async__deflate *self, struct async__buffer *to, c
     /* What was not sent must not be referred to. */
     if (code < 0 || self->send_reset) deflateReset(self->send);
     if (code < 0) return code;
-    if (async__buffer_size(to) <
-        sizeof tail) /* an empty message behind another: zlib gives nothing */
-        return async__buffer_append(to, "", 1);
     to->end -= sizeof tail;
     return 0;
 }

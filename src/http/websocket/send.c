@@ -66,7 +66,8 @@ static int send_frames(async_websocket *self, uint8_t opcode, bool compressed, c
     for (size_t at = 0; code == 0; at += most) {
         bool last = size - at <= most;
         if (at > 0 && waits && cancelled == 0) cancelled = async__ws_wait_room(self);
-        if (self->ended || self->close_sent) return async__ws_raise_closed(self);
+        if (self->ended || self->close_sent)
+            return cancelled < 0 ? cancelled : async__ws_raise_closed(self);
         code = async__ws_frame(self, at == 0 ? opcode : 0, last, compressed && at == 0, data + at,
                                last ? size - at : most);
         if (code < 0 && at > 0)
@@ -121,9 +122,8 @@ int async_websocket_send(async_websocket *self, enum async_websocket_type type, 
     if (code == 0) {
         /* It may have been closed during each of the two waits. */
         if (!self->ended) code = async__ws_wait_room(self);
-        if (self->ended || self->close_sent)
-            code = async__ws_raise_closed(self);
-        else if (code == 0)
+        if (code == 0 && (self->ended || self->close_sent)) code = async__ws_raise_closed(self);
+        if (code == 0)
             code = send_message(self, (uint8_t)type, data ? data : "", size, true);
         if (self->close_next) async__ws_send_close(self, self->close_next, "");
         async_lock_release(&self->turn);
