@@ -19,10 +19,14 @@ static int server_handshakes(void *unused)
         const char *has;
         async_websocket_options options;
     } cases[] = {
-        {GET ASK KEY V13 "\r\n", "HTTP/1.1 101 ",
-         "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n", {0}},
+        {GET ASK KEY V13 "\r\n",
+         "HTTP/1.1 101 ",
+         "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n",
+         {0}},
         {GET "upgrade: WebSocket\r\nconnection: keep-alive, UPGRADE\r\n" KEY V13 "\r\n",
-         "HTTP/1.1 101 ", "Upgrade: websocket\r\n", {0}},
+         "HTTP/1.1 101 ",
+         "Upgrade: websocket\r\n",
+         {0}},
         {GET "\r\n", "HTTP/1.1 426 ", "Upgrade: websocket\r\n", {0}},
         {GET "Upgrade: h2c\r\nConnection: Upgrade\r\n" KEY V13 "\r\n", "HTTP/1.1 426 ", "", {0}},
         {GET ASK KEY "\r\n", "HTTP/1.1 426 ", "Sec-WebSocket-Version: 13\r\n", {0}},
@@ -31,34 +35,47 @@ static int server_handshakes(void *unused)
         {GET ASK V13 "\r\n", "HTTP/1.1 400 ", "Sec-WebSocket-Key", {0}},
         {GET ASK KEY KEY V13 "\r\n", "HTTP/1.1 400 ", "", {0}},
         {GET ASK "Sec-WebSocket-Key: dGhlIHNhbXBsZQ==\r\n" V13 "\r\n", "HTTP/1.1 400 ", "", {0}},
-        {GET ASK "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=!\r\n" V13 "\r\n", "HTTP/1.1 400 ", "",
+        {GET ASK "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=!\r\n" V13 "\r\n",
+         "HTTP/1.1 400 ",
+         "",
          {0}},
         {GET "Upgrade: websocket\r\n" KEY V13 "\r\n", "HTTP/1.1 500 ", "", {0}},
         {"POST /chat HTTP/1.1\r\nHost: example.org\r\nContent-Length: 0\r\n" ASK KEY V13 "\r\n",
-         "HTTP/1.1 400 ", "GET", {0}},
+         "HTTP/1.1 400 ",
+         "GET",
+         {0}},
         {GET ASK KEY V13 "\r\n\x81", "HTTP/1.1 400 ", "wait", {0}},
         /* subprotocols: the server's order */
         {GET ASK KEY V13 "Sec-WebSocket-Protocol: x, chat.v1\r\nSec-WebSocket-Protocol: chat.v2"
                          "\r\n\r\n",
-         "HTTP/1.1 101 ", "Sec-WebSocket-Protocol: chat.v2\r\n", {.subprotocols = chat_protocols}},
-        {GET ASK KEY V13 "Sec-WebSocket-Protocol: chat.v1\r\n\r\n", "HTTP/1.1 101 ",
-         "Sec-WebSocket-Protocol: chat.v1\r\n", {.subprotocols = chat_protocols}},
+         "HTTP/1.1 101 ",
+         "Sec-WebSocket-Protocol: chat.v2\r\n",
+         {.subprotocols = chat_protocols}},
+        {GET ASK KEY V13 "Sec-WebSocket-Protocol: chat.v1\r\n\r\n",
+         "HTTP/1.1 101 ",
+         "Sec-WebSocket-Protocol: chat.v1\r\n",
+         {.subprotocols = chat_protocols}},
         /* origins */
         {GET ASK KEY V13 "Origin: https://example.org\r\n\r\n", "HTTP/1.1 101 ", "", {0}},
         {GET ASK KEY V13 "Origin: http://EXAMPLE.org:8080\r\n\r\n", "HTTP/1.1 101 ", "", {0}},
         {GET ASK KEY V13 "Origin: https://example.org.evil\r\n\r\n", "HTTP/1.1 403 ", "", {0}},
         {GET ASK KEY V13 "Origin: https://evil.example\r\n\r\n", "HTTP/1.1 403 ", "", {0}},
         {GET ASK KEY V13 "Origin: null\r\n\r\n", "HTTP/1.1 403 ", "", {0}},
-        {GET ASK KEY V13 "Origin: https://good.example\r\n\r\n", "HTTP/1.1 101 ", "",
+        {GET ASK KEY V13 "Origin: https://good.example\r\n\r\n",
+         "HTTP/1.1 101 ",
+         "",
          {.origins = origins}},
-        {GET ASK KEY V13 "Origin: https://example.org\r\n\r\n", "HTTP/1.1 403 ", "",
+        {GET ASK KEY V13 "Origin: https://example.org\r\n\r\n",
+         "HTTP/1.1 403 ",
+         "",
          {.origins = origins}},
         {GET ASK KEY V13 "Origin: null\r\n\r\n", "HTTP/1.1 101 ", "", {.origins = any}},
         {GET ASK KEY V13 "\r\n", "HTTP/1.1 101 ", "", {.origins = origins}},
         /* extensions */
         {GET ASK KEY V13 "Sec-WebSocket-Extensions: x-foo, permessage-deflate\r\n\r\n",
          "HTTP/1.1 101 ",
-         "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=12\r\n", {0}},
+         "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=12\r\n",
+         {0}},
     };
 
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -137,8 +154,7 @@ static int client_handshakes(void *unused)
 
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct peer peer = {.handler = echo,
-                            .options =
-                                &(async_websocket_options){.subprotocols = chat_protocols}};
+                            .options = &(async_websocket_options){.subprotocols = chat_protocols}};
         char accept[29];
         peer.code = 1;
         assert_int_equal(async_stream_pair(peer.ends), 0);
@@ -160,9 +176,9 @@ static int client_handshakes(void *unused)
 
 static int urls_and_options(void *unused)
 {
-    static const char *const bad[] = {"http://a/",  "ws:",          "ws://a b/", "//a",
-                                      "ws://a/#x",  "ws://user@a/",     "",          "ws://a:99999/",
-                                      "ws://a:b/x", "ws://a/\r\nEvil:"};
+    static const char *const bad[] = {
+        "http://a/",    "ws:", "ws://a b/",     "//a",        "ws://a/#x",
+        "ws://user@a/", "",    "ws://a:99999/", "ws://a:b/x", "ws://a/\r\nEvil:"};
     static const char *const lists[][2] = {{"a b"}, {"Host: x"}, {"a"}, {"a: b\r\nc: d"}};
     static const async_websocket_options wrong[] = {
         {.heartbeat = -1},
@@ -318,8 +334,8 @@ static int round_trips(void *unused)
         for (size_t size = 0; size < sizeof data; size += size / 3 + 1) {
             async_websocket_message message;
             const char *from = data + (sizeof data - size) / 2;
-            assert_int_equal(
-                async_websocket_send(both.socket, ASYNC_WEBSOCKET_BINARY, from, size), 0);
+            assert_int_equal(async_websocket_send(both.socket, ASYNC_WEBSOCKET_BINARY, from, size),
+                             0);
             assert_int_equal(async_websocket_receive(both.socket, &message), 1);
             assert_int_equal(message.type, ASYNC_WEBSOCKET_BINARY);
             assert_int_equal(message.size, size);
@@ -341,9 +357,9 @@ static int limits(void *unused)
     static const struct {
         size_t frames[3];
         bool fits;
-    } cases[] = {{{100}, true},        {{101}, false},      {{60, 40}, true},
-                 {{60, 41}, false},    {{0, 60, 40}, true}, {{50, 50, 1}, false},
-                 {{61, 0, 0}, false}, /* max_frame is 60 in fragments */};
+    } cases[] = {
+        {{100}, true},       {{101}, false},       {{60, 40}, true},    {{60, 41}, false},
+        {{0, 60, 40}, true}, {{50, 50, 1}, false}, {{61, 0, 0}, false}, /* max_frame is 60 in fragments */};
     char data[200] = "";
 
     for (size_t i = 0; i < COUNT(cases) * 2; i++) {
@@ -450,9 +466,9 @@ static int pushes(async_websocket *socket)
 static int send_timeout(void *unused)
 {
     for (int of_server = 0; of_server < 2; of_server++) {
-        struct peer peer = {.handler = pushes,
-                            .options = &(async_websocket_options){.send_timeout = 7,
-                                                                  .no_compression = true}};
+        struct peer peer = {
+            .handler = pushes,
+            .options = &(async_websocket_options){.send_timeout = 7, .no_compression = true}};
         open_peer(&peer, of_server, "", NULL);
         double begin = async_now();
         async_sleep(6.9);
@@ -542,7 +558,9 @@ static int close_answered(void *unused)
         send_string(&peer, 0x80, " a message, dropped");
         send_string(&peer, 0x82, "\xff");
         send_string(&peer, 0x89, "a ping, which is not answered any more");
-        send_string(&peer, 0x88, "\x0f\xa1" "bye");
+        send_string(&peer, 0x88,
+                    "\x0f\xa1"
+                    "bye");
         see(&peer);
         close_peer(&peer);
         assert_string_equal(peer.seen, "88:4000x;");

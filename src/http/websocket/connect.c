@@ -78,8 +78,8 @@ static int parse_url(struct target *self, const char *url)
 
     *self = (struct target){.url = url};
     if (!handle) return async_raise_at(NULL, 0, NULL, -ENOMEM, "no memory for %s", url);
-    CURLUcode bad = curl_url_set(handle, CURLUPART_URL, url,
-                                 CURLU_NON_SUPPORT_SCHEME | CURLU_DISALLOW_USER);
+    CURLUcode bad =
+        curl_url_set(handle, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME | CURLU_DISALLOW_USER);
     if (bad == CURLUE_OUT_OF_MEMORY)
         code = async_raise_at(NULL, 0, NULL, -ENOMEM, "no memory for %s", url);
     else

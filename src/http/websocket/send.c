@@ -123,8 +123,7 @@ int async_websocket_send(async_websocket *self, enum async_websocket_type type, 
         /* It may have been closed during each of the two waits. */
         if (!self->ended) code = async__ws_wait_room(self);
         if (code == 0 && (self->ended || self->close_sent)) code = async__ws_raise_closed(self);
-        if (code == 0)
-            code = send_message(self, (uint8_t)type, data ? data : "", size, true);
+        if (code == 0) code = send_message(self, (uint8_t)type, data ? data : "", size, true);
         if (self->close_next) async__ws_send_close(self, self->close_next, "");
         async_lock_release(&self->turn);
     }
