@@ -125,8 +125,8 @@ static int add(async_websocket *self, const struct wslay_frame_iocb *frame, bool
         async__ws_fail(self, code, ASYNC__WS_INTERNAL, "no memory for a message");
     if (code < 0) return 0;
     if (self->opcode == WSLAY_TEXT_FRAME) {
-        bool fine =
-            async__utf8_check(&self->utf8, message->data + had, async__buffer_size(message) - had);
+        size_t more = async__buffer_size(message) - had; /* 0: there may be no memory yet */
+        bool fine = more == 0 || async__utf8_check(&self->utf8, message->data + had, more);
         if (!fine || (last && self->utf8.need > 0)) {
             async__ws_fail(self, -EILSEQ, ASYNC__WS_NOT_CONSISTENT, "a text is not UTF-8");
             return 0;
