@@ -52,7 +52,7 @@ examples: configure
 bench: configure
 	@$(BUILD) --target bench
 	@build/bench/micro
-	@for name in sync echo tls udp http memory process; do \
+	@for name in sync echo tls udp http websocket memory process; do \
 	    test ! -x build/bench/$$name || BENCH_CONTINUED=1 build/bench/$$name || exit 1; \
 	done
 
