@@ -36,7 +36,7 @@
  * cancellation, and -ENOMEM in a message that is sent, the socket is as it was, and a message that has
  * come in part goes on with the next call.
  *
- * NULL for a socket: what could not be made gives the last error, which is why; -EBADF without one. */
+ * NULL for a socket is -EBADF, and the message says why it could not be made. */
 #ifndef CASYNCIO_WEBSOCKET_H
 #define CASYNCIO_WEBSOCKET_H
 
@@ -117,7 +117,7 @@ static inline async_websocket *async_websocket_accept(struct async_http_request 
 /* Connects to a ws:// or wss:// URL. Redirects are not followed. NULL: the errors of
  * async_open_connection and of TLS; -EINVAL for the URL, a header or an option; ASYNC_EHTTPSTATUS, the
  * server refused: the message has its status; ASYNC_EHTTP, its answer is not a WebSocket's;
- * -ETIMEDOUT. aiohttp: session.ws_connect */
+ * -ETIMEDOUT; the code of a cancellation. aiohttp: session.ws_connect */
 ASYNC_API async_websocket *async__websocket_connect(const char *url,
                                                     const async_websocket_options *options,
                                                     size_t options_size);
@@ -159,7 +159,8 @@ ASYNC_API int async_websocket_receive(async_websocket *socket, async_websocket_m
 
 /* The messages as they come, until the connection is closed:
  *     async_for (async_websocket_message, message, async_websocket_messages(socket)) { ... }
- * The socket stays open when the loop is left. aiohttp: async for message in socket */
+ * The socket stays open when the loop is left. NULL for a socket that is NULL, with the last error (why
+ * it could not be made), else -EBADF. aiohttp: async for message in socket */
 ASYNC_API async_iterator *async_websocket_messages(async_websocket *socket);
 
 /* Sends a message. Waits before it if more than 64 KiB is kept that the peer has not taken: back-pressure.
@@ -183,12 +184,12 @@ ASYNC_API int async_websocket_ping(async_websocket *socket, const void *data, si
 
 /* ---- closing ---- */
 
-/* Sends a Close, behind messages that are being sent, and waits for the peer's, whose messages until then
- * are dropped. `code` is 1000 to 1003, 1007 to 1014 or 3000 to 4999, `reason` UTF-8 of up to 123 bytes, or
- * NULL: else -EINVAL. 0, also if it is closed already; -ETIMEDOUT: the peer did not answer in time;
- * the failure of the connection; the code of a cancellation: the Close may have been sent. In each case
- * but -EINVAL nothing can be sent any more. Another task that receives gets the peer's messages
- * until its Close. aiohttp: close */
+/* Sends a Close, behind a message that is being sent, and waits for the peer's, whose messages until then
+ * are dropped; a task that is receiving already gets them. `code` is 1000 to 1003, 1007 to 1014 or 3000
+ * to 4999, `reason` UTF-8 of up to 123 bytes, or NULL: else -EINVAL. 0, also if it is closed already;
+ * -ETIMEDOUT: the peer did not answer in time; the failure of the connection; the code of a
+ * cancellation: the Close has been sent, unless it had to wait for a message. Once it has been sent,
+ * sending gives -EPIPE. aiohttp: close */
 ASYNC_API int async_websocket_close(async_websocket *socket, int code, const char *reason);
 
 /* The code and the reason of the peer's Close: 1005 if it had none, 1006 without a Close, 0 while the

@@ -39,7 +39,8 @@ static int server_handshakes(void *unused)
          "HTTP/1.1 400 ",
          "",
          {0}},
-        {GET "Upgrade: websocket\r\n" KEY V13 "\r\n", "HTTP/1.1 500 ", "", {0}},
+        {GET "Upgrade: websocket\r\n" KEY V13 "\r\n", "HTTP/1.1 426 ", "", {0}},
+        {"GET /chat HTTP/1.0\r\nHost: a\r\n" ASK KEY V13 "\r\n", "HTTP/1.1 426 ", "", {0}},
         {"POST /chat HTTP/1.1\r\nHost: example.org\r\nContent-Length: 0\r\n" ASK KEY V13 "\r\n",
          "HTTP/1.1 400 ",
          "GET",
@@ -97,7 +98,7 @@ static int server_handshakes(void *unused)
         assert_memory_equal(answer, cases[i].answer, strlen(cases[i].answer));
         assert_contains(answer, cases[i].has);
         close_peer(&peer);
-        assert_int_equal(told_count, strstr(answer, " 500 ") ? 1 : 0);
+        assert_int_equal(told_count, 0); /* it is no failure of the handler's */
     }
     return 0;
 }

@@ -142,6 +142,18 @@ static int agree(async_websocket *self, struct async_http_request *request,
     return code;
 }
 
+/* What async_http_upgrade has refused, which has said why. */
+static void not_upgraded(struct async_http_request *request)
+{
+    int code = async_error_code();
+
+    request->extra.start = request->extra.end = 0; /* was meant for another answer */
+    if (code == -EINVAL)
+        refuse(request, code, 426, "the client has not asked for an upgrade by HTTP/1.1");
+    if (code == ASYNC_EHTTP)
+        refuse(request, -EINVAL, 400, "the client has not waited for the answer to its upgrade");
+}
+
 async_websocket *async__websocket_accept(struct async_http_request *request,
                                          const async_websocket_options *given, size_t given_size)
 {
@@ -157,9 +169,8 @@ async_websocket *async__websocket_accept(struct async_http_request *request,
     if (!self) return NULL;
     int code = agree(self, request, &options);
     if (code == 0) self->stream = async_http_upgrade(request, "websocket");
-    if (!self->stream && async_error_code() == ASYNC_EHTTP)
-        refuse(request, -EINVAL, 400, "a client has to wait for the answer to its upgrade");
     if (!self->stream) {
+        if (code == 0 && request->answer == ASYNC__HTTP_UNANSWERED) not_upgraded(request);
         async__ws_unref(self);
         return NULL;
     }

@@ -246,12 +246,12 @@ static void finish_client(async_websocket *self)
     async_scope scope;
 
     finish(self, ASYNC__WS_NORMAL);
-    if (self->code < 0 || !in_task() ||
+    if ((self->code < 0 && !self->close_sent) || !in_task() ||
         async_timeout_enter(&scope, self->options.send_timeout) < 0) {
         async_stream_abort(self->stream);
         return;
     }
-    linger(self);
+    if (self->code == 0 || async_stream_write_eof(self->stream) == 0) linger(self);
     async_stream_close(self->stream);
     async_scope_leave(&scope);
 }
