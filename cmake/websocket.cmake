@@ -3,7 +3,8 @@
 set(CASYNCIO_HAVE_WEBSOCKET OFF)
 set(websocket_libraries "")
 set(CASYNCIO_WEBSOCKET_PC "")          # what the static library's users link with
-set(CASYNCIO_WEBSOCKET_PC_REQUIRES "") # and the packages that it needs
+set(CASYNCIO_WEBSOCKET_PC_PRIVATE "")  # the packages that it needs
+set(CASYNCIO_WEBSOCKET_PC_REQUIRES "") # and those that the shared one needs, where the linker looks for it
 if(NOT CASYNCIO_WEBSOCKET)
     set(websocket_because "CASYNCIO_WEBSOCKET=${CASYNCIO_WEBSOCKET}")
     return()
@@ -26,7 +27,8 @@ else()
     set(websocket_because "wslay, zlib ${ZLIB_VERSION_STRING}")
     set(websocket_libraries "${WSLAY_LIBRARY}" ZLIB::ZLIB OpenSSL::Crypto)
     set(CASYNCIO_WEBSOCKET_PC " -lwslay")
-    set(CASYNCIO_WEBSOCKET_PC_REQUIRES " casyncio-tls = ${PROJECT_VERSION} zlib")
+    set(CASYNCIO_WEBSOCKET_PC_PRIVATE " zlib")
+    set(CASYNCIO_WEBSOCKET_PC_REQUIRES ", casyncio-tls = ${PROJECT_VERSION}")
 endif()
 if(NOT CASYNCIO_HAVE_WEBSOCKET AND NOT CASYNCIO_WEBSOCKET STREQUAL "AUTO")
     message(FATAL_ERROR "CASYNCIO_WEBSOCKET=${CASYNCIO_WEBSOCKET}, but ${websocket_because}")
