@@ -4,6 +4,8 @@ BUILD_TYPE ?= RelWithDebInfo
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 CMAKE_FLAGS ?=
+# Of `make demo-web`.
+PORT ?= 8080
 # What `make check` goes through: those of tools/check.sh that `all` stands for.
 STAGES ?= all
 # The interpreter that the Python face is built for, and where: Debian's, unless another is named.
@@ -15,7 +17,7 @@ GENERATOR = $(shell test -f build/CMakeCache.txt || { command -v ninja >/dev/nul
 CLEAN = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL
 BUILD = $(CLEAN) cmake --build build --parallel $(JOBS)
 
-.PHONY: all build configure examples bench demo demo-cluster test check install clean format check-format python check-python bench-python help
+.PHONY: all build configure examples bench demo demo-cluster demo-web check-web test check install clean format check-format python check-python bench-python help
 .DEFAULT_GOAL := build
 
 all: build
@@ -23,10 +25,12 @@ all: build
 help:
 	@echo 'make demo          install what is missing, build, and show the programs of examples/'
 	@echo 'make demo-cluster  install and start a nats-server, and show the two examples that need it'
+	@echo 'make demo-web      a chat in the browser: builds and starts it, on 127.0.0.1, port PORT=$(PORT) (0: any)'
 	@echo 'make test          one build, and every C test that is not slow: about a minute'
 	@echo 'make check         install what is missing, build in every way, run every test (about 10 minutes on two cores)'
 	@echo 'make               build the libraries and the examples, in build/'
 	@echo 'make examples      build/examples/01_hello and the others'
+	@echo 'make check-web     install chromium where it is missing, and test the chat in it'
 	@echo 'make bench         build and run the benchmarks (docs/benchmarks.md), a minute or two'
 	@echo 'make python        the Python package, in build/python-X.Y, for PYTHON=$(PYTHON) (`pip install .` installs it)'
 	@echo 'make check-python  and its tests, CPython'"'"'s own for asyncio among them'
@@ -49,7 +53,7 @@ examples: configure
 bench: configure
 	@$(BUILD) --target bench
 	@build/bench/micro
-	@for name in sync tasks echo tls udp http memory process; do \
+	@for name in sync tasks echo tls udp http websocket memory process; do \
 	    test ! -x build/bench/$$name || BENCH_CONTINUED=1 build/bench/$$name || exit 1; \
 	done
 
@@ -63,6 +67,17 @@ demo-cluster:
 	@$(MAKE) --no-print-directory examples
 	@$(BUILD) --target casyncio-jobs
 	@tools/demo_cluster.sh
+
+demo-web:
+	@tools/install_packages.sh demo
+	@$(MAKE) --no-print-directory examples
+	@test -x build/examples/20_chat_web || { echo 'it needs the HTTP server and WebSockets: see what cmake said' >&2; exit 1; }
+	@build/examples/20_chat_web serve $(PORT)
+
+check-web:
+	@tools/install_packages.sh web
+	@$(MAKE) --no-print-directory examples
+	@BUILD_DIR=build SOURCE_DIR=. tests/http/test_chat_browser.sh && echo 'the chat works in chromium'
 
 # What a contributor runs between two edits: one compiler, no sanitizers, no tests of minutes.
 test:

@@ -197,6 +197,11 @@ show 15_subprocess 0 <<'EOF'
 ...
 - no such program
 EOF
+show 20_chat_web 0 <<'EOF'
+- \{"type":"hello","from":"Ann","text":"sea"
+...
+- Carol was dropped
+EOF
 
 printf '\n%s programs, run %s times: %s as expected, %s not, in %.1f s\n' "$(wc -w <<<"$programs_shown")" $shown \
     $((shown - wrong)) $wrong "$((($(now_ms) - begin) / 100))e-1"

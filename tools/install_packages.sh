@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Installs what `make demo`, `make check`, the benchmarks in bench/python, the tests of one Python, or the libraries whose tests
+# Installs what `make demo`, `make check`, `make check-web`, the benchmarks in bench/python, the tests of one Python, or the libraries whose tests
 # tests/python/foreign runs need and this machine lacks:
-#   tools/install_packages.sh demo|demo-cluster|check|bench-python|python-X.Y|python-programs
+#   tools/install_packages.sh demo|demo-cluster|check|web|bench-python|python-X.Y|python-programs
 # For Debian 12 and later; python-X.Y where the suite has that version (fresh.sh makes a root of sid).
 # What is there is recognised by what it provides, not by its package: a cmake from elsewhere is a cmake. If nothing is missing
 # nothing is run. Asks for root only when it must.
 set -euo pipefail
 purpose=${1:-}
 case $purpose in
-    demo | demo-cluster | check | bench-python | python-3.* | python-programs) ;;
-    *) echo "usage: $0 demo|demo-cluster|check|bench-python|python-X.Y|python-programs" >&2; exit 2 ;;
+    demo | demo-cluster | check | web | bench-python | python-3.* | python-programs) ;;
+    *) echo "usage: $0 demo|demo-cluster|check|web|bench-python|python-X.Y|python-programs" >&2; exit 2 ;;
 esac
 
 # Debian's package, and how to see that it is there: cmd:NAME, header:PATH, file:PATTERN, or python:MODULE for what the Python
@@ -27,6 +27,8 @@ liburing-dev            header:liburing.h
 pkg-config              cmd:pkg-config
 libllhttp-dev           llhttp:
 libnats-dev             header:nats/nats.h
+libwslay-dev            header:wslay/wslay.h
+zlib1g-dev              header:zlib.h
 ca-certificates         file:/etc/ssl/certs/ca-certificates.crt
 "
 cluster="
@@ -39,6 +41,11 @@ python3                 file:/usr/bin/python3
 python3-dev             file:/usr/include/python3.*/Python.h
 python3-aiohttp         python:aiohttp
 python3-uvicorn         python:uvicorn
+python3-websockets      python:websockets
+"
+web="
+chromium                cmd:chromium
+python3-websockets      python:websockets
 "
 check="
 git                     cmd:git
@@ -128,6 +135,7 @@ interpreter=/usr/bin/python3
 case $purpose in
     demo) needs=$compiler$library ;;
     demo-cluster) needs=$compiler$library$cluster ;;
+    web) needs=$compiler$library$web ;;
     check) needs=$compiler$library$cluster$check$python ;;
     bench-python) needs=$compiler$python$bench ;;
     python-programs) needs=$compiler$programs ;;

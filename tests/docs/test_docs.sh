@@ -82,7 +82,8 @@ flags+=(-Wno-unused-function -Wno-unused-variable)
 http=no server=no http_libraries=$(sed -n 's/^Libs.private: //p' "$BUILD_DIR/casyncio-http.pc" 2>/dev/null || true)
 [ ! -e "$BUILD_DIR/libcasyncio-http.a" ] || http=yes
 ! nm "$BUILD_DIR/libcasyncio-http.a" 2>/dev/null | grep ' T async_http_serve$' >/dev/null || server=yes
-tls=no
+websocket=no tls=no
+! nm "$BUILD_DIR/libcasyncio-http.a" 2>/dev/null | grep ' T async__websocket_accept$' >/dev/null || websocket=yes
 [ ! -e "$BUILD_DIR/libcasyncio-tls.a" ] || tls=yes
 
 testing=no
@@ -114,6 +115,10 @@ block() {
         if [ $http = no ]; then echo "left out: $where: HTTP is not built"; return 0; fi
         # shellcheck disable=SC2206
         libraries=("$BUILD_DIR/libcasyncio-http.a" "${libraries[@]}" -lcurl $http_libraries)
+    fi
+    if grep -q '<casyncio/websocket.h>' "$file.c"; then
+        if [ $websocket = no ]; then echo "left out: $where: WebSockets are not built"; return 0; fi
+        libraries=("$BUILD_DIR/libcasyncio-http.a" "$BUILD_DIR/libcasyncio-tls.a" "${libraries[@]}" -lz -lssl -lcrypto)
     fi
     if grep -q '<casyncio/tls.h>' "$file.c"; then
         if [ $tls = no ]; then echo "left out: $where: TLS is not built"; return 0; fi

@@ -119,6 +119,7 @@ run 13 13_memory_pair
 run 14 14_name_lookup
 run 15 15_subprocess
 [ ! -x "$programs/19_glib" ] || run 19 19_glib
+has 20_chat_web && run 20 20_chat_web
 run 23 23_all_cores
 has 25_http_server && run 25 25_http_server
 wait
@@ -143,6 +144,31 @@ expect 04 0 <<'END'
 END
 has 05_http_get >/dev/null && expect 05 0 <<'END'
 0 Hello from casyncio's demo server
+END
+has 20_chat_web >/dev/null && expect 20 0 <<'END'
+0 {"type":"hello","from":"Ann","text":"sea"
+0 {"type":"came","from":"Ann","text":""
+0 {"type":"people","names":["Ann"]}
+0 {"type":"came","from":"Bob","text":""
+0 {"type":"people","names":["Bob","Ann"]}
+0 {"type":"said","from":"Bob","text":"Hello, \"Ann\" <b>"
+0 {"type":"left","from":"Bob","text":""
+0 {"type":"people","names":["Ann"]}
+0 {"type":"came","from":"Bob","text":""
+0 {"type":"people","names":["Bob","Ann"]}
+0 Bob:
+0 {"type":"hello","from":"Bob","text":"sea"
+0 {"type":"came","from":"Ann","text":""
+0 {"type":"came","from":"Bob","text":""
+0 {"type":"said","from":"Bob","text":"Hello, \"Ann\" <b>"
+0 {"type":"left","from":"Bob","text":""
+0 {"type":"came","from":"Bob","text":""
+0 {"type":"people","names":["Bob","Ann"]}
+0 {"type":"came","from":"Carol","text":""
+0 {"type":"people","names":["Carol","Bob","Ann"]}
+0 {"type":"came","from":"Carol","text":""
+0 {"type":"people","names":["Carol","Bob","Ann"]}
+0 Carol was dropped
 END
 expect 23 0 <<'END'
 0 Each of 4 threads has had a client

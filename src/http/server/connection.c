@@ -136,7 +136,10 @@ static bool is_over(const struct async_http_request *request, int code)
 static enum outcome settle(struct async_http_request *request, int code)
 {
     if (request->answer == ASYNC__HTTP_UPGRADED) {
-        if (code < 0 && code != -EPIPE && code != -ECONNRESET && async_checkpoint() == 0)
+        struct async__http_upgrade *upgrade = request->connection->upgrade;
+        if (upgrade)
+            upgrade->handled(upgrade, code);
+        else if (code < 0 && code != -EPIPE && code != -ECONNRESET && async_checkpoint() == 0)
             async__http_report(request, code, async_error_message());
         return ABORT;
     }

@@ -303,8 +303,10 @@ int async_http_shutdown(async_http_server *server)
     server->stopping = true;
     for (struct async__http_serving *each = server->serving; each; each = each->next)
         async_server_close(each->listener);
-    for (struct async__http_connection *each = server->connections; each; each = each->next)
+    for (struct async__http_connection *each = server->connections; each; each = each->next) {
         if (each->idle) async_scope_cancel(&each->wait);
+        if (each->upgrade) each->upgrade->shutdown(each->upgrade);
+    }
     if (server->connection_count == 0) return 0;
     server->loop = async_get_running_loop();
     server->stop_timer.callback.run = time_is_over;

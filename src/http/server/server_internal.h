@@ -177,9 +177,16 @@ struct async_http_request {
 /* Memory until the request is over; NULL: there is none, and the error is raised. */
 void *async__http_request_alloc(struct async_http_request *request, size_t size);
 
+/* What has taken a connection over, and is told of its ends. */
+struct async__http_upgrade {
+    void (*shutdown)(struct async__http_upgrade *self);          /* of the server; must not block */
+    void (*handled)(struct async__http_upgrade *self, int code); /* by the handler; may block */
+};
+
 struct async__http_connection {
     async_http_server *server;
     async_stream *stream;
+    struct async__http_upgrade *upgrade; /* NULL: none, or one that needs not know */
     struct async__http_connection *next, *previous;
     struct async__buffer in; /* what has come and is not the head's: the body, the next request */
     async_scope scope;       /* around all of it */

@@ -1,0 +1,35 @@
+# WebSockets, in libcasyncio-http: CASYNCIO_HAVE_WEBSOCKET, websocket_because, websocket_libraries. wslay for frames, zlib for
+# permessage-deflate, and libcasyncio-tls for wss://.
+set(CASYNCIO_HAVE_WEBSOCKET OFF)
+set(websocket_libraries "")
+set(CASYNCIO_WEBSOCKET_PC "")          # what the static library's users link with
+set(CASYNCIO_WEBSOCKET_PC_PRIVATE "")  # the packages that it needs
+set(CASYNCIO_WEBSOCKET_PC_REQUIRES "") # and those that the shared one needs, where the linker looks for it
+if(NOT CASYNCIO_WEBSOCKET)
+    set(websocket_because "CASYNCIO_WEBSOCKET=${CASYNCIO_WEBSOCKET}")
+    return()
+endif()
+
+find_path(WSLAY_INCLUDE_DIR wslay/wslay.h)
+find_library(WSLAY_LIBRARY wslay)
+mark_as_advanced(WSLAY_INCLUDE_DIR WSLAY_LIBRARY)
+find_package(ZLIB QUIET)
+if(NOT CASYNCIO_HAVE_HTTP_SERVER)
+    set(websocket_because "it needs the HTTP server")
+elseif(NOT CASYNCIO_HAVE_TLS)
+    set(websocket_because "it needs libcasyncio-tls")
+elseif(NOT WSLAY_INCLUDE_DIR OR NOT WSLAY_LIBRARY)
+    set(websocket_because "wslay was not found (Debian: libwslay-dev)")
+elseif(NOT ZLIB_FOUND)
+    set(websocket_because "zlib was not found (Debian: zlib1g-dev)")
+else()
+    set(CASYNCIO_HAVE_WEBSOCKET ON)
+    set(websocket_because "wslay, zlib ${ZLIB_VERSION_STRING}")
+    set(websocket_libraries "${WSLAY_LIBRARY}" ZLIB::ZLIB OpenSSL::Crypto)
+    set(CASYNCIO_WEBSOCKET_PC " -lwslay")
+    set(CASYNCIO_WEBSOCKET_PC_PRIVATE " zlib")
+    set(CASYNCIO_WEBSOCKET_PC_REQUIRES ", casyncio-tls = ${PROJECT_VERSION}")
+endif()
+if(NOT CASYNCIO_HAVE_WEBSOCKET AND NOT CASYNCIO_WEBSOCKET STREQUAL "AUTO")
+    message(FATAL_ERROR "CASYNCIO_WEBSOCKET=${CASYNCIO_WEBSOCKET}, but ${websocket_because}")
+endif()

@@ -1,0 +1,185 @@
+/* The n-th allocation, system call, await, wait, wake-up or timeout of a server and a client of WebSockets
+ * that talk fails, for every n that they reach: no crash, no leak, no hang; what comes is whole and in its
+ * order; and the server goes on. Needs a build with the fault hook.
+ *
+ * ctest: labels=slow,fault timeout=300 */
+#include "server_test.h"
+
+#include "base/faults.h"
+
+#include <casyncio/websocket.h>
+
+#ifdef ASYNC_FAULTS
+
+static const async_websocket_options options = {.fragment = 300, .compress_from = 40};
+
+static int echo(struct async_http_request *request)
+{
+    async_websocket *socket = async_websocket_accept(request, &options);
+    async_for (async_websocket_message, message, async_websocket_messages(socket)) {
+        int code = async_websocket_send(socket, message.type, message.data, message.size);
+        if (code < 0) return code;
+    }
+    return async_block_error();
+}
+
+struct end {
+    async_http_server *server;
+    async_stream *stream;
+};
+
+static int end(struct end *self) { return async_http_serve_stream(self->server, self->stream); }
+
+struct speak {
+    async_websocket *socket;
+};
+
+static char text[1000];
+
+/* The other task of the client's. */
+static int speak(struct speak *self)
+{
+    int code = 0;
+    for (int i = 0; i < 3 && code == 0; i++) {
+        code = async_websocket_printf(self->socket, "%d %s", i, i == 1 ? text : "");
+        if (code == 0) code = async_sleep(0.1);
+    }
+    return code;
+}
+
+static int hear(async_websocket *socket)
+{
+    async_websocket_message message;
+
+    for (int i = 0; i < 3; i++) {
+        int code = async_websocket_receive(socket, &message);
+        if (code <= 0) return code < 0 ? code : -EPIPE;
+        /* Whatever failed, a message is one that was sent. */
+        assert_int_equal(message.size, message.data[0] == '1' ? 2 + strlen(text) : 2);
+    }
+    return async_websocket_close(socket, 1000, "done");
+}
+
+static int talk(async_stream *stream)
+{
+    async_websocket *socket = async_websocket_connect_stream(
+        stream, "ws://a/", &(async_websocket_options){.compress_from = 40, .fragment = 300});
+    if (!socket) return async_error_code();
+    async_task *task = async_spawn(speak, .socket = socket);
+    int code = task ? -ETIMEDOUT : async_error_code();
+    if (task)
+        async_timeout (
+            60) /* the other task may have failed: what it did not send does not come back */
+            code = hear(socket);
+    if (task) {
+        async_cancel(task, NULL);
+        int spoken = async_await(task);
+        if (code == 0 && spoken < 0 && spoken != -ECANCELED) code = spoken;
+    }
+    async_websocket_free(socket);
+    return code;
+}
+
+static int exchange(async_http_server *server)
+{
+    async_stream *ends[2];
+    int code = async_stream_pair_with(ends, &(async_pair_options){.max_read = 150});
+
+    if (code < 0) return code;
+    async_task *task = async_spawn(end, .server = server, .stream = ends[0]);
+    if (!task) {
+        code = async_error_code();
+        async_stream_abort(ends[0]);
+        async_stream_abort(ends[1]);
+        return code;
+    }
+    code = talk(ends[1]);
+    int served = async_await(task);
+    return code < 0 ? code : served;
+}
+
+static bool loop_may_end;
+
+static int scenario(void *unused)
+{
+    async_http_server *server =
+        async_http_server_new(&(async_http_server_options){.on_error = tell});
+    if (!server) return async_error_code();
+    int code = async_http_route(server, "GET", "/", echo);
+    if (code == 0) code = exchange(server);
+    async_uncancel(async_current_task());
+    async_block_error();
+    if (code < 0) { /* it goes on */
+        for (int kind = 0; kind < ASYNC__FAULT_KINDS; kind++)
+            async__faults[kind].at = 0;
+        async_http_route(server, "GET", "/", echo);
+        async_block_error();
+        int again = exchange(server);
+        /* A loop whose poll has failed cancels all there is, for good. */
+        if (!loop_may_end || code != -ECANCELED) assert_int_equal(again, 0);
+    }
+    assert_int_equal(async_http_server_connections(server), 0);
+    assert_int_equal(async_http_server_requests(server), 0);
+    async_http_server_free(server);
+    return code;
+}
+
+static void sweep(enum async__fault_kind kind)
+{
+    long failed = 0, n = 1;
+
+    loop_may_end = kind == ASYNC__FAULT_SYSTEM_CALL;
+    for (;; n++) {
+        async__faults[kind] = (struct async__fault_counter){.at = n};
+        told_count = 0;
+        int code = async_run_with(scenario, NULL,
+                                  &(async_run_options){.no_signals = true,
+                                                       .no_report = true,
+                                                       .loop = {.virtual_clock = true}});
+        bool reached = async__faults[kind].count >= n;
+        async__faults[kind].at = 0;
+        if (code < 0 || told_count > 0) failed++;
+        if (code == -EDEADLK) print_error("%ld: %s\n", n, async_run_error_message());
+        assert_int_not_equal(code, -EDEADLK);
+        if (!reached) break;
+        assert_true(n < 5000);
+    }
+    print_message("%ld of %ld failed\n", failed, n - 1);
+    assert_true(n > 2);
+    assert_true(failed > 0);
+}
+
+#define SWEEP(name, kind)                                                                          \
+    static void test_##name(void **state)                                                          \
+    {                                                                                              \
+        (void)state;                                                                               \
+        memset(text, 'x', sizeof text - 1);                                                        \
+        sweep(kind);                                                                               \
+    }
+
+SWEEP(allocations, ASYNC__FAULT_ALLOCATION)
+SWEEP(system_calls, ASYNC__FAULT_SYSTEM_CALL)
+SWEEP(awaits, ASYNC__FAULT_AWAIT)
+SWEEP(waits, ASYNC__FAULT_WAIT)
+SWEEP(wakes, ASYNC__FAULT_WAKE)
+SWEEP(expiries, ASYNC__FAULT_EXPIRE)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_allocations), cmocka_unit_test(test_system_calls),
+        cmocka_unit_test(test_awaits),      cmocka_unit_test(test_waits),
+        cmocka_unit_test(test_wakes),       cmocka_unit_test(test_expiries),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#else
+
+int main(void)
+{
+    puts("skipped: built without ASYNC_FAULTS");
+    return 77;
+}
+
+#endif
