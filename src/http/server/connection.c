@@ -70,6 +70,7 @@ static struct async_http_request *take_request(struct async__http_connection *se
 
     if (!request) return NULL;
     request->connection = self;
+    request->framing = &async__http1;
     if (size == 0) swap(&request->head_bytes, &self->in);
     if (async__buffer_reserve(&request->head_bytes, size < HEAD ? HEAD : size) == 0 &&
         async__buffer_append(&request->head_bytes, bytes, size) == 0)
@@ -213,6 +214,7 @@ static enum outcome serve_requests(struct async__http_connection *self)
         outcome = serve_request(request);
         async__http_request_give(request);
         if (async__buffer_size(&self->in) == 0) async__buffer_free(&self->in);
+        if (async__buffer_size(&self->out) == 0) async__buffer_free(&self->out);
     }
     return outcome;
 }
@@ -227,7 +229,7 @@ static void linger(struct async__http_connection *self)
     size_t left = LINGER_BYTES;
     double when = async_now() + LINGER_SECONDS;
 
-    if (async_stream_write_eof(self->stream) < 0) return;
+    if (async__http1_flush(self) < 0 || async_stream_write_eof(self->stream) < 0) return;
     while (left > 0) {
         bool expired;
         ssize_t got =
@@ -245,6 +247,7 @@ static void close_connection(struct async__http_connection *self)
         async_stream_abort(self->stream);
         return;
     }
+    async__http1_flush(self);
     async_stream_close(self->stream);
     async_scope_leave(&scope);
 }
@@ -277,13 +280,14 @@ static void refuse_connection(struct async__http_connection *self)
     static const char busy[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n"
                                "Retry-After: 1\r\nConnection: close\r\n\r\n";
 
-    if (async__http_send(self, busy, sizeof busy - 1) == 0) linger(self);
+    if (async__http1_send(self, busy, sizeof busy - 1) == 0) linger(self);
 }
 
 int async__http_serve_client(async_stream *stream, void *data)
 {
     async_http_server *server = data;
-    struct async__http_connection self = {.server = server, .stream = stream};
+    struct async__http_connection self = {
+        .server = server, .stream = stream, .flush = {.run = async__http1_flush_soon}};
     int code = async_timeout_enter(&self.scope, INFINITY); /* for async_http_shutdown to cancel */
 
     if (code < 0) return code;
@@ -296,9 +300,11 @@ int async__http_serve_client(async_stream *stream, void *data)
         outcome = serve_requests(&self);
     if (outcome == LINGER) linger(&self);
     close_connection(&self);
+    async_callback_cancel(&self.flush);
     async_scope_leave(&self.scope);
     part(&self);
     async__buffer_free(&self.in);
+    async__buffer_free(&self.out);
     async_block_error(); /* what has been dealt with */
     return async_checkpoint();
 }

@@ -8,7 +8,6 @@
 #include "../../base/faults.h"
 
 #include <casyncio/threads.h>
-#include <casyncio/transfers.h>
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,8 +15,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-#define PIECE 262144 /* bytes that have to be taken within write_timeout */
 
 static const char *type_of(const char *path)
 {
@@ -187,30 +184,14 @@ static int judge_range(const struct async_http_request *request,
 
 /* ---- sending ---- */
 
+/* The body of an answer that has begun. */
 static int send_range(struct async_http_request *request, int fd, struct range range)
 {
-    async_stream *stream = request->connection->stream;
-    double timeout = request->server->options.write_timeout;
+    int code = request->framing->send_file(request, fd, range.from, range.size);
 
-    while (range.size > 0) {
-        int64_t piece = range.size < PIECE ? range.size : PIECE, moved = 0;
-        async_scope scope;
-        int64_t code = async_timeout_enter(&scope, timeout);
-        if (code == 0) {
-            code = async_sendfile_fd(stream, fd, range.from, piece, &moved);
-            async_scope_leave(&scope);
-        }
-        request->sent += (uint64_t)moved;
-        if (code == 0) code = async_raise_at(NULL, 0, NULL, -EIO, "the file has become shorter");
-        if (code < 0) {
-            request->answer = ASYNC__HTTP_BROKEN;
-            return (int)code;
-        }
-        range.from += code;
-        range.size -= code;
-        request->left -= code;
-    }
-    return 0;
+    request->left -= range.size;
+    if (code < 0) request->answer = ASYNC__HTTP_BROKEN;
+    return code;
 }
 
 static int set_headers(struct async_http_request *request, const struct validators *validators)

@@ -1,12 +1,12 @@
 /* server_internal.h - the HTTP server's structs and the functions that its files share.
  *
  * From below: guard.c (what is refused before it is parsed), parser.c (llhttp), head.c (what a head
- * says of its message), body.c (a request's body), respond.c (answers), routes.c (what answers),
- * connection.c (from the first byte to the last), server.c (making, serving, ending).
+ * says of its message), http1.c and http1_body.c (the framing of HTTP/1), body.c (a request's body),
+ * respond.c (answers), routes.c (what answers), connection.c (from the first byte to the last),
+ * server.c (making, serving, ending).
  *
- * A request is what handlers know; a connection is HTTP/1.1's. What reads a body and sends an answer
- * goes by way of the connection in body.c and respond.c alone: another framing (HTTP/2's streams) is
- * another pair of these. */
+ * A request is what handlers know. How its body and its answer lie in the connection's bytes is a
+ * framing, which body.c, respond.c and files.c call. */
 #ifndef CASYNCIO_HTTP_SERVER_INTERNAL_H
 #define CASYNCIO_HTTP_SERVER_INTERNAL_H
 
@@ -125,12 +125,29 @@ struct async__http_block { /* of memory that lives as long as the request */
 };
 
 struct async__http_connection;
+struct async_http_request;
+
+/* How a request's body and its answer lie in the connection's bytes. Codes are raised, unless it says
+ * otherwise. */
+struct async__http_framing {
+    /* Puts the head of the answer together, whose status is known: 0 or -ENOMEM, not raised. */
+    int (*head)(struct async_http_request *request, const char *content_type, int64_t length);
+    /* Sends the head, if it has not been, and a piece of the body, or none; `last`: with its end. */
+    int (*send)(struct async_http_request *request, const void *data, size_t size, bool last);
+    /* A part of a file as a piece of the body. */
+    int (*send_file)(struct async_http_request *request, int fd, int64_t from, int64_t size);
+    /* Tells the client to send the body. */
+    int (*go_on)(struct async_http_request *request);
+    /* Waits for something of the body, which has not ended: how much; 0: it has; a code. */
+    ssize_t (*recv)(struct async_http_request *request, void *buffer, size_t size);
+};
 
 /* It is kept for the next request when it has been answered, with its buffers. */
 struct async_http_request {
     struct async_http_request *next; /* among those that are not used */
     async_http_server *server;
     struct async__http_connection *connection;
+    const struct async__http_framing *framing;
     async__http_parser *parser;
     void *data; /* the user's */
 
@@ -181,10 +198,12 @@ struct async__http_connection {
     async_http_server *server;
     async_stream *stream;
     struct async__http_connection *next, *previous;
-    struct async__buffer in; /* what has come and is not the head's: the body, the next request */
-    async_scope scope;       /* around all of it */
-    async_scope wait;        /* around the wait for a request's first byte */
-    bool idle;               /* in which it is */
+    struct async__buffer in;  /* what has come and is not the head's: the body, the next request */
+    struct async__buffer out; /* answers that are gathered */
+    async_callback flush;     /* queued while there are some */
+    async_scope scope;        /* around all of it */
+    async_scope wait;         /* around the wait for a request's first byte */
+    bool idle;                /* in which it is */
     bool peer_known;
     char peer[64];
 };
@@ -252,20 +271,38 @@ const char *async__http_pick(struct async_http_request *request, const char *pai
 bool async__http_list_next(const char **list, const char **item, size_t *size);
 bool async__http_list_has(const char *list, const char *item);
 
+/* ---- http1.c, http1_body.c ---- */
+
+extern const struct async__http_framing async__http1;
+/* Sends what there is room for at once, or gathers it. */
+int async__http1_send(struct async__http_connection *connection, const void *data, size_t size);
+int async__http1_flush(struct async__http_connection *connection); /* what has been gathered */
+void async__http1_flush_soon(async_callback *callback);
+int async__http1_go_on(struct async_http_request *request);
+ssize_t async__http1_recv(struct async_http_request *request, void *buffer, size_t size);
+
 /* ---- body.c ---- */
 
+/* A failure that lasts, and the status that it is answered with; 0: there is no point. Give the code. */
+int async__http_body_fail(struct async_http_request *request, int code, int status,
+                          const char *what);
+int async__http_body_too_large(struct async_http_request *request);
+/* What a wait for the body gave: 0, the client has ended; or a code. Only a cancellation from outside
+ * does not last. */
+int async__http_body_failed(struct async_http_request *request, ssize_t got, bool expired);
+double async__http_body_deadline(const struct async_http_request *request);
 /* Discards what is left of the body, if it is not much: whether all of it is gone. */
 bool async__http_discard_body(struct async_http_request *request);
 
 /* ---- respond.c ---- */
 
 const char *async__http_reason_of(int status);
+/* The line of that name among header lines, or NULL. */
+char *async__http_find_line(struct async__buffer *lines, const char *name);
 /* Answers with a status and its words, for the server itself. */
 int async__http_respond_status(struct async_http_request *request, int status);
 /* Sends what the answer still lacks, if the handler has begun one. */
 int async__http_finish_answer(struct async_http_request *request);
-/* Sends what is not a request's, such as "100 Continue". */
-int async__http_send(struct async__http_connection *connection, const void *data, size_t size);
 
 /* ---- routes.c ---- */
 
