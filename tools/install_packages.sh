@@ -24,6 +24,7 @@ cmake                   cmd:cmake
 libcurl4-openssl-dev    header:curl/curl.h
 libssl-dev              header:openssl/ssl.h
 libllhttp-dev           llhttp:
+libnghttp2-dev          header:nghttp2/nghttp2.h
 ca-certificates         file:/etc/ssl/certs/ca-certificates.crt
 "
 python="
@@ -50,6 +51,8 @@ libc6-dev-arm64-cross   file:/usr/aarch64-linux-gnu/include/stdio.h
 qemu-user-static        cmd:qemu-aarch64-static
 musl-tools              cmd:musl-gcc
 nginx-light             cmd:nginx
+nghttp2-client          cmd:h2load
+python3-h2              python:h2
 openssl                 cmd:openssl
 netbase                 file:/etc/services
 socat                   cmd:socat

@@ -12,7 +12,7 @@
  *     }
  *     return async_block_error();
  *
- * HTTP/1.1 and 1.0 over any stream: TCP, Unix, TLS, a pair in memory. A task for each connection runs
+ * HTTP/1.1, 1.0 and, where the library was built with nghttp2, HTTP/2 over any stream: TCP, Unix, TLS, a pair in memory. A task for each connection runs
  * the handlers of its requests, one after another. A handler is a coroutine that answers a request,
  * and answers once:
  *
@@ -76,7 +76,14 @@ typedef struct async_http_server_options {
     int max_connections; /* at once; a further one is answered with 503; 0: 10000 */
     int max_requests;    /* whose handlers run at once; a further one gets 503; 0: no limit */
 
+    int max_streams; /* requests of an HTTP/2 connection at once; 0: 100 */
+    bool no_http2;   /* HTTP/1 alone */
+
     const char *server_name; /* the Server header; NULL: none is sent. Copied */
+
+    /* A server's (tls.h): https, and HTTP/2 where the client offers it by ALPN. For
+     * async_http_server_start, whose server has a part in it. aiohttp: TCPSite(ssl_context=...) */
+    struct async_tls_context *tls;
 
     /* Called after each answer, if not NULL. Must not block. */
     void (*access_log)(const async_http_access *access, void *data);
@@ -129,8 +136,7 @@ ASYNC_API int async_http_server_port(const async_http_server *server);
  * aiohttp: web.run_app */
 ASYNC_API int async_http_serve(async_http_server *server);
 
-/* The same for what another server accepts: several addresses, Unix sockets, TLS (the context's alpn
- * is to be {"http/1.1", NULL}). The listener belongs to the call, as with async_server_serve; for one
+/* The same for what another server accepts: several addresses, Unix sockets, TLS. The listener belongs to the call, as with async_server_serve; for one
  * that is NULL it gives the last error.
  *     async_http_serve_on(server, async_tls_start_server("::", 443, context, NULL)); */
 ASYNC_API int async_http_serve_on(async_http_server *server, async_server *listener);

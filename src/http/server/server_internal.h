@@ -10,6 +10,7 @@
 #ifndef CASYNCIO_HTTP_SERVER_INTERNAL_H
 #define CASYNCIO_HTTP_SERVER_INTERNAL_H
 
+#include <casyncio/filters.h>
 #include <casyncio/http_server.h>
 #include <casyncio/loop.h>
 
@@ -130,6 +131,7 @@ struct async_http_request;
 /* How a request's body and its answer lie in the connection's bytes. Codes are raised, unless it says
  * otherwise. */
 struct async__http_framing {
+    const char *version; /* NULL: head.minor has it */
     /* Puts the head of the answer together, whose status is known: 0 or -ENOMEM, not raised. */
     int (*head)(struct async_http_request *request, const char *content_type, int64_t length);
     /* Sends the head, if it has not been, and a piece of the body, or none; `last`: with its end. */
@@ -148,6 +150,7 @@ struct async_http_request {
     async_http_server *server;
     struct async__http_connection *connection;
     const struct async__http_framing *framing;
+    struct async__http2_stream *stream; /* HTTP/2's */
     async__http_parser *parser;
     void *data; /* the user's */
 
@@ -206,6 +209,7 @@ struct async__http_connection {
     bool idle;                /* in which it is */
     bool peer_known;
     char peer[64];
+    struct async__http2 *http2; /* NULL: HTTP/1 */
 };
 
 /* ---- server.c, log.c ---- */
@@ -260,8 +264,10 @@ int async__http_raise_null(const char *what);
 
 /* ---- head.c ---- */
 
-/* What the head says of its message: 0, or the status that refuses it. */
+/* What the head of HTTP/1 says of its message: 0, or the status that refuses it. */
 int async__http_judge_head(struct async_http_request *request, const char **why);
+/* What is the same in all versions: the target, the host, what the client expects. */
+int async__http_judge_request(struct async_http_request *request, const char **why);
 /* Decodes %XX (and, in a form, +) in place: the length, or -1 if it is malformed or has a NUL. */
 ssize_t async__http_decode_url(char *text, size_t size, bool form);
 /* The first value of a name in "a=b&c=d", decoded, in the request's memory. */
@@ -324,8 +330,30 @@ void async__http_routes_free(async_http_server *server);
 
 void async__http_directories_free(async_http_server *server);
 
+/* ---- http2/ ---- */
+
+#ifdef ASYNC__HTTP2
+/* Serves a client of HTTP/2 whose first bytes, the preface, have come: whether there is to be an orderly
+ * end, for which the stream is good. */
+bool async__http2_serve(struct async__http_connection *connection, const void *bytes, size_t size);
+/* Has the client open no more streams, and ends when those that there are have. Does not block. */
+void async__http2_shutdown(struct async__http2 *http2);
+#else
+#define ASYNC__HTTP2 0
+static inline bool async__http2_serve(struct async__http_connection *connection, const void *bytes,
+                                      size_t size)
+{
+    (void)connection, (void)bytes, (void)size;
+    return false;
+}
+static inline void async__http2_shutdown(struct async__http2 *http2) { (void)http2; }
+#endif
+
 /* ---- connection.c ---- */
 
+/* Has a request answered whose head has been judged, by its handler, or with the status that refuses it;
+ * and logs it. Whether the answer is whole. */
+bool async__http_answer(struct async_http_request *request, int status);
 int async__http_serve_client(async_stream *stream, void *server);
 
 #endif
