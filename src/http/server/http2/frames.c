@@ -41,10 +41,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     if (self->live < self->connection->server->options.max_streams)
         stream = async__http2_stream_new(self, id);
     if (stream) self->head_since = async_now();
-    if (!stream || nghttp2_session_set_stream_user_data(session, id, stream) != 0) {
-        async__http2_charge(self, ASYNC__HTTP2_RESET_TOKENS);
+    if (!stream || nghttp2_session_set_stream_user_data(session, id, stream) != 0)
         nghttp2_submit_rst_stream(session, 0, id, NGHTTP2_REFUSED_STREAM);
-    }
     return 0;
 }
 
@@ -130,6 +128,19 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t error, void *
     return 0;
 }
 
+/* A stream that is refused, or reset for what the client has sent, costs as much as one that the client
+ * resets. */
+static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *data)
+{
+    uint32_t error = frame->rst_stream.error_code;
+
+    (void)session;
+    if (frame->hd.type == NGHTTP2_RST_STREAM && error != NGHTTP2_NO_ERROR &&
+        error != NGHTTP2_INTERNAL_ERROR)
+        async__http2_charge(data, ASYNC__HTTP2_RESET_TOKENS);
+    return 0;
+}
+
 /* A head that is too large for nghttp2, say. */
 static int on_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int error, void *data)
 {
@@ -149,6 +160,7 @@ int async__http2_set_callbacks(nghttp2_session_callbacks **callbacks)
     nghttp2_session_callbacks_set_on_frame_recv_callback(*callbacks, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(*callbacks, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(*callbacks, on_close);
+    nghttp2_session_callbacks_set_on_frame_send_callback(*callbacks, on_sent);
     nghttp2_session_callbacks_set_on_frame_not_send_callback(*callbacks, on_not_sent);
     return 0;
 }

@@ -69,6 +69,8 @@ struct async__http2 {
     double stopping_since; /* 0 */
     double tokens, tokens_at;
 
+    bool ping_due;        /* once it has been told that there is to be an end */
+    bool last_due;        /* it has seen that: now it is told which stream was the last */
     bool reading;         /* the connection's task is, in connection->wait */
     bool broken;          /* nothing can be sent any more */
     bool terminated;      /* it is not to go on: a GOAWAY says why */

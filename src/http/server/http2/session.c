@@ -15,6 +15,9 @@
 #define AT_ONCE 32768  /* bytes that are gathered */
 #define GRACE 2.0      /* seconds that an idle client has to take notice of the end */
 
+/* Of the ping whose answer says that the client has seen that there is to be an end. */
+static const uint8_t notice[8] = "shutdown";
+
 /* ---- the memory of nghttp2 ---- */
 
 static void *alloc(size_t size, void *data)
@@ -104,6 +107,11 @@ static int gather(struct async__http2 *self)
     while (size > 0 && async__buffer_size(&self->out) < AT_ONCE) {
         size = nghttp2_session_mem_send(self->session, &bytes);
         if (size < 0) return -ENOMEM;
+        if (size == 0 && self->ping_due) { /* behind the notice: a ping is sent before all else */
+            self->ping_due = false;
+            size = nghttp2_submit_ping(self->session, 0, notice) == 0;
+            continue;
+        }
         if (size > 0 && async__buffer_append(&self->out, bytes, (size_t)size) < 0) return -ENOMEM;
     }
     return 0;
@@ -190,6 +198,16 @@ static ssize_t read_some(struct async__http2 *self)
     return got;
 }
 
+/* Tells the client which stream was the last. What it has sent behind that has been read, and is sent
+ * before more is read: so no other stream has been served. */
+static void tell_last(struct async__http2 *self)
+{
+    self->last_due = false;
+    nghttp2_submit_goaway(self->session, 0, nghttp2_session_get_last_proc_stream_id(self->session),
+                          NGHTTP2_NO_ERROR, NULL, 0);
+    send_some(self);
+}
+
 static void receive(struct async__http2 *self, const void *bytes, size_t size)
 {
     ssize_t taken = nghttp2_session_mem_recv(self->session, bytes, size);
@@ -200,6 +218,7 @@ static void receive(struct async__http2 *self, const void *bytes, size_t size)
         terminate(self, NGHTTP2_ENHANCE_YOUR_CALM);
     else if (taken < 0)
         terminate(self, NGHTTP2_PROTOCOL_ERROR);
+    if (self->last_due) tell_last(self);
     async__http2_flush_soon(self);
 }
 
@@ -221,24 +240,19 @@ static bool run(struct async__http2 *self)
 
 /* ---- the end ---- */
 
-/* nghttp2 takes the opaque data of a ping for eight bytes. */
-static const uint8_t notice[8] = "shutdown";
-
 void async__http2_shutdown(struct async__http2 *self)
 {
     if (self->stopping_since > 0) return;
     self->stopping_since = fmax(async_now(), 1e-9);
     nghttp2_submit_shutdown_notice(self->session);
-    nghttp2_submit_ping(self->session, 0, notice);
+    self->ping_due = true;
     async__http2_set_deadline(self);
     async__http2_flush_soon(self);
 }
 
 void async__http2_notice_seen(struct async__http2 *self)
 {
-    if (self->stopping_since == 0) return;
-    nghttp2_submit_goaway(self->session, 0, nghttp2_session_get_last_proc_stream_id(self->session),
-                          NGHTTP2_NO_ERROR, NULL, 0);
+    self->last_due = self->stopping_since > 0;
 }
 
 /* ---- one client ---- */
