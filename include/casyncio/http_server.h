@@ -81,8 +81,8 @@ typedef struct async_http_server_options {
 
     const char *server_name; /* the Server header; NULL: none is sent. Copied */
 
-    /* A server's (tls.h): https, and HTTP/2 where the client offers it by ALPN. For
-     * async_http_server_start, whose server has a part in it. aiohttp: TCPSite(ssl_context=...) */
+    /* A server's (tls.h): https. With an alpn of {"h2", "http/1.1", NULL} clients that have HTTP/2 get
+     * it. For async_http_server_start, whose server has a part in it. aiohttp: TCPSite(ssl_context=...) */
     struct async_tls_context *tls;
 
     /* Called after each answer, if not NULL. Must not block. */

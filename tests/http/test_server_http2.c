@@ -580,8 +580,8 @@ static void put_too_many_streams(int round)
 /* The server is made to reset the streams (CVE-2025-8671). */
 static void put_made_resets(int round)
 {
-    put_headers(1 + 2 * round, END_STREAM, REQUEST("GET", "/slow"));
-    put_number(NGHTTP2_WINDOW_UPDATE, 1 + 2 * round, INT32_MAX);
+    put_headers(1 + 2 * round, 0, REQUEST("GET", "/slow", "content-length", "5"));
+    put_frame(NGHTTP2_DATA, END_STREAM, 1 + 2 * round, NULL, 0);
 }
 
 static int floods(void *unused)

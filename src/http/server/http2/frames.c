@@ -16,6 +16,21 @@ static bool is_request(const nghttp2_frame *frame)
 
 /* ---- any frame ---- */
 
+/* RFC 9113, 5.1.1: a stream's number is higher than those before. nghttp2 takes one that was left out for
+ * one that is closed, and ignores it. */
+static void check_number(struct async__http2 *self, int32_t id)
+{
+    if (id > self->last_id) {
+        int32_t step = (id - self->last_id + 1) / 2;
+        self->opened = (step < 64 ? self->opened << step : 0) | 1;
+        self->last_id = id;
+        return;
+    }
+    int32_t back = (self->last_id - id) / 2;
+    if (back < 64 && !(self->opened >> back & 1))
+        async__http2_terminate(self, NGHTTP2_PROTOCOL_ERROR);
+}
+
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *data)
 {
     struct async__http2 *self = data;
@@ -24,6 +39,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
     (void)session;
     if (hd->type == NGHTTP2_HEADERS || (hd->type == NGHTTP2_DATA && hd->length > 0)) cost = 0;
     if (hd->type == NGHTTP2_RST_STREAM) cost = ASYNC__HTTP2_RESET_TOKENS;
+    if (hd->type == NGHTTP2_HEADERS && hd->stream_id % 2 == 1) check_number(self, hd->stream_id);
     async__http2_charge(self, cost);
     return 0;
 }
@@ -132,12 +148,13 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t error, void *
  * resets. */
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *data)
 {
-    uint32_t error = frame->rst_stream.error_code;
-
     (void)session;
-    if (frame->hd.type == NGHTTP2_RST_STREAM && error != NGHTTP2_NO_ERROR &&
-        error != NGHTTP2_INTERNAL_ERROR)
+    if (frame->hd.type != NGHTTP2_RST_STREAM) return 0;
+    uint32_t error = frame->rst_stream.error_code;
+    if (error != NGHTTP2_NO_ERROR && error != NGHTTP2_INTERNAL_ERROR)
         async__http2_charge(data, ASYNC__HTTP2_RESET_TOKENS);
+    /* A setting that makes a window too large is an error of the connection: RFC 9113, 6.9.2. */
+    if (error == NGHTTP2_FLOW_CONTROL_ERROR) async__http2_terminate(data, error);
     return 0;
 }
 

@@ -68,6 +68,8 @@ struct async__http2 {
     double head_since;     /* a header block is not whole; 0 */
     double stopping_since; /* 0 */
     double tokens, tokens_at;
+    int32_t last_id; /* of the streams that have been opened; which of those before have: bits */
+    uint64_t opened;
 
     bool ping_due;        /* once it has been told that there is to be an end */
     bool last_due;        /* it has seen that: now it is told which stream was the last */
@@ -113,6 +115,8 @@ void async__http2_flush_soon(struct async__http2 *http2);
 void async__http2_set_deadline(struct async__http2 *http2);
 /* Takes tokens, or gives some: false, there are none left, and the connection ends. */
 bool async__http2_charge(struct async__http2 *http2, double tokens);
+/* The client has gone too far, or the connection's time is over: it is told so, and what runs ends. */
+void async__http2_terminate(struct async__http2 *http2, uint32_t error);
 /* The client has seen that no more streams are to be opened. */
 void async__http2_notice_seen(struct async__http2 *http2);
 

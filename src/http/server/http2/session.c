@@ -46,8 +46,7 @@ static void *resize(void *memory, size_t size, void *data)
 
 /* ---- limits ---- */
 
-/* The client has gone too far, or the connection's time is over: it is told so, and what runs ends. */
-static void terminate(struct async__http2 *self, uint32_t error)
+void async__http2_terminate(struct async__http2 *self, uint32_t error)
 {
     if (self->terminated) return;
     self->terminated = true;
@@ -63,7 +62,7 @@ bool async__http2_charge(struct async__http2 *self, double tokens)
     self->tokens_at = now;
     if (self->tokens > ASYNC__HTTP2_TOKENS) self->tokens = ASYNC__HTTP2_TOKENS;
     if (self->tokens >= 0) return true;
-    terminate(self, NGHTTP2_ENHANCE_YOUR_CALM);
+    async__http2_terminate(self, NGHTTP2_ENHANCE_YOUR_CALM);
     return false;
 }
 
@@ -194,7 +193,7 @@ static ssize_t read_some(struct async__http2 *self)
     self->reading = false;
     bool expired = got == -ETIMEDOUT && async_scope_expired(&connection->wait);
     async_scope_leave(&connection->wait);
-    if (expired) terminate(self, NGHTTP2_NO_ERROR);
+    if (expired) async__http2_terminate(self, NGHTTP2_NO_ERROR);
     return got;
 }
 
@@ -213,11 +212,11 @@ static void receive(struct async__http2 *self, const void *bytes, size_t size)
     ssize_t taken = nghttp2_session_mem_recv(self->session, bytes, size);
 
     if (taken == NGHTTP2_ERR_NOMEM || taken == NGHTTP2_ERR_CALLBACK_FAILURE)
-        terminate(self, NGHTTP2_INTERNAL_ERROR);
+        async__http2_terminate(self, NGHTTP2_INTERNAL_ERROR);
     else if (taken == NGHTTP2_ERR_FLOODED)
-        terminate(self, NGHTTP2_ENHANCE_YOUR_CALM);
+        async__http2_terminate(self, NGHTTP2_ENHANCE_YOUR_CALM);
     else if (taken < 0)
-        terminate(self, NGHTTP2_PROTOCOL_ERROR);
+        async__http2_terminate(self, NGHTTP2_PROTOCOL_ERROR);
     if (self->last_due) tell_last(self);
     async__http2_flush_soon(self);
 }
