@@ -4,6 +4,7 @@ Each row sends frames, which python3-h2's own libraries put together, and says w
 the connection (GOAWAY, and its end), an error of the stream (RST_STREAM, or GOAWAY, which is always
 allowed: 5.4), an answer, or a frame. The server answers GET /hello/x, POST /echo, and GET /slow after 0.3 s.
 """
+import concurrent.futures
 import socket
 import struct
 import sys
@@ -283,18 +284,19 @@ def whole_exchange():
                 return str(event)
 
 
-failed = 0
-for section, name, options, data, check in rows:
+def run(row):
+    section, name, options, data, check = row
     peer = Peer(**options)
     peer.send(data)
     wrong = check(peer)
     peer.socket.close()
-    if wrong:
-        print(f"RFC 9113, {section}: {name}: {wrong}")
-        failed += 1
+    return f"RFC 9113, {section}: {name}: {wrong}" if wrong else None
+
+
+with concurrent.futures.ThreadPoolExecutor(16) as pool:
+    failures = [text for text in pool.map(run, rows) if text]
 wrong = whole_exchange()
 if wrong:
-    print(f"python3-h2: {wrong}")
-    failed += 1
-print(f"{len(rows)} rows, {failed} wrong")
-sys.exit(failed > 0)
+    failures.append(f"python3-h2: {wrong}")
+print(*failures, f"{len(rows)} rows, {len(failures)} wrong", sep="\n")
+sys.exit(len(failures) > 0)

@@ -148,13 +148,17 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t error, void *
  * resets. */
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *data)
 {
+    struct async__http2 *self = data;
+
     (void)session;
+    if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
+        self->terminated = true; /* nghttp2 has found an error */
     if (frame->hd.type != NGHTTP2_RST_STREAM) return 0;
     uint32_t error = frame->rst_stream.error_code;
     if (error != NGHTTP2_NO_ERROR && error != NGHTTP2_INTERNAL_ERROR)
-        async__http2_charge(data, ASYNC__HTTP2_RESET_TOKENS);
+        async__http2_charge(self, ASYNC__HTTP2_RESET_TOKENS);
     /* A setting that makes a window too large is an error of the connection: RFC 9113, 6.9.2. */
-    if (error == NGHTTP2_FLOW_CONTROL_ERROR) async__http2_terminate(data, error);
+    if (error == NGHTTP2_FLOW_CONTROL_ERROR) async__http2_terminate(self, error);
     return 0;
 }
 

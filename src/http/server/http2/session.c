@@ -232,7 +232,7 @@ static bool run(struct async__http2 *self)
         }
         ssize_t got = read_some(self);
         if (got > 0) receive(self, self->piece, (size_t)got);
-        if (got <= 0) return !self->broken && !goes_on(self);
+        if (got <= 0 && goes_on(self)) return false;
     }
     return !self->broken && !self->terminated;
 }
