@@ -390,6 +390,14 @@ static inline int async_http_set_cookie(struct async_http_request *request, cons
 /* Has the connection be closed after the answer. 0; -EALREADY once that has begun. */
 ASYNC_API int async_http_close_after(struct async_http_request *request);
 
+/* Has the answer be compressed by gzip, if the client accepts that, the type is one of text, the body is
+ * of 1 KiB or more, or of unknown length, and the status is neither 204, 206 nor 304. It then has
+ * Content-Encoding and Vary, no Content-Length, and a weak ETag. What is sent piece by piece goes out
+ * piece by piece. Takes 270 KiB while the answer is sent. Not for answers in which a secret stands beside
+ * what the client has sent: their length tells of the secret (BREACH). A middleware does it for all of
+ * a server's. 0; -EALREADY once the answer has begun. aiohttp: response.enable_compression */
+ASYNC_API int async_http_enable_compression(struct async_http_request *request);
+
 /* Whether the answer has begun, and its status then; 0 before. */
 ASYNC_API int async_http_response_status(const struct async_http_request *request);
 

@@ -234,7 +234,10 @@ static int begin(struct async_http_request *request, int status, const char *con
     request->status = status;
     request->no_body = status == 204 || status == 304 || request->is_head;
     request->left = length;
+    length = async__http_gzip_begin(request, content_type, length);
     if (request->framing->head(request, content_type, length) < 0) {
+        async__http_gzip_free(request->gzip);
+        request->gzip = NULL;
         request->status = 0;
         return no_memory();
     }
@@ -247,7 +250,9 @@ static int begin(struct async_http_request *request, int status, const char *con
 static int deliver(struct async_http_request *request, const void *data, size_t size, bool last)
 {
     if (request->no_body) size = 0;
-    int code = request->framing->send(request, data, size, last);
+    int code = request->gzip && !request->no_body
+                   ? async__http_gzip_send(request, data, size, last)
+                   : request->framing->send(request, data, size, last);
 
     if (code < 0)
         request->answer = ASYNC__HTTP_BROKEN;

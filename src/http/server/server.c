@@ -92,6 +92,7 @@ void async__http_request_give(struct async_http_request *request)
         request->blocks = block->next;
         async__free(block);
     }
+    async__http_gzip_free(request->gzip);
     empty(&request->head_bytes);
     empty(&request->whole);
     empty(&request->extra);

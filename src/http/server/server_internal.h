@@ -181,11 +181,13 @@ struct async_http_request {
 
     enum async__http_answer answer;
     int status;
-    bool until_close, chunked;  /* how the body of the answer ends */
-    bool no_body;               /* none is sent, whatever the handler gives */
-    int64_t left;               /* of a body of known length */
-    uint64_t sent;              /* bytes of the body */
-    struct async__buffer extra; /* header lines of the handler's */
+    bool until_close, chunked;     /* how the body of the answer ends */
+    bool compress;                 /* the handler asks for it */
+    struct async__http_gzip *gzip; /* it is done */
+    bool no_body;                  /* none is sent, whatever the handler gives */
+    int64_t left;                  /* of a body of known length */
+    uint64_t sent;                 /* bytes of the body */
+    struct async__buffer extra;    /* header lines of the handler's */
     struct async__buffer out;
 
     double began; /* the loop's time */
@@ -310,6 +312,16 @@ int async__http_respond_status(struct async_http_request *request, int status);
 /* Sends what the answer still lacks, if the handler has begun one. */
 int async__http_finish_answer(struct async_http_request *request);
 
+/* ---- gzip.c ---- */
+
+/* Decides whether the answer is compressed, and sets its headers: the length that it has then. */
+int64_t async__http_gzip_begin(struct async_http_request *request, const char *content_type,
+                               int64_t length);
+/* As the framing's send. */
+int async__http_gzip_send(struct async_http_request *request, const void *data, size_t size,
+                          bool last);
+void async__http_gzip_free(struct async__http_gzip *gzip);
+
 /* ---- routes.c ---- */
 
 struct async__http_route {
@@ -327,6 +339,17 @@ int async__http_call(async__http_handler *handler, struct async_http_request *re
 void async__http_routes_free(async_http_server *server);
 
 /* ---- files.c ---- */
+
+struct async__http_piece {
+    int fd;
+    int64_t from;
+    size_t size;
+    char *to;
+    ssize_t got;
+};
+
+/* Reads a piece of a file, at least a byte of it, in a thread: 0 or a code, raised. */
+int async__http_read_piece(struct async__http_piece *piece);
 
 void async__http_directories_free(async_http_server *server);
 

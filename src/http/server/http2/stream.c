@@ -6,12 +6,9 @@
  * all of it. */
 #include "http2_internal.h"
 
-#include <casyncio/threads.h>
-
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
-#include <unistd.h>
 
 /* ---- making and freeing ---- */
 
@@ -328,36 +325,16 @@ static int send_body(struct async_http_request *request, const void *data, size_
 
 /* ---- files ---- */
 
-struct piece {
-    int fd;
-    int64_t from;
-    size_t size;
-    char *to;
-    ssize_t got;
-};
-
-static int read_piece(void *argument)
-{
-    struct piece *self = argument;
-
-    self->got = pread(self->fd, self->to, self->size, self->from);
-    if (self->got < 0) self->got = -errno;
-    return 0;
-}
-
 static int send_file(struct async_http_request *request, int fd, int64_t from, int64_t size)
 {
-    struct piece piece = {.fd = fd, .from = from, .to = async__alloc(ASYNC__HTTP2_PIECE)};
+    struct async__http_piece piece = {
+        .fd = fd, .from = from, .to = async__alloc(ASYNC__HTTP2_PIECE)};
     int code = 0;
 
     if (!piece.to) return async_raise_at(NULL, 0, NULL, -ENOMEM, "no memory for an HTTP answer");
     while (size > 0 && code == 0) {
         piece.size = size < ASYNC__HTTP2_PIECE ? (size_t)size : ASYNC__HTTP2_PIECE;
-        code = async_to_thread(read_piece, &piece);
-        if (code == 0 && piece.got <= 0)
-            code = async_raise_at(NULL, 0, NULL, piece.got < 0 ? (int)piece.got : -EIO,
-                                  piece.got < 0 ? "the file cannot be read"
-                                                : "the file has become shorter");
+        code = async__http_read_piece(&piece);
         if (code == 0) code = send_body(request, piece.to, (size_t)piece.got, false);
         piece.from += piece.got;
         size -= piece.got;
