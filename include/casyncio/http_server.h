@@ -76,6 +76,7 @@ typedef struct async_http_server_options {
     int max_connections; /* at once; a further one is answered with 503; 0: 10000 */
     int max_requests;    /* whose handlers run at once; a further one gets 503; 0: no limit */
 
+    int max_parts;   /* of a form with files; 0: 100 */
     int max_streams; /* requests of an HTTP/2 connection at once; 0: 100 */
     bool no_http2;   /* HTTP/1 alone */
 
@@ -300,6 +301,40 @@ ASYNC_API int async_http_set_max_body(struct async_http_request *request, uint64
  * there is none, or the body is of another type; async_block_error says if it could not be read.
  * Reads the body as async_http_request_read does. aiohttp: request.post */
 ASYNC_API const char *async_http_form(struct async_http_request *request, const char *name);
+
+/* ---- forms with files: multipart/form-data ----
+ *
+ *     async_http_part part;
+ *     int code;
+ *     while ((code = async_http_next_part(request, &part)) > 0)
+ *         if (part.filename) ... async_http_part_save(request, path)
+ *         else ... async_http_part_read(request, NULL)
+ *
+ * The parts come in the client's order, and no more than 32 KiB of them is kept. The size of the whole is
+ * limited by max_body and async_http_set_max_body. Errors are those of bodies: ASYNC_EHTTP, it is no such
+ * form or malformed, -EMSGSIZE, ...: a handler that returns them is answered for by 400, 413, 408. */
+typedef struct async_http_part {
+    const char *name;
+    const char *filename; /* as the client says: nothing to open a file by; NULL: it is no file */
+    const char *content_type; /* NULL: it does not say */
+} async_http_part;
+
+/* Goes on to the next part; what has not been read of the one before is dropped. 1; 0: there are no more;
+ * or a code. The strings are good until the handler returns. aiohttp: MultipartReader.next */
+ASYNC_API int async_http_next_part(struct async_http_request *request, async_http_part *part);
+
+/* Waits until there is something of the part, and reads up to `size` bytes; 0 is its end.
+ * aiohttp: BodyPartReader.read_chunk */
+ASYNC_API ssize_t async_http_part_recv(struct async_http_request *request, void *buffer,
+                                       size_t size);
+
+/* The rest of the part, followed by a 0 byte that does not count; good until the handler returns. *size
+ * (may be NULL) is its length. NULL: the errors above, -ENOMEM. aiohttp: BodyPartReader.read, text */
+ASYNC_API const char *async_http_part_read(struct async_http_request *request, size_t *size);
+
+/* Writes the rest of the part to a file, which is made, or made empty: how many bytes; or a code, and what
+ * has been written stays. */
+ASYNC_API int64_t async_http_part_save(struct async_http_request *request, const char *path);
 
 /* ---- answering: these block ----
  *

@@ -93,6 +93,7 @@ void async__http_request_give(struct async_http_request *request)
         async__free(block);
     }
     async__http_gzip_free(request->gzip);
+    async__http_multipart_free(request->multipart);
     empty(&request->head_bytes);
     empty(&request->whole);
     empty(&request->extra);
@@ -130,9 +131,10 @@ static int set_options(async_http_server *server, const async_http_server_option
     if (options->max_headers == 0) options->max_headers = 100;
     if (options->max_body == 0) options->max_body = 1048576;
     if (options->max_connections == 0) options->max_connections = 10000;
+    if (options->max_parts == 0) options->max_parts = 100;
     if (options->max_streams == 0) options->max_streams = 100;
-    if (options->max_streams < 0 || options->max_headers < 0 || options->max_connections < 0 ||
-        options->max_requests < 0)
+    if (options->max_streams < 0 || options->max_parts < 0 || options->max_headers < 0 ||
+        options->max_connections < 0 || options->max_requests < 0)
         bad = -EINVAL;
     if (options->max_head > INT_MAX || options->max_headers > 10000) bad = -EINVAL;
     const char *name = options->server_name ? options->server_name : "";

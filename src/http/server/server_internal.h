@@ -176,7 +176,8 @@ struct async_http_request {
     int body_code;   /* the failure that lasts */
     int body_status; /* and the status that it is answered with; 0: there is no point */
     double body_since;
-    struct async__buffer whole; /* the body as read as a whole */
+    struct async__buffer whole;              /* the body as read as a whole */
+    struct async__http_multipart *multipart; /* the body as a form with files */
     struct async__http_fields trailers;
 
     enum async__http_answer answer;
@@ -311,6 +312,10 @@ char *async__http_find_line(struct async__buffer *lines, const char *name);
 int async__http_respond_status(struct async_http_request *request, int status);
 /* Sends what the answer still lacks, if the handler has begun one. */
 int async__http_finish_answer(struct async_http_request *request);
+
+/* ---- multipart.c ---- */
+
+void async__http_multipart_free(struct async__http_multipart *multipart);
 
 /* ---- gzip.c ---- */
 
