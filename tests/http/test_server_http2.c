@@ -626,6 +626,11 @@ static int version_is_chosen(void *unused)
         assert_contains(client_read_for(&client, 1), "HTTP/1.1 405 ");
         client_close(&client);
     }
+    WITH_HTTP2()
+    { /* the greatest number that a stream may have */
+        assert_int_equal(ask2(INT32_MAX, REQUEST("GET", "/")), 0);
+        assert_string_equal(client.answer, "GET / 2 a - -");
+    }
     WITH_SERVER (server, .no_http2 = true) {
         add_routes(server);
         assert_contains(ask(&client, server, PREFACE), "HTTP/1.1 505 ");

@@ -203,8 +203,8 @@ int async__http_gzip_send(struct async_http_request *request, const void *data, 
             bool end = done && flush == ZLIB_FINISH;
             if (got > 0 || end) code = request->framing->send(request, self->out, got, end);
         } while (code == 0 && !done);
-        data = (const char *)data + part;
         size -= part;
+        if (size > 0) data = (const char *)data + part;
     } while (code == 0 && size > 0);
     return code;
 }

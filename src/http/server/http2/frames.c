@@ -21,7 +21,7 @@ static bool is_request(const nghttp2_frame *frame)
 static void check_number(struct async__http2 *self, int32_t id)
 {
     if (id > self->last_id) {
-        int32_t step = (id - self->last_id + 1) / 2;
+        int32_t step = id / 2 + 1 - (self->last_id + 1) / 2;
         self->opened = (step < 64 ? self->opened << step : 0) | 1;
         self->last_id = id;
         return;
