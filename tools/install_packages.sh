@@ -51,6 +51,8 @@ libc6-dev-arm64-cross   file:/usr/aarch64-linux-gnu/include/stdio.h
 qemu-user-static        cmd:qemu-aarch64-static
 musl-tools              cmd:musl-gcc
 nginx-light             cmd:nginx
+apache2-bin             cmd:apache2
+haproxy                 cmd:haproxy
 nghttp2-client          cmd:h2load
 python3-h2              python:h2
 openssl                 cmd:openssl
