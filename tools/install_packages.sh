@@ -29,6 +29,7 @@ libllhttp-dev           llhttp:
 libnats-dev             header:nats/nats.h
 libwslay-dev            header:wslay/wslay.h
 zlib1g-dev              header:zlib.h
+libnghttp2-dev          header:nghttp2/nghttp2.h
 ca-certificates         file:/etc/ssl/certs/ca-certificates.crt
 "
 cluster="
@@ -66,6 +67,10 @@ libc6-dev-arm64-cross   file:/usr/aarch64-linux-gnu/include/stdio.h
 qemu-user-static        cmd:qemu-aarch64-static
 musl-tools              cmd:musl-gcc
 nginx-light             cmd:nginx
+apache2-bin             cmd:apache2
+haproxy                 cmd:haproxy
+nghttp2-client          cmd:h2load
+python3-h2              python:h2
 openssl                 cmd:openssl
 netbase                 file:/etc/services
 socat                   cmd:socat

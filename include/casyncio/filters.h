@@ -37,6 +37,8 @@ typedef struct async_filter_type {
     /* The last failure in words, if it was this code; else NULL. Good until the next one. */
     const char *(*reason)(const void *self, int code);
     void (*free)(void *self);
+    /* What has been agreed on for what is above it, as ALPN does, or "". NULL: nothing ever is. */
+    const char *(*protocol)(const void *self);
 } async_filter_type;
 
 typedef struct async_filter_options {
@@ -70,6 +72,17 @@ ASYNC_API int async_stream_handshake(async_stream *stream);
 /* The state of the stream's topmost filter of that type; NULL if there is none. */
 ASYNC_API void *async_stream_filter_state(const async_stream *stream,
                                           const async_filter_type *type);
+
+/* The protocol that the stream's filters have agreed on with the peer: "h2", "http/1.1"; "" for none.
+ * Good until the stream is closed. */
+ASYNC_API const char *async_stream_protocol(const async_stream *stream);
+
+/* What a library's context begins with that puts filters on a server's streams, such as
+ * async_tls_context: what is given one need not know that library. */
+typedef struct async_server_securer {
+    /* 0, and the server has a part in the context; or a code. */
+    int (*secure)(struct async_server_securer *self, async_server *server);
+} async_server_securer;
 
 /* Has make(data, stream) put a filter on each stream that the server accepts, before there is a
  * connection for it: 0 or a code. At the server's end drop(data) runs. */

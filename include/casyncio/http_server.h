@@ -12,7 +12,7 @@
  *     }
  *     return async_block_error();
  *
- * HTTP/1.1 and 1.0 over any stream: TCP, Unix, TLS, a pair in memory. A task for each connection runs
+ * HTTP/1.1, 1.0 and, where the library was built with nghttp2, HTTP/2 over any stream: TCP, Unix, TLS, a pair in memory. A task for each connection runs
  * the handlers of its requests, one after another. A handler is a coroutine that answers a request,
  * and answers once:
  *
@@ -76,7 +76,15 @@ typedef struct async_http_server_options {
     int max_connections; /* at once; a further one is answered with 503; 0: 10000 */
     int max_requests;    /* whose handlers run at once; a further one gets 503; 0: no limit */
 
+    int max_parts;   /* of a form with files; 0: 100 */
+    int max_streams; /* requests of an HTTP/2 connection at once; 0: 100 */
+    bool no_http2;   /* HTTP/1 alone */
+
     const char *server_name; /* the Server header; NULL: none is sent. Copied */
+
+    /* A server's (tls.h): https. With an alpn of {"h2", "http/1.1", NULL} clients that have HTTP/2 get
+     * it. For async_http_server_start, whose server has a part in it. aiohttp: TCPSite(ssl_context=...) */
+    struct async_tls_context *tls;
 
     /* Called after each answer, if not NULL. Must not block. */
     void (*access_log)(const async_http_access *access, void *data);
@@ -129,8 +137,7 @@ ASYNC_API int async_http_server_port(const async_http_server *server);
  * aiohttp: web.run_app */
 ASYNC_API int async_http_serve(async_http_server *server);
 
-/* The same for what another server accepts: several addresses, Unix sockets, TLS (the context's alpn
- * is to be {"http/1.1", NULL}). The listener belongs to the call, as with async_server_serve; for one
+/* The same for what another server accepts: several addresses, Unix sockets, TLS. The listener belongs to the call, as with async_server_serve; for one
  * that is NULL it gives the last error.
  *     async_http_serve_on(server, async_tls_start_server("::", 443, context, NULL)); */
 ASYNC_API int async_http_serve_on(async_http_server *server, async_server *listener);
@@ -295,6 +302,40 @@ ASYNC_API int async_http_set_max_body(struct async_http_request *request, uint64
  * Reads the body as async_http_request_read does. aiohttp: request.post */
 ASYNC_API const char *async_http_form(struct async_http_request *request, const char *name);
 
+/* ---- forms with files: multipart/form-data ----
+ *
+ *     async_http_part part;
+ *     int code;
+ *     while ((code = async_http_next_part(request, &part)) > 0)
+ *         if (part.filename) ... async_http_part_save(request, path)
+ *         else ... async_http_part_read(request, NULL)
+ *
+ * The parts come in the client's order, and no more than 32 KiB of them is kept. The size of the whole is
+ * limited by max_body and async_http_set_max_body. Errors are those of bodies: ASYNC_EHTTP, it is no such
+ * form or malformed, -EMSGSIZE, ...: a handler that returns them is answered for by 400, 413, 408. */
+typedef struct async_http_part {
+    const char *name;
+    const char *filename; /* as the client says: nothing to open a file by; NULL: it is no file */
+    const char *content_type; /* NULL: it does not say */
+} async_http_part;
+
+/* Goes on to the next part; what has not been read of the one before is dropped. 1; 0: there are no more;
+ * or a code. The strings are good until the handler returns. aiohttp: MultipartReader.next */
+ASYNC_API int async_http_next_part(struct async_http_request *request, async_http_part *part);
+
+/* Waits until there is something of the part, and reads up to `size` bytes; 0 is its end.
+ * aiohttp: BodyPartReader.read_chunk */
+ASYNC_API ssize_t async_http_part_recv(struct async_http_request *request, void *buffer,
+                                       size_t size);
+
+/* The rest of the part, followed by a 0 byte that does not count; good until the handler returns. *size
+ * (may be NULL) is its length. NULL: the errors above, -ENOMEM. aiohttp: BodyPartReader.read, text */
+ASYNC_API const char *async_http_part_read(struct async_http_request *request, size_t *size);
+
+/* Writes the rest of the part to a file, which is made, or made empty: how many bytes; or a code, and what
+ * has been written stays. */
+ASYNC_API int64_t async_http_part_save(struct async_http_request *request, const char *path);
+
 /* ---- answering: these block ----
  *
  * They wait while the client does not take what is sent. 0; or -EALREADY, the request has been
@@ -383,6 +424,14 @@ static inline int async_http_set_cookie(struct async_http_request *request, cons
 
 /* Has the connection be closed after the answer. 0; -EALREADY once that has begun. */
 ASYNC_API int async_http_close_after(struct async_http_request *request);
+
+/* Has the answer be compressed by gzip, if the client accepts that, the type is one of text, the body is
+ * of 1 KiB or more, or of unknown length, and the status is neither 204, 206 nor 304. It then has
+ * Content-Encoding and Vary, no Content-Length, and a weak ETag. What is sent piece by piece goes out
+ * piece by piece. Takes 270 KiB while the answer is sent. Not for answers in which a secret stands beside
+ * what the client has sent: their length tells of the secret (BREACH). A middleware does it for all of
+ * a server's. 0; -EALREADY once the answer has begun. aiohttp: response.enable_compression */
+ASYNC_API int async_http_enable_compression(struct async_http_request *request);
 
 /* Whether the answer has begun, and its status then; 0 before. */
 ASYNC_API int async_http_response_status(const struct async_http_request *request);

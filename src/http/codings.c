@@ -13,6 +13,7 @@
  * headers, and a coding whose library is not there is not asked for. Of their interfaces, stable
  * since long before Debian 12, the few functions in use are declared here. */
 #include "http_internal.h"
+#include "zlib_by_name.h"
 
 #include <dlfcn.h>
 #include <string.h>
@@ -23,21 +24,6 @@
 
 /* ---- the libraries ---- */
 
-typedef struct {
-    const unsigned char *next_in;
-    unsigned avail_in;
-    unsigned long total_in;
-    unsigned char *next_out;
-    unsigned avail_out;
-    unsigned long total_out;
-    const char *message;
-    void *state, *allocate, *release, *opaque;
-    int data_type;
-    unsigned long adler, reserved;
-} zlib_stream;
-
-enum { ZLIB_OK = 0, ZLIB_END = 1, ZLIB_NO_FLUSH = 0, ZLIB_MEMORY = -4, ZLIB_NO_PROGRESS = -5 };
-enum { ZLIB_RAW = -15, ZLIB_ZLIB = 15, ZLIB_GZIP = 15 + 16 };
 enum { BROTLI_ERROR = 0, BROTLI_SUCCESS = 1 };
 enum { ZSTD_WINDOW_LOG_MAX = 100, ZSTD_MEMORY = 64 };
 

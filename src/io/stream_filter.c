@@ -86,7 +86,7 @@ static int check(const async_filter_options *options)
 {
     const async_filter_type *type = options->type;
 
-    if (!type || type->size < sizeof *type)
+    if (!type || type->size < offsetof(async_filter_type, protocol))
         return async__failf(-EINVAL, "async_stream_filter: there is no type");
     if (isnan(options->start_timeout) || isnan(options->close_timeout))
         return async__failf(-EINVAL, "async_stream_filter: a time-out is not a number");
@@ -174,4 +174,12 @@ void *async_stream_filter_state(const async_stream *stream, const async_filter_t
 
     if (!stream || async__wire_ask(stream->wire, ASYNC__WIRE_STATE, &state) < 0) return NULL;
     return state.self;
+}
+
+const char *async_stream_protocol(const async_stream *stream)
+{
+    const char *protocol;
+
+    if (!stream || async__wire_ask(stream->wire, ASYNC__WIRE_PROTOCOL, &protocol) < 0) return "";
+    return protocol;
 }

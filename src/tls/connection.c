@@ -266,6 +266,7 @@ static const async_filter_type type = {
     .pending = tls_pending,
     .reason = tls_reason,
     .free = tls_free,
+    .protocol = async__tls_protocol,
 };
 
 async__tls *async__tls_of(const SSL *ssl) { return SSL_get_app_data(ssl); }

@@ -272,6 +272,7 @@ static async_tls_context *new_context(const async_tls_options *given, size_t siz
     }
     atomic_init(&self->references, 1);
     pthread_mutex_init(&self->lock, NULL);
+    self->securer.secure = async__tls_secure;
     self->server = server;
     self->verify = !options.insecure_skip_verify;
     self->check_host = !options.no_host_name_check;

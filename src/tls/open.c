@@ -76,10 +76,21 @@ static int check_server(const async_tls_context *context)
     return 0;
 }
 
+int async__tls_secure(async_server_securer *securer, async_server *server)
+{
+    async_tls_context *context = (async_tls_context *)securer;
+    int code = check_server(context);
+
+    if (code < 0) return code;
+    async__tls_context_ref(context);
+    code = async_server_set_filter(server, make_filter, drop_context, context);
+    if (code < 0) async_tls_context_free(context);
+    return code;
+}
+
 static async_server *serve(async_server *server, async_tls_context *context)
 {
-    if (!server) return NULL;
-    async_server_set_filter(server, make_filter, drop_context, async__tls_context_ref(context));
+    if (server) async__tls_secure(&context->securer, server);
     return server;
 }
 

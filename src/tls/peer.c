@@ -16,13 +16,11 @@ static async__tls *connected(const async_stream *stream)
 }
 
 /* OpenSSL has it without a 0 byte behind it. */
-const char *async_tls_alpn(const async_stream *stream)
+static const char *alpn(async__tls *tls)
 {
-    async__tls *tls = connected(stream);
     const unsigned char *name;
     unsigned size;
 
-    if (!tls) return "";
     if (tls->alpn) return tls->alpn;
     SSL_get0_alpn_selected(tls->ssl, &name, &size);
     if (size == 0) return "";
@@ -31,6 +29,18 @@ const char *async_tls_alpn(const async_stream *stream)
     memcpy(copy, name, size);
     copy[size] = 0;
     return tls->alpn = copy;
+}
+
+const char *async_tls_alpn(const async_stream *stream)
+{
+    async__tls *tls = connected(stream);
+    return tls ? alpn(tls) : "";
+}
+
+const char *async__tls_protocol(const void *state)
+{
+    async__tls *tls = (void *)state;
+    return tls->done ? alpn(tls) : "";
 }
 
 const char *async_tls_version(const async_stream *stream)

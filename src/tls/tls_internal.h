@@ -37,6 +37,7 @@ struct async__tls_certificate; /* one of a server's: certificate.c */
 struct async__tls_session;     /* session.c */
 
 struct async_tls_context {
+    async_server_securer securer; /* is the first: the HTTP server finds it so */
     atomic_uint references;
     SSL_CTX *ssl;
     bool server, verify, check_host;
@@ -73,11 +74,15 @@ async__tls *async__tls_of(const SSL *ssl);
 /* Makes a connection in the context as a filter for that stream; `server_name` is a client's, or NULL. 0
  * or a code with its message. May wait, as async_stream_filter does. */
 int async__tls_attach(async_tls_context *context, async_stream *stream, const char *server_name);
+/* The filter's: what ALPN has agreed on. */
+const char *async__tls_protocol(const void *state);
 /* NULL: it has no TLS. */
 async__tls *async__tls_find(const async_stream *stream);
 
 /* ---- contexts ---- */
 
+/* Puts TLS on the streams that a server accepts: 0 or a code with its message. */
+int async__tls_secure(async_server_securer *context, async_server *server);
 async_tls_context *async__tls_context_ref(async_tls_context *context);
 /* The one of clients with default options; NULL with the last error set. It stays the library's. */
 async_tls_context *async__tls_default_context(void);

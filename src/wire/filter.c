@@ -393,6 +393,10 @@ static int filter_query(const async__wire *wire, enum async__wire_query what, vo
         if (state->type != self->type) return -EOPNOTSUPP;
         state->self = self->self;
         return 0;
+    case ASYNC__WIRE_PROTOCOL:
+        if (self->type->size < sizeof *self->type || !self->type->protocol) return -EOPNOTSUPP;
+        *(const char **)result = self->type->protocol(self->self);
+        return 0;
     }
     return -EOPNOTSUPP;
 }

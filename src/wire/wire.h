@@ -24,6 +24,7 @@ enum async__wire_query {
     ASYNC__WIRE_FINISH_LIMIT, /* double: seconds that `finish` may take; INFINITY */
     ASYNC__WIRE_FINISHED,     /* bool: all has been sent, and `finish` only waits for an answer */
     ASYNC__WIRE_STATE,        /* struct async__wire_state: of a filter */
+    ASYNC__WIRE_PROTOCOL,     /* const char *: that a filter has agreed on */
     /* int: a descriptor that the kernel may read from and write to in place of recv and send
      * (sendfile, splice). Use async__wire_direct, which never asks what lies below. */
     ASYNC__WIRE_DIRECT,

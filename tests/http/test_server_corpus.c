@@ -46,7 +46,7 @@ static void expect(const char *name, const char *way, const char *answer, const 
 static async_http_server *new_server(void)
 {
     async_http_server *server =
-        async_http_server_new(&(async_http_server_options){.on_error = tell});
+        async_http_server_new(&(async_http_server_options){.on_error = tell, .no_http2 = true});
     assert_non_null(server);
     assert_int_equal(async_http_route(server, NULL, "/{path...}", reply), 0);
     return server;

@@ -44,6 +44,7 @@ static int stream(struct async_http_request *request)
 
 static int around(struct async_http_request *request) { return async_http_next(request); }
 
+#ifndef FRAMES
 static const char bytes[] =
     "GET /hello?name=A%41 HTTP/1.1\r\nCookie: c=d\r\n" END "POST /echo HTTP/1.1\r\n" HOST
     "Content-Type: application/x-www-form-urlencoded\r\n"
@@ -51,6 +52,9 @@ static const char bytes[] =
     "GET /events HTTP/1.1\r\n" END "GET /s/file HTTP/1.1\r\n" END "POST /hello HTTP/1.1\r\n" HOST
     "Content-Length: 3\r\n\r\nabc"
     "OPTIONS /hello HTTP/1.1\r\n" END "GET bad HTTP/1.1\r\n" END;
+
+static size_t size_of_bytes(void) { return sizeof bytes - 1; }
+#endif
 
 static struct client client;
 
@@ -81,11 +85,12 @@ static int exchange(async_http_server *server)
         async_stream_abort(client.ends[1]);
         return code;
     }
-    for (size_t at = 0; at < sizeof bytes - 1 && code == 0; at += 60) { /* it has to wait */
-        size_t left = sizeof bytes - 1 - at;
+    for (size_t at = 0; at < size_of_bytes() && code == 0; at += 60) { /* it has to wait */
+        size_t left = size_of_bytes() - at;
         code = async_stream_write(client.ends[1], bytes + at, left < 60 ? left : 60);
         if (code == 0) code = async_sleep(0.1);
     }
+    if (code == 0) code = async_sleep(5); /* with HTTP/2 the client's end ends what runs */
     if (code == 0) {
         async_stream_write_eof(client.ends[1]);
         client_read(&client);
@@ -183,6 +188,9 @@ int main(void)
         cmocka_unit_test(test_wakes),
         cmocka_unit_test(test_expiries),
     };
+#ifdef FRAMES
+    make_bytes();
+#endif
     assert_non_null(mkdtemp(directory));
     snprintf(path, sizeof path, "%s/file", directory);
     FILE *file = fopen(path, "w");

@@ -3,6 +3,8 @@
 
 #include <casyncio/http.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <linux/tcp.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -309,6 +311,56 @@ static int descriptors_run_out(void *unused)
     return 0;
 }
 
+/* ---- pipelined requests ---- */
+
+#define HELLO "GET /hello/%02d HTTP/1.1\r\n" HOST "\r\n"
+
+/* The answers to requests that have come together go out together; a handler that waits holds up none of
+ * those before its own. */
+static int answers_are_gathered(void *unused)
+{
+    (void)unused;
+    async_http_server *server = start(NULL);
+    async_task *task = async_create_task(serve, server);
+    async_with_stream(stream, async_open_connection("127.0.0.1", port))
+    {
+        static char bytes[65536];
+        size_t size = 0;
+        for (int i = 0; i < 32; i++)
+            size += (size_t)snprintf(bytes + size, sizeof bytes - size, HELLO, i);
+        size += (size_t)snprintf(bytes + size, sizeof bytes - size,
+                                 "GET /slow HTTP/1.1\r\n" HOST "\r\n" HELLO, 99);
+        assert_int_equal(async_stream_write(stream, bytes, size), 0);
+        size = 0;
+        bool early = false;
+        while (size < sizeof bytes - 1) {
+            ssize_t got = async_stream_read(stream, bytes + size, sizeof bytes - 1 - size);
+            assert_true(got > 0);
+            size += (size_t)got;
+            bytes[size] = '\0';
+            early |= strstr(bytes, "Hello, 31!") && !strstr(bytes, "slow");
+            if (strstr(bytes, "Hello, 99!")) break;
+        }
+        assert_true(early);
+        const char *at = bytes;
+        for (int i = 0; i < 32; i++) {
+            char text[32];
+            snprintf(text, sizeof text, "Hello, %02d!", i);
+            at = strstr(at, text);
+            assert_non_null(at);
+        }
+        struct tcp_info info = {0};
+        socklen_t length = sizeof info;
+        assert_int_equal(getsockopt(async_stream_fd(stream), IPPROTO_TCP, TCP_INFO, &info, &length),
+                         0);
+        assert_in_range(info.tcpi_data_segs_in, 1, 8);
+    }
+    async_http_shutdown(server);
+    assert_int_equal(async_await(task), 0);
+    async_http_server_free(server);
+    return 0;
+}
+
 #define REAL(coroutine)                                                                            \
     static void test_##coroutine(void **state)                                                     \
     {                                                                                              \
@@ -325,13 +377,15 @@ REAL(shuts_down)
 REAL(is_cancelled)
 REAL(clients_leave)
 REAL(descriptors_run_out)
+REAL(answers_are_gathered)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_curl_is_served), cmocka_unit_test(test_our_client_is_served),
-        cmocka_unit_test(test_shuts_down),     cmocka_unit_test(test_is_cancelled),
-        cmocka_unit_test(test_clients_leave),  cmocka_unit_test(test_descriptors_run_out),
+        cmocka_unit_test(test_curl_is_served),       cmocka_unit_test(test_our_client_is_served),
+        cmocka_unit_test(test_shuts_down),           cmocka_unit_test(test_is_cancelled),
+        cmocka_unit_test(test_clients_leave),        cmocka_unit_test(test_descriptors_run_out),
+        cmocka_unit_test(test_answers_are_gathered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -122,6 +122,8 @@ run 15 15_subprocess
 has 20_chat_web && run 20 20_chat_web
 run 23 23_all_cores
 has 25_http_server && run 25 25_http_server
+has 26_reverse_proxy && run 26 26_reverse_proxy
+has 27_event_stream && run 27 27_event_stream
 wait
 
 expect 01 0 <<'END'
@@ -192,6 +194,24 @@ has 25_http_server >/dev/null && expect 25 0 <<'END'
 0 /metrics: 200
 0 requests_total 6
 0 failures_total 0
+END
+has 26_reverse_proxy >/dev/null && expect 26 0 <<'END'
+0 /hello: 200 hello
+2 /slow: 504 too slow
+0 /broken: 500 500 Internal Server Error
+0 /broken: 500 500 Internal Server Error
+0 /hello: 503 the server rests
+0 /health: 503 open
+3 /hello: 200 hello
+0 /health: 200 ok
+0 /metrics: 200 proxy_passed_total 2
+0 proxy_failed_total 3
+0 proxy_refused_total 1
+END
+has 27_event_stream >/dev/null && expect 27 0 <<'END'
+0 from 0: 200, 6 events
+0 from 4: 200, 2 events
+0 from 6: 204, 0 events
 END
 expect 06 0 <<'END'
 1 0

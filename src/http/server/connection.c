@@ -1,4 +1,4 @@
-/* connection.c - one client of HTTP/1, from its first byte to its last.
+/* connection.c - one client, from its first byte to its last; with HTTP/2 up to the preface.
  *
  * A connection that is idle has neither a request nor a buffer: it waits for a first byte with a few
  * hundred bytes on its stack. Then it takes a request from those that the server keeps, reads the
@@ -70,6 +70,7 @@ static struct async_http_request *take_request(struct async__http_connection *se
 
     if (!request) return NULL;
     request->connection = self;
+    request->framing = &async__http1;
     if (size == 0) swap(&request->head_bytes, &self->in);
     if (async__buffer_reserve(&request->head_bytes, size < HEAD ? HEAD : size) == 0 &&
         async__buffer_append(&request->head_bytes, bytes, size) == 0)
@@ -132,8 +133,8 @@ static bool is_over(const struct async_http_request *request, int code)
     return async_checkpoint() < 0;
 }
 
-/* What the handler has left undone. */
-static enum outcome settle(struct async_http_request *request, int code)
+/* What the handler has left undone: whether the answer is whole. */
+static bool settle(struct async_http_request *request, int code)
 {
     if (request->answer == ASYNC__HTTP_UPGRADED) {
         struct async__http_upgrade *upgrade = request->connection->upgrade;
@@ -141,65 +142,84 @@ static enum outcome settle(struct async_http_request *request, int code)
             upgrade->handled(upgrade, code);
         else if (code < 0 && code != -EPIPE && code != -ECONNRESET && async_checkpoint() == 0)
             async__http_report(request, code, async_error_message());
-        return ABORT;
+        return false;
     }
     if (code >= 0) code = async__http_finish_answer(request);
     if (code >= 0 && request->answer == ASYNC__HTTP_UNANSWERED) {
         async__http_report(request, -EINVAL, "the handler gave no answer");
         code = -EINVAL;
     } else if (code < 0) {
-        if (is_over(request, code)) return ABORT;
+        if (is_over(request, code)) return false;
         bool clients = request->body_code < 0 && code == request->body_code;
         if (!clients) async__http_report(request, code, async_error_message());
     }
-    if (code < 0 && request->answer == ASYNC__HTTP_SENDING) return ABORT;
+    if (code < 0 && request->answer == ASYNC__HTTP_SENDING) return false;
     if (code < 0 && request->answer == ASYNC__HTTP_UNANSWERED) {
         int status = code == request->body_code ? request->body_status : 500;
         request->extra.start = request->extra.end = 0; /* were meant for another answer */
-        if (async__http_respond_status(request, status) < 0) return ABORT;
+        if (async__http_respond_status(request, status) < 0) return false;
     }
-    if (request->answer != ASYNC__HTTP_ANSWERED) return ABORT;
-    return request->close || !async__http_discard_body(request) ? LINGER : GO_ON;
+    return request->answer == ASYNC__HTTP_ANSWERED;
 }
 
 /* For a request that is not to reach a handler. */
-static enum outcome refuse(struct async_http_request *request, int status)
+static bool refuse(struct async_http_request *request, int status)
 {
-    request->close = true;
+    request->close = request->framing == &async__http1;
     if (status == 503) async_http_set_header(request, "Retry-After", "1");
-    return async__http_respond_status(request, status) < 0 ? ABORT : LINGER;
+    return async__http_respond_status(request, status) == 0;
 }
 
-static enum outcome answer(struct async_http_request *request)
+bool async__http_answer(struct async_http_request *request, int status)
 {
     async_http_server *server = request->server;
-    const char *why;
-    int status = async__http_parse_head(request->parser, &request->head,
-                                        async__buffer_bytes(&request->head_bytes),
-                                        async__buffer_size(&request->head_bytes), &why);
+    bool busy =
+        server->options.max_requests > 0 && server->request_count >= server->options.max_requests;
 
-    if (status == 0) status = async__http_judge_head(request, &why);
-    if (status != 0) return refuse(request, status);
-    if (server->options.max_requests > 0 && server->request_count >= server->options.max_requests)
-        return refuse(request, 503);
-    server->request_count++;
-    int code = async_http_next(request);
-    enum outcome outcome = settle(request, code);
-    server->request_count--;
-    return outcome;
+    request->began = async_now();
+    if (status == 0 && busy) status = 503;
+    server->request_count += status == 0;
+    bool whole = status == 0 ? settle(request, async_http_next(request)) : refuse(request, status);
+    server->request_count -= status == 0;
+    if (request->status != 0) async__http_log(request);
+    return whole;
 }
 
 /* From the first bytes on. */
 static enum outcome serve_request(struct async_http_request *request)
 {
     const char *why;
-    int code = read_head(request, &why);
+    int status = read_head(request, &why);
 
-    if (code < 0) return ABORT;
-    request->began = async_now();
-    enum outcome outcome = code > 0 ? refuse(request, code) : answer(request);
-    if (request->status != 0) async__http_log(request);
-    return outcome;
+    if (status < 0) return ABORT;
+    if (status == 0)
+        status = async__http_parse_head(request->parser, &request->head,
+                                        async__buffer_bytes(&request->head_bytes),
+                                        async__buffer_size(&request->head_bytes), &why);
+    if (status == 0) status = async__http_judge_head(request, &why);
+    if (!async__http_answer(request, status)) return ABORT;
+    return request->close || !async__http_discard_body(request) ? LINGER : GO_ON;
+}
+
+/* ---- the connection's version ---- */
+
+/* Whether the client speaks HTTP/2: it has been agreed on by TLS, or the first bytes are its preface, of
+ * which the first are there. */
+static bool is_http2(struct async__http_connection *self, char piece[PEEK], ssize_t *got)
+{
+    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    double when = async_now() + self->server->options.head_timeout;
+    const char *agreed = async_stream_protocol(self->stream);
+    const size_t whole = sizeof preface - 1;
+
+    if (!ASYNC__HTTP2 || self->server->options.no_http2) return false;
+    if (*agreed) return strcmp(agreed, "h2") == 0;
+    while (*got > 0 && (size_t)*got < whole && memcmp(piece, preface, (size_t)*got) == 0) {
+        bool expired;
+        ssize_t more = read_until(self, piece + *got, PEEK - (size_t)*got, when, &expired);
+        *got = more > 0 ? *got + more : -1;
+    }
+    return *got >= (ssize_t)whole && memcmp(piece, preface, whole) == 0;
 }
 
 static enum outcome serve_requests(struct async__http_connection *self)
@@ -210,12 +230,15 @@ static enum outcome serve_requests(struct async__http_connection *self)
         char piece[PEEK];
         size_t there = async__buffer_size(&self->in);
         ssize_t got = there > 0 ? 0 : wait_idle(self, piece, first);
+        if (first && got > 0 && is_http2(self, piece, &got))
+            return async__http2_serve(self, piece, (size_t)got) ? LINGER : ABORT;
         if (there == 0 && got <= 0) return ABORT;
         struct async_http_request *request = take_request(self, piece, (size_t)got);
         if (!request) return ABORT;
         outcome = serve_request(request);
         async__http_request_give(request);
         if (async__buffer_size(&self->in) == 0) async__buffer_free(&self->in);
+        if (async__buffer_size(&self->out) == 0) async__buffer_free(&self->out);
     }
     return outcome;
 }
@@ -230,7 +253,7 @@ static void linger(struct async__http_connection *self)
     size_t left = LINGER_BYTES;
     double when = async_now() + LINGER_SECONDS;
 
-    if (async_stream_write_eof(self->stream) < 0) return;
+    if (async__http1_flush(self) < 0 || async_stream_write_eof(self->stream) < 0) return;
     while (left > 0) {
         bool expired;
         ssize_t got =
@@ -248,6 +271,7 @@ static void close_connection(struct async__http_connection *self)
         async_stream_abort(self->stream);
         return;
     }
+    async__http1_flush(self);
     async_stream_close(self->stream);
     async_scope_leave(&scope);
 }
@@ -280,13 +304,14 @@ static void refuse_connection(struct async__http_connection *self)
     static const char busy[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n"
                                "Retry-After: 1\r\nConnection: close\r\n\r\n";
 
-    if (async__http_send(self, busy, sizeof busy - 1) == 0) linger(self);
+    if (async__http1_send(self, busy, sizeof busy - 1) == 0) linger(self);
 }
 
 int async__http_serve_client(async_stream *stream, void *data)
 {
     async_http_server *server = data;
-    struct async__http_connection self = {.server = server, .stream = stream};
+    struct async__http_connection self = {
+        .server = server, .stream = stream, .flush = {.run = async__http1_flush_soon}};
     int code = async_timeout_enter(&self.scope, INFINITY); /* for async_http_shutdown to cancel */
 
     if (code < 0) return code;
@@ -299,9 +324,11 @@ int async__http_serve_client(async_stream *stream, void *data)
         outcome = serve_requests(&self);
     if (outcome == LINGER) linger(&self);
     close_connection(&self);
+    async_callback_cancel(&self.flush);
     async_scope_leave(&self.scope);
     part(&self);
     async__buffer_free(&self.in);
+    async__buffer_free(&self.out);
     async_block_error(); /* what has been dealt with */
     return async_checkpoint();
 }

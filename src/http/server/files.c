@@ -8,7 +8,6 @@
 #include "../../base/faults.h"
 
 #include <casyncio/threads.h>
-#include <casyncio/transfers.h>
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PIECE 262144 /* bytes that have to be taken within write_timeout */
+#define PIECE 65536 /* bytes that are read at once */
 
 static const char *type_of(const char *path)
 {
@@ -187,30 +186,52 @@ static int judge_range(const struct async_http_request *request,
 
 /* ---- sending ---- */
 
+static int read_piece(void *argument)
+{
+    struct async__http_piece *self = argument;
+
+    self->got = pread(self->fd, self->to, self->size, self->from);
+    if (self->got < 0) self->got = -errno;
+    return 0;
+}
+
+int async__http_read_piece(struct async__http_piece *self)
+{
+    int code = async_to_thread(read_piece, self);
+
+    if (code < 0 || self->got > 0) return code;
+    if (self->got < 0)
+        return async_raise_at(NULL, 0, NULL, (int)self->got, "read a file: %s",
+                              async_strerror((int)self->got));
+    return async_raise_at(NULL, 0, NULL, -EIO, "the file has become shorter");
+}
+
+/* What is to be compressed is read. */
+static int send_read(struct async_http_request *request, int fd, struct range range)
+{
+    struct async__http_piece piece = {.fd = fd, .from = range.from, .to = async__alloc(PIECE)};
+    int code = piece.to ? 0 : async_raise_at(NULL, 0, NULL, -ENOMEM, "no memory for a file");
+
+    while (range.size > 0 && code == 0) {
+        piece.size = range.size < PIECE ? (size_t)range.size : PIECE;
+        code = async__http_read_piece(&piece);
+        if (code == 0) code = async_http_respond_write(request, piece.to, (size_t)piece.got);
+        piece.from += piece.got;
+        range.size -= piece.got;
+    }
+    async__free(piece.to);
+    return code;
+}
+
+/* The body of an answer that has begun. */
 static int send_range(struct async_http_request *request, int fd, struct range range)
 {
-    async_stream *stream = request->connection->stream;
-    double timeout = request->server->options.write_timeout;
+    if (request->gzip) return send_read(request, fd, range);
+    int code = request->framing->send_file(request, fd, range.from, range.size);
 
-    while (range.size > 0) {
-        int64_t piece = range.size < PIECE ? range.size : PIECE, moved = 0;
-        async_scope scope;
-        int64_t code = async_timeout_enter(&scope, timeout);
-        if (code == 0) {
-            code = async_sendfile_fd(stream, fd, range.from, piece, &moved);
-            async_scope_leave(&scope);
-        }
-        request->sent += (uint64_t)moved;
-        if (code == 0) code = async_raise_at(NULL, 0, NULL, -EIO, "the file has become shorter");
-        if (code < 0) {
-            request->answer = ASYNC__HTTP_BROKEN;
-            return (int)code;
-        }
-        range.from += code;
-        range.size -= code;
-        request->left -= code;
-    }
-    return 0;
+    request->left -= range.size;
+    if (code < 0) request->answer = ASYNC__HTTP_BROKEN;
+    return code;
 }
 
 static int set_headers(struct async_http_request *request, const struct validators *validators)

@@ -97,7 +97,7 @@ static int judge_length(struct async_http_request *request, const char **why)
 
 /* ---- the connection ---- */
 
-static int judge_connection(struct async_http_request *request, const char **why)
+static void judge_connection(struct async_http_request *request)
 {
     const struct async__http_fields *fields = &request->head.fields;
     bool keep = request->head.minor == 1;
@@ -109,8 +109,12 @@ static int judge_connection(struct async_http_request *request, const char **why
         if (async__http_list_has(fields->at[i].value, "close")) request->close = true;
     }
     request->keep_alive = keep && !request->close;
+}
 
-    const char *expect = async__http_field(fields, "Expect");
+static int judge_expectation(struct async_http_request *request, const char **why)
+{
+    const char *expect = async__http_field(&request->head.fields, "Expect");
+
     if (!expect || request->head.minor == 0) return 0;
     *why = "the expectation is not 100-continue";
     if (!async__http_same(expect, "100-continue")) return 417;
@@ -230,14 +234,22 @@ static int judge_target(struct async_http_request *request, const char **why)
     return 0;
 }
 
+int async__http_judge_request(struct async_http_request *request, const char **why)
+{
+    int status = judge_expectation(request, why);
+
+    if (status == 0) status = judge_target(request, why);
+    request->is_head = strcmp(request->head.method, "HEAD") == 0;
+    return status;
+}
+
 int async__http_judge_head(struct async_http_request *request, const char **why)
 {
     int status = judge_length(request, why);
 
-    if (status == 0) status = judge_connection(request, why);
-    if (status == 0) status = judge_target(request, why);
-    request->is_head = strcmp(request->head.method, "HEAD") == 0;
-    return status;
+    if (status != 0) return status;
+    judge_connection(request);
+    return async__http_judge_request(request, why);
 }
 
 /* ---- names and values ---- */

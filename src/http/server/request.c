@@ -41,6 +41,7 @@ const char *async_http_request_target(const struct async_http_request *request)
 const char *async_http_request_version(const struct async_http_request *request)
 {
     if (!request) return NULL;
+    if (request->framing->version) return request->framing->version;
     return request->head.minor == 0 ? "1.0" : "1.1";
 }
 

@@ -1,18 +1,11 @@
-/* respond.c - answers.
+/* respond.c - answers, whatever their framing: what may be answered when, and with which headers.
  *
- * A small answer, head and body, is put together in the request's `out` and handed to the stream
- * without waiting; a larger one is written from where it lies, 64 KiB at a time, each of which the
- * client has to take within write_timeout. The names of the headers that say how the message is framed
- * are the server's alone. */
+ * The names of the headers that say how the message is framed are the server's alone. */
 #include "server_internal.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#define SMALL 4096  /* bytes of a body that is copied behind its head */
-#define PIECE 65536 /* bytes that have to be taken in write_timeout */
 
 const char *async__http_reason_of(int status)
 {
@@ -90,7 +83,7 @@ static int append(struct async__buffer *buffer, const char *text)
 }
 
 /* The line of that name, or NULL. */
-static char *find_line(struct async__buffer *lines, const char *name)
+char *async__http_find_line(struct async__buffer *lines, const char *name)
 {
     size_t size = strlen(name);
 
@@ -105,7 +98,7 @@ static void remove_lines(struct async__buffer *lines, const char *name)
 {
     char *line;
 
-    while ((line = find_line(lines, name))) {
+    while ((line = async__http_find_line(lines, name))) {
         char *end = lines->data + lines->end, *next = memchr(line, '\n', (size_t)(end - line));
         memmove(line, next + 1, (size_t)(end - next - 1));
         lines->end -= (size_t)(next + 1 - line);
@@ -215,40 +208,6 @@ int async_http_response_status(const struct async_http_request *request)
     return request ? request->status : 0;
 }
 
-/* ---- sending ---- */
-
-/* Pieces that are no more than PIECE bytes together: 0 or a code, raised. */
-static int send_pieces(struct async__http_connection *connection, const struct iovec *pieces,
-                       int count)
-{
-    async_scope scope;
-    int code = async_timeout_enter(&scope, connection->server->options.write_timeout);
-
-    if (code < 0) return code;
-    code = async_stream_writev(connection->stream, pieces, count);
-    bool expired = code == -ETIMEDOUT && async_scope_expired(&scope);
-    async_scope_leave(&scope);
-    if (expired)
-        async_raise_at(NULL, 0, NULL, -ETIMEDOUT, "the client does not take what it is sent");
-    return code;
-}
-
-int async__http_send(struct async__http_connection *connection, const void *data, size_t size)
-{
-    if (size <= PIECE) {
-        int code = async_stream_write_nowait(connection->stream, data, size);
-        if (code != -EAGAIN) return code;
-    }
-    for (const char *at = data; size > 0;) {
-        struct iovec piece = {(void *)at, size < PIECE ? size : PIECE};
-        int code = send_pieces(connection, &piece, 1);
-        if (code < 0) return code;
-        at += piece.iov_len;
-        size -= piece.iov_len;
-    }
-    return 0;
-}
-
 /* ---- the head ---- */
 
 static int check_begin(struct async_http_request *request, int status, const char *content_type)
@@ -265,81 +224,7 @@ static int check_begin(struct async_http_request *request, int status, const cha
     return 0;
 }
 
-/* Whether the connection goes on after this answer. What the client may still send of the body, if it
- * was told neither to go on nor to stop, could be taken for a request. */
-static bool goes_on(const struct async_http_request *request)
-{
-    return request->keep_alive && !request->close && !request->until_close &&
-           !request->server->stopping && request->body_code == 0 &&
-           !(request->expects && !request->body_begun);
-}
-
-/* How the body ends. */
-static void frame(struct async_http_request *request, int64_t length)
-{
-    bool none = request->status == 204 || request->status == 304;
-
-    request->no_body = none || request->is_head;
-    request->left = length;
-    request->chunked = length < 0 && !none && request->head.minor == 1;
-    request->until_close = length < 0 && !none && request->head.minor == 0;
-    if (!goes_on(request)) request->close = true;
-}
-
-static char *put(char *to, const char *text, size_t size)
-{
-    if (size > 0) memcpy(to, text, size);
-    return to + size;
-}
-
-#define PUT(to, literal) put(to, literal, sizeof(literal) - 1)
-
-static char *put_number(char *to, uint64_t number)
-{
-    char digits[20];
-    size_t at = sizeof digits;
-
-    do {
-        digits[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number > 0);
-    return put(to, digits + at, sizeof digits - at);
-}
-
-/* Each answer has a head: it is put together without printf. */
-static int write_head(struct async_http_request *request, const char *content_type, int64_t length)
-{
-    const char *reason = async__http_reason_of(request->status);
-    const char *header = request->server->server_header;
-    struct async__buffer *out = &request->out, *extra = &request->extra;
-    size_t type = content_type && !find_line(extra, "Content-Type") ? strlen(content_type) : 0;
-
-    if (async__buffer_reserve(out, 256 + strlen(reason) + strlen(header) + type +
-                                       async__buffer_size(extra)) < 0)
-        return -ENOMEM;
-    frame(request, length);
-    char *to = PUT(out->data + out->end, "HTTP/1.1 ");
-    to = PUT(put_number(to, (uint64_t)request->status), " ");
-    to = PUT(put(to, reason, strlen(reason)), "\r\n");
-    if (!find_line(extra, "Date")) {
-        const char *date = async__http_date(request->server);
-        to = PUT(put(PUT(to, "Date: "), date, strlen(date)), "\r\n");
-    }
-    to = put(to, header, strlen(header));
-    if (type > 0) to = PUT(put(PUT(to, "Content-Type: "), content_type, type), "\r\n");
-    if (request->chunked) to = PUT(to, "Transfer-Encoding: chunked\r\n");
-    if (length >= 0 && request->status != 204 && request->status != 304)
-        to = PUT(put_number(PUT(to, "Content-Length: "), (uint64_t)length), "\r\n");
-    if (request->close)
-        to = PUT(to, "Connection: close\r\n");
-    else if (request->head.minor == 0)
-        to = PUT(to, "Connection: keep-alive\r\n");
-    to = PUT(put(to, async__buffer_bytes(extra), async__buffer_size(extra)), "\r\n");
-    out->end = (size_t)(to - out->data);
-    return 0;
-}
-
-/* Puts the head into `out`: 0, or a code, and nothing has happened. */
+/* Puts the head together: 0, or a code, and nothing has happened. */
 static int begin(struct async_http_request *request, int status, const char *content_type,
                  int64_t length)
 {
@@ -347,8 +232,12 @@ static int begin(struct async_http_request *request, int status, const char *con
 
     if (code < 0) return code;
     request->status = status;
-    request->out.start = request->out.end = 0;
-    if (write_head(request, content_type, length) < 0) {
+    request->no_body = status == 204 || status == 304 || request->is_head;
+    request->left = length;
+    length = async__http_gzip_begin(request, content_type, length);
+    if (request->framing->head(request, content_type, length) < 0) {
+        async__http_gzip_free(request->gzip);
+        request->gzip = NULL;
         request->status = 0;
         return no_memory();
     }
@@ -356,20 +245,20 @@ static int begin(struct async_http_request *request, int status, const char *con
     return 0;
 }
 
-/* What a send gave. A part of the answer may have gone out. */
-static int sent(struct async_http_request *request, int code)
+/* Sends a piece of the body, or none, and with it the head. After a failure a part of the answer may
+ * have gone out. */
+static int deliver(struct async_http_request *request, const void *data, size_t size, bool last)
 {
-    if (code < 0) request->answer = ASYNC__HTTP_BROKEN;
-    return code;
-}
+    if (request->no_body) size = 0;
+    int code = request->gzip && !request->no_body
+                   ? async__http_gzip_send(request, data, size, last)
+                   : request->framing->send(request, data, size, last);
 
-static int send_out(struct async_http_request *request)
-{
-    struct async__buffer *out = &request->out;
-    int code =
-        async__http_send(request->connection, async__buffer_bytes(out), async__buffer_size(out));
-    out->start = out->end = 0;
-    return sent(request, code);
+    if (code < 0)
+        request->answer = ASYNC__HTTP_BROKEN;
+    else if (last)
+        request->answer = ASYNC__HTTP_ANSWERED;
+    return code;
 }
 
 /* ---- answers as a whole ---- */
@@ -379,16 +268,7 @@ int async_http_respond(struct async_http_request *request, int status, const cha
 {
     int code = begin(request, status, content_type, (int64_t)size);
 
-    if (code < 0) return code;
-    bool copied =
-        !request->no_body && size <= SMALL && async__buffer_append(&request->out, body, size) == 0;
-    code = send_out(request);
-    if (code == 0 && !copied && !request->no_body)
-        code = sent(request, async__http_send(request->connection, body, size));
-    if (code < 0) return code;
-    if (!request->no_body) request->sent = size;
-    request->answer = ASYNC__HTTP_ANSWERED;
-    return 0;
+    return code < 0 ? code : deliver(request, body, size, true);
 }
 
 int async_http_respond_text(struct async_http_request *request, int status, const char *format, ...)
@@ -438,7 +318,7 @@ int async_http_respond_begin(struct async_http_request *request, int status,
     if (request && length < -1)
         return async_raise_at(NULL, 0, NULL, -EINVAL, "the length of the answer is negative");
     int code = begin(request, status, content_type, length);
-    return code < 0 ? code : send_out(request);
+    return code < 0 ? code : deliver(request, NULL, 0, false);
 }
 
 static int check_sending(const struct async_http_request *request)
@@ -453,14 +333,6 @@ static int check_sending(const struct async_http_request *request)
                               : "the answer has ended already");
 }
 
-static int send_chunk(struct async_http_request *request, const char *data, size_t size)
-{
-    char line[24];
-    int length = snprintf(line, sizeof line, "%zx\r\n", size);
-    struct iovec pieces[] = {{line, (size_t)length}, {(void *)data, size}, {(void *)"\r\n", 2}};
-    return send_pieces(request->connection, pieces, 3);
-}
-
 int async_http_respond_write(struct async_http_request *request, const void *data, size_t size)
 {
     int code = check_sending(request);
@@ -470,16 +342,7 @@ int async_http_respond_write(struct async_http_request *request, const void *dat
     if (request->left >= 0 && size > (uint64_t)request->left)
         return async_raise_at(NULL, 0, NULL, -EMSGSIZE, "more than the length that was announced");
     if (request->left >= 0) request->left -= (int64_t)size;
-    if (request->no_body) return 0;
-    for (const char *at = data; size > 0 && code == 0;) {
-        size_t piece = size < PIECE ? size : PIECE;
-        code = request->chunked ? send_chunk(request, at, piece)
-                                : async__http_send(request->connection, at, piece);
-        at += piece;
-        size -= piece;
-        if (code == 0) request->sent += piece;
-    }
-    return sent(request, code);
+    return request->no_body ? 0 : deliver(request, data, size, false);
 }
 
 int async_http_respond_printf(struct async_http_request *request, const char *format, ...)
@@ -507,10 +370,7 @@ int async_http_respond_end(struct async_http_request *request)
         return async_raise_at(NULL, 0, NULL, -EINVAL,
                               "the answer is %lld bytes shorter than was announced",
                               (long long)request->left);
-    if (request->chunked && !request->no_body)
-        code = sent(request, async__http_send(request->connection, "0\r\n\r\n", 5));
-    if (code == 0) request->answer = ASYNC__HTTP_ANSWERED;
-    return code;
+    return deliver(request, NULL, 0, true);
 }
 
 int async__http_finish_answer(struct async_http_request *request)
@@ -573,15 +433,15 @@ static bool asks_for(const struct async_http_request *request, const char *proto
         if (async__http_same_name(field->name, "Upgrade"))
             upgrade |= async__http_list_has(field->value, protocol);
     }
-    return connection && upgrade && request->head.minor == 1;
+    return connection && upgrade && request->framing == &async__http1 && request->head.minor == 1;
 }
 
 async_stream *async_http_upgrade(struct async_http_request *request, const char *protocol)
 {
     struct async__buffer *out;
-    int code = check_begin(request, 200, NULL), bad = 0;
+    int bad = 0;
 
-    if (code < 0) return NULL;
+    if (check_begin(request, 200, NULL) < 0) return NULL;
     if (!protocol || !*protocol || strchr(protocol, ',') || !async__http_is_value(protocol) ||
         !asks_for(request, protocol) || request->body != ASYNC__HTTP_NO_BODY) {
         async_raise_at(NULL, 0, NULL, -EINVAL, "the client has not asked for an upgrade to %s",
@@ -608,5 +468,9 @@ async_stream *async_http_upgrade(struct async_http_request *request, const char 
     request->status = 101;
     request->answer = ASYNC__HTTP_UPGRADED;
     request->close = true;
-    return send_out(request) < 0 ? NULL : request->connection->stream;
+    int code =
+        async__http1_send(request->connection, async__buffer_bytes(out), async__buffer_size(out));
+    if (code == 0) return request->connection->stream;
+    request->answer = ASYNC__HTTP_BROKEN;
+    return NULL;
 }

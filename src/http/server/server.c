@@ -92,6 +92,8 @@ void async__http_request_give(struct async_http_request *request)
         request->blocks = block->next;
         async__free(block);
     }
+    async__http_gzip_free(request->gzip);
+    async__http_multipart_free(request->multipart);
     empty(&request->head_bytes);
     empty(&request->whole);
     empty(&request->extra);
@@ -129,7 +131,10 @@ static int set_options(async_http_server *server, const async_http_server_option
     if (options->max_headers == 0) options->max_headers = 100;
     if (options->max_body == 0) options->max_body = 1048576;
     if (options->max_connections == 0) options->max_connections = 10000;
-    if (options->max_headers < 0 || options->max_connections < 0 || options->max_requests < 0)
+    if (options->max_parts == 0) options->max_parts = 100;
+    if (options->max_streams == 0) options->max_streams = 100;
+    if (options->max_streams < 0 || options->max_parts < 0 || options->max_headers < 0 ||
+        options->max_connections < 0 || options->max_requests < 0)
         bad = -EINVAL;
     if (options->max_head > INT_MAX || options->max_headers > 10000) bad = -EINVAL;
     const char *name = options->server_name ? options->server_name : "";
@@ -166,8 +171,7 @@ void async__http_server_unref(async_http_server *server)
     async__free(server);
 }
 
-async_http_server *async__http_server_new(const async_http_server_options *options,
-                                          size_t options_size)
+static async_http_server *new_server(const async_http_server_options *options, size_t options_size)
 {
     async_http_server *server = async__alloc_zeroed(sizeof *server);
 
@@ -181,19 +185,37 @@ async_http_server *async__http_server_new(const async_http_server_options *optio
     return NULL;
 }
 
+async_http_server *async__http_server_new(const async_http_server_options *options,
+                                          size_t options_size)
+{
+    async_http_server *server = new_server(options, options_size);
+
+    if (!server || !server->options.tls) return server;
+    async__http_server_unref(server);
+    async_raise_at(NULL, 0, NULL, -EINVAL,
+                   "HTTP server: it does not listen, and so has no use for a TLS context");
+    return NULL;
+}
+
+/* 0 or a code. */
+static int listen_on(async_http_server *server, const char *host, int port)
+{
+    async_server_securer *securer = (async_server_securer *)server->options.tls;
+
+    server->listener =
+        async_start_server(host, port, &(async_server_options){.backlog = SOMAXCONN});
+    if (!server->listener) return async_error_code();
+    server->port = async_server_port(server->listener);
+    return securer ? securer->secure(securer, server->listener) : 0;
+}
+
 async_http_server *async__http_server_start(const char *host, int port,
                                             const async_http_server_options *options,
                                             size_t options_size)
 {
-    async_http_server *server = async__http_server_new(options, options_size);
+    async_http_server *server = new_server(options, options_size);
 
-    if (!server) return NULL;
-    server->listener =
-        async_start_server(host, port, &(async_server_options){.backlog = SOMAXCONN});
-    if (server->listener) {
-        server->port = async_server_port(server->listener);
-        return server;
-    }
+    if (!server || listen_on(server, host, port) == 0) return server;
     async__http_server_unref(server);
     return NULL;
 }
@@ -304,7 +326,10 @@ int async_http_shutdown(async_http_server *server)
     for (struct async__http_serving *each = server->serving; each; each = each->next)
         async_server_close(each->listener);
     for (struct async__http_connection *each = server->connections; each; each = each->next) {
-        if (each->idle) async_scope_cancel(&each->wait);
+        if (each->http2)
+            async__http2_shutdown(each->http2);
+        else if (each->idle)
+            async_scope_cancel(&each->wait);
         if (each->upgrade) each->upgrade->shutdown(each->upgrade);
     }
     if (server->connection_count == 0) return 0;

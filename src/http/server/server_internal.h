@@ -1,15 +1,16 @@
 /* server_internal.h - the HTTP server's structs and the functions that its files share.
  *
  * From below: guard.c (what is refused before it is parsed), parser.c (llhttp), head.c (what a head
- * says of its message), body.c (a request's body), respond.c (answers), routes.c (what answers),
- * connection.c (from the first byte to the last), server.c (making, serving, ending).
+ * says of its message), http1.c and http1_body.c (the framing of HTTP/1), body.c (a request's body),
+ * respond.c (answers), routes.c (what answers), connection.c (from the first byte to the last),
+ * server.c (making, serving, ending).
  *
- * A request is what handlers know; a connection is HTTP/1.1's. What reads a body and sends an answer
- * goes by way of the connection in body.c and respond.c alone: another framing (HTTP/2's streams) is
- * another pair of these. */
+ * A request is what handlers know. How its body and its answer lie in the connection's bytes is a
+ * framing, which body.c, respond.c and files.c call. */
 #ifndef CASYNCIO_HTTP_SERVER_INTERNAL_H
 #define CASYNCIO_HTTP_SERVER_INTERNAL_H
 
+#include <casyncio/filters.h>
 #include <casyncio/http_server.h>
 #include <casyncio/loop.h>
 
@@ -125,12 +126,31 @@ struct async__http_block { /* of memory that lives as long as the request */
 };
 
 struct async__http_connection;
+struct async_http_request;
+
+/* How a request's body and its answer lie in the connection's bytes. Codes are raised, unless it says
+ * otherwise. */
+struct async__http_framing {
+    const char *version; /* NULL: head.minor has it */
+    /* Puts the head of the answer together, whose status is known: 0 or -ENOMEM, not raised. */
+    int (*head)(struct async_http_request *request, const char *content_type, int64_t length);
+    /* Sends the head, if it has not been, and a piece of the body, or none; `last`: with its end. */
+    int (*send)(struct async_http_request *request, const void *data, size_t size, bool last);
+    /* A part of a file as a piece of the body. */
+    int (*send_file)(struct async_http_request *request, int fd, int64_t from, int64_t size);
+    /* Tells the client to send the body. */
+    int (*go_on)(struct async_http_request *request);
+    /* Waits for something of the body, which has not ended: how much; 0: it has; a code. */
+    ssize_t (*recv)(struct async_http_request *request, void *buffer, size_t size);
+};
 
 /* It is kept for the next request when it has been answered, with its buffers. */
 struct async_http_request {
     struct async_http_request *next; /* among those that are not used */
     async_http_server *server;
     struct async__http_connection *connection;
+    const struct async__http_framing *framing;
+    struct async__http2_stream *stream; /* HTTP/2's */
     async__http_parser *parser;
     void *data; /* the user's */
 
@@ -156,16 +176,19 @@ struct async_http_request {
     int body_code;   /* the failure that lasts */
     int body_status; /* and the status that it is answered with; 0: there is no point */
     double body_since;
-    struct async__buffer whole; /* the body as read as a whole */
+    struct async__buffer whole;              /* the body as read as a whole */
+    struct async__http_multipart *multipart; /* the body as a form with files */
     struct async__http_fields trailers;
 
     enum async__http_answer answer;
     int status;
-    bool until_close, chunked;  /* how the body of the answer ends */
-    bool no_body;               /* none is sent, whatever the handler gives */
-    int64_t left;               /* of a body of known length */
-    uint64_t sent;              /* bytes of the body */
-    struct async__buffer extra; /* header lines of the handler's */
+    bool until_close, chunked;     /* how the body of the answer ends */
+    bool compress;                 /* the handler asks for it */
+    struct async__http_gzip *gzip; /* it is done */
+    bool no_body;                  /* none is sent, whatever the handler gives */
+    int64_t left;                  /* of a body of known length */
+    uint64_t sent;                 /* bytes of the body */
+    struct async__buffer extra;    /* header lines of the handler's */
     struct async__buffer out;
 
     double began; /* the loop's time */
@@ -188,12 +211,15 @@ struct async__http_connection {
     async_stream *stream;
     struct async__http_upgrade *upgrade; /* NULL: none, or one that needs not know */
     struct async__http_connection *next, *previous;
-    struct async__buffer in; /* what has come and is not the head's: the body, the next request */
-    async_scope scope;       /* around all of it */
-    async_scope wait;        /* around the wait for a request's first byte */
-    bool idle;               /* in which it is */
+    struct async__buffer in;  /* what has come and is not the head's: the body, the next request */
+    struct async__buffer out; /* answers that are gathered */
+    async_callback flush;     /* queued while there are some */
+    async_scope scope;        /* around all of it */
+    async_scope wait;         /* around the wait for a request's first byte */
+    bool idle;                /* in which it is */
     bool peer_known;
     char peer[64];
+    struct async__http2 *http2; /* NULL: HTTP/1 */
 };
 
 /* ---- server.c, log.c ---- */
@@ -248,8 +274,10 @@ int async__http_raise_null(const char *what);
 
 /* ---- head.c ---- */
 
-/* What the head says of its message: 0, or the status that refuses it. */
+/* What the head of HTTP/1 says of its message: 0, or the status that refuses it. */
 int async__http_judge_head(struct async_http_request *request, const char **why);
+/* What is the same in all versions: the target, the host, what the client expects. */
+int async__http_judge_request(struct async_http_request *request, const char **why);
 /* Decodes %XX (and, in a form, +) in place: the length, or -1 if it is malformed or has a NUL. */
 ssize_t async__http_decode_url(char *text, size_t size, bool form);
 /* The first value of a name in "a=b&c=d", decoded, in the request's memory. */
@@ -259,20 +287,52 @@ const char *async__http_pick(struct async_http_request *request, const char *pai
 bool async__http_list_next(const char **list, const char **item, size_t *size);
 bool async__http_list_has(const char *list, const char *item);
 
+/* ---- http1.c, http1_body.c ---- */
+
+extern const struct async__http_framing async__http1;
+/* Sends what there is room for at once, or gathers it. */
+int async__http1_send(struct async__http_connection *connection, const void *data, size_t size);
+int async__http1_flush(struct async__http_connection *connection); /* what has been gathered */
+void async__http1_flush_soon(async_callback *callback);
+int async__http1_go_on(struct async_http_request *request);
+ssize_t async__http1_recv(struct async_http_request *request, void *buffer, size_t size);
+
 /* ---- body.c ---- */
 
+/* A failure that lasts, and the status that it is answered with; 0: there is no point. Give the code. */
+int async__http_body_fail(struct async_http_request *request, int code, int status,
+                          const char *what);
+int async__http_body_too_large(struct async_http_request *request);
+/* What a wait for the body gave: 0, the client has ended; or a code. Only a cancellation from outside
+ * does not last. */
+int async__http_body_failed(struct async_http_request *request, ssize_t got, bool expired);
+double async__http_body_deadline(const struct async_http_request *request);
 /* Discards what is left of the body, if it is not much: whether all of it is gone. */
 bool async__http_discard_body(struct async_http_request *request);
 
 /* ---- respond.c ---- */
 
 const char *async__http_reason_of(int status);
+/* The line of that name among header lines, or NULL. */
+char *async__http_find_line(struct async__buffer *lines, const char *name);
 /* Answers with a status and its words, for the server itself. */
 int async__http_respond_status(struct async_http_request *request, int status);
 /* Sends what the answer still lacks, if the handler has begun one. */
 int async__http_finish_answer(struct async_http_request *request);
-/* Sends what is not a request's, such as "100 Continue". */
-int async__http_send(struct async__http_connection *connection, const void *data, size_t size);
+
+/* ---- multipart.c ---- */
+
+void async__http_multipart_free(struct async__http_multipart *multipart);
+
+/* ---- gzip.c ---- */
+
+/* Decides whether the answer is compressed, and sets its headers: the length that it has then. */
+int64_t async__http_gzip_begin(struct async_http_request *request, const char *content_type,
+                               int64_t length);
+/* As the framing's send. */
+int async__http_gzip_send(struct async_http_request *request, const void *data, size_t size,
+                          bool last);
+void async__http_gzip_free(struct async__http_gzip *gzip);
 
 /* ---- routes.c ---- */
 
@@ -292,10 +352,43 @@ void async__http_routes_free(async_http_server *server);
 
 /* ---- files.c ---- */
 
+struct async__http_piece {
+    int fd;
+    int64_t from;
+    size_t size;
+    char *to;
+    ssize_t got;
+};
+
+/* Reads a piece of a file, at least a byte of it, in a thread: 0 or a code, raised. */
+int async__http_read_piece(struct async__http_piece *piece);
+
 void async__http_directories_free(async_http_server *server);
+
+/* ---- http2/ ---- */
+
+#ifdef ASYNC__HTTP2
+/* Serves a client of HTTP/2 whose first bytes, the preface, have come: whether there is to be an orderly
+ * end, for which the stream is good. */
+bool async__http2_serve(struct async__http_connection *connection, const void *bytes, size_t size);
+/* Has the client open no more streams, and ends when those that there are have. Does not block. */
+void async__http2_shutdown(struct async__http2 *http2);
+#else
+#define ASYNC__HTTP2 0
+static inline bool async__http2_serve(struct async__http_connection *connection, const void *bytes,
+                                      size_t size)
+{
+    (void)connection, (void)bytes, (void)size;
+    return false;
+}
+static inline void async__http2_shutdown(struct async__http2 *http2) { (void)http2; }
+#endif
 
 /* ---- connection.c ---- */
 
+/* Has a request answered whose head has been judged, by its handler, or with the status that refuses it;
+ * and logs it. Whether the answer is whole. */
+bool async__http_answer(struct async_http_request *request, int status);
 int async__http_serve_client(async_stream *stream, void *server);
 
 #endif
