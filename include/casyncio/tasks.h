@@ -384,6 +384,24 @@ ASYNC_API int async_task_set_name(async_task *task, const char *name);
 /* The name of its coroutine, as the macros know it; "" if not known. asyncio: task.get_coro */
 ASYNC_API const char *async_task_coroutine(const async_task *task);
 
+/* What a task waits for, and what waits for it. asyncio: FutureCallGraph */
+typedef struct async_call_graph_entry {
+    const char *name;      /* of the task */
+    const char *coroutine; /* "" if not known */
+    const char *waits_for; /* "sleep", "lock", "read", ...; NULL: it is ready or runs */
+    int fd;                /* the descriptor that it waits for, or -1 */
+    bool cancelled;
+    ptrdiff_t awaited_by; /* which entry awaits it, or -1 */
+    ptrdiff_t held_by;    /* which entry holds the lock that it waits for, or -1 */
+    void *reserved[2];
+} async_call_graph_entry;
+
+/* Puts an entry for each of this loop's tasks that are not done into an array, the oldest task first: how
+ * many. *entries, with the texts in it, is to be freed by free(). -ENOMEM, -EPERM where no loop runs
+ * tasks, -EBADF for NULL; then *entries is NULL. O(n log n). Frames of C are not in it: `casyncio pstree`
+ * shows them. Does not block. asyncio: capture_call_graph */
+ASYNC_API ssize_t async_capture_call_graph(async_call_graph_entry **entries);
+
 /* Writes the tree of what waits for what, a line a task, into a string to be freed by free(); NULL:
  * no memory, or no loop here. A task that another one awaits stands below it, indented. O(n) in the
  * number of tasks. Can be called from a debugger. Does not block. asyncio: format_call_graph */

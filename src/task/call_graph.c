@@ -62,12 +62,17 @@ static void fill_in(async__node *nodes, size_t count, const struct async__tasks 
     }
 }
 
+static async__node *nodes_of(const struct async__tasks *tasks)
+{
+    return malloc((tasks->count + 1) * sizeof(async__node));
+}
+
 char *async__format_call_graph(async_loop *loop)
 {
     const struct async__tasks *tasks = loop->client;
     char *text = NULL;
     size_t size;
-    async__node *nodes = malloc((tasks->count + 1) * sizeof *nodes);
+    async__node *nodes = nodes_of(tasks);
     FILE *out = nodes ? open_memstream(&text, &size) : NULL;
 
     if (out) {
@@ -85,4 +90,68 @@ char *async_format_call_graph(void)
 {
     async_loop *loop = async__loop();
     return loop && loop->client ? async__format_call_graph(loop) : NULL;
+}
+
+/* ---- as data ---- */
+
+enum { UNNAMED = 32 }; /* bytes for "Task-<number>" */
+
+static size_t size_of_name(const async__node *node)
+{
+    return node->name ? strlen(node->name) + 1 : UNNAMED;
+}
+
+/* Copies the name to `text`: the end of the copy. What else there is are literals of the program's. */
+static char *copy_name(char *text, const async__node *node)
+{
+    if (node->name)
+        memcpy(text, node->name, size_of_name(node));
+    else
+        snprintf(text, UNNAMED, "Task-%llu", (unsigned long long)node->number);
+    return text + size_of_name(node);
+}
+
+static ptrdiff_t index_of(size_t node) { return node == ASYNC__NO_NODE ? -1 : (ptrdiff_t)node; }
+
+/* The entries, and the names behind them; NULL: no memory. */
+static async_call_graph_entry *entries_of(const async__node *nodes, size_t count)
+{
+    size_t size = (count + 1) * sizeof(async_call_graph_entry);
+
+    for (size_t i = 0; i < count; i++)
+        size += size_of_name(&nodes[i]);
+    async_call_graph_entry *entries = malloc(size);
+    if (!entries) return NULL;
+    char *text = (char *)(entries + count + 1);
+    for (size_t i = 0; i < count; i++) {
+        entries[i] = (async_call_graph_entry){
+            .name = text,
+            .coroutine = nodes[i].coroutine ? nodes[i].coroutine : "",
+            .waits_for = nodes[i].what,
+            .fd = nodes[i].fd,
+            .cancelled = nodes[i].cancelled,
+            .awaited_by = index_of(nodes[i].parent),
+            .held_by = index_of(nodes[i].holder),
+        };
+        text = copy_name(text, &nodes[i]);
+    }
+    return entries;
+}
+
+ssize_t async_capture_call_graph(async_call_graph_entry **entries)
+{
+    async_loop *loop = async__loop();
+    const struct async__tasks *tasks = loop ? loop->client : NULL;
+
+    if (!entries) return async__fail_null("the place for the entries");
+    *entries = NULL;
+    if (!tasks) return async__no_task();
+    size_t count = tasks->count;
+    async__node *nodes = nodes_of(tasks);
+    if (nodes) {
+        fill_in(nodes, count, tasks);
+        *entries = entries_of(nodes, count);
+    }
+    free(nodes);
+    return *entries ? (ssize_t)count : async__failf(-ENOMEM, "no memory for the call graph");
 }

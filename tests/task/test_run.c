@@ -249,6 +249,72 @@ static void test_names(void **state)
         0);
 }
 
+/* As data: a task that gathers two, of which one waits for a lock that the other one has. */
+static async_lock graph_lock;
+
+static int holds(void)
+{
+    async_with_lock (&graph_lock)
+        return async_sleep(1);
+    return async_block_error();
+}
+
+static int wants(void)
+{
+    async_with_lock (&graph_lock)
+        return 0;
+    return async_block_error();
+}
+
+static int gathers(void)
+{
+    return async_gather(async_create_task(holds), async_create_task(wants));
+}
+
+static ptrdiff_t entry_of(const async_call_graph_entry *entries, ssize_t count,
+                          const char *coroutine)
+{
+    for (ssize_t i = 0; i < count; i++)
+        if (strcmp(entries[i].coroutine, coroutine) == 0) return i;
+    return -1;
+}
+
+static int graph_as_data(void *unused)
+{
+    (void)unused;
+    async_call_graph_entry *entries;
+    async_task *task = async_create_task(gathers);
+    async_sleep(0.5);
+    async_task_set_name(task, "the gatherer, by a name of its own");
+    ssize_t count = async_capture_call_graph(&entries);
+    assert_int_equal(count, 4);
+    ptrdiff_t holder = entry_of(entries, count, "holds"), other = entry_of(entries, count, "wants"),
+              above = entry_of(entries, count, "gathers");
+    assert_string_equal(entries[above].name, "the gatherer, by a name of its own");
+    assert_string_equal(entries[holder].name, "Task-3");
+    assert_string_equal(entries[holder].waits_for, "sleep");
+    assert_string_equal(entries[other].waits_for, "lock");
+    assert_int_equal(entries[holder].awaited_by, above);
+    assert_int_equal(entries[other].awaited_by, above);
+    assert_int_equal(entries[other].held_by, holder);
+    assert_int_equal(entries[above].awaited_by, -1);
+    assert_int_equal(entries[above].held_by, -1);
+    assert_int_equal(entries[0].fd, -1);
+    assert_null(entries[0].waits_for); /* it runs */
+    free(entries);
+    assert_int_equal(async_capture_call_graph(NULL), -EBADF);
+    return async_await(task);
+}
+
+static void test_graph_as_data(void **state)
+{
+    (void)state;
+    async_call_graph_entry *entries;
+    assert_int_equal(run(graph_as_data, NULL), 0);
+    assert_int_equal(async_capture_call_graph(&entries), -EPERM);
+    assert_null(entries);
+}
+
 static void test_bad_options(void **state)
 {
     (void)state;
@@ -324,6 +390,7 @@ int main(void)
         cmocka_unit_test(test_deadlock_in_a_shield),
         cmocka_unit_test(test_lost_errors_are_heard_of),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_graph_as_data),
         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_sizes_of_options),
         cmocka_unit_test(test_version),
