@@ -46,13 +46,15 @@ __attribute__((unused)) static int find_base(struct dl_phdr_info *info, size_t s
     return 1; /* the first one is the program */
 }
 
-/* Whether one of the places in the report, "program(+0x1234)", lies in the code of this size at `function`. */
+/* Whether one of the places in the report lies in the code of this size at `function`. A place is
+ * "program(+0x1234)", or "[0x401234]" of a program that is linked statically. */
 __attribute__((unused)) static bool names_place(const char *report, void *function, size_t size)
 {
     uintptr_t base = 0;
     dl_iterate_phdr(find_base, &base);
-    for (const char *at = report; (at = strstr(at, "(+0x")); at++) {
-        uintptr_t place = base + strtoul(at + 2, NULL, 16);
+    for (const char *at = report; (at = strstr(at, "0x")); at++) {
+        if (at == report || (at[-1] != '+' && at[-1] != '[')) continue;
+        uintptr_t place = (at[-1] == '+' ? base : 0) + strtoul(at, NULL, 16);
         if (place > (uintptr_t)function && place <= (uintptr_t)function + size) return true;
     }
     return false;

@@ -19,16 +19,6 @@ import re
 import sys
 import textwrap
 
-# What is not in libcasyncio itself.
-LIBRARIES = {
-    "http": ("libcasyncio-http", "-lcasyncio-http", "casyncio-http"),
-    "http_server": ("libcasyncio-http", "-lcasyncio-http", "casyncio-http"),
-    "tls": ("libcasyncio-tls", "-lcasyncio-tls", "casyncio-tls"),
-    "testing": ("libcasyncio-test", "-lcasyncio-test", "casyncio-test"),
-}
-CORE = ("libcasyncio", "-lcasyncio", "casyncio")
-# Headers that are not in casyncio.h and are part of libcasyncio.
-SEPARATE = {"filters"}
 # Names that are gone.
 WITHOUT_PAGES = {"renamed"}
 OTHERS = r"asyncio|Python|Go|trio|aiohttp|tokio|C\+\+|pthreads|janus|socat|subprocess|hyper|nghttp2|websockets"
@@ -278,6 +268,8 @@ def guard(line):
 
 
 known = {}  # a name -> the name of its page
+libraries = {}  # a header -> what its library is called after "libcasyncio-", or None
+in_casyncio_h = set()
 current = [""]  # the page that is being written
 
 
@@ -513,14 +505,13 @@ def head(title, section, options):
 
 
 def library(header):
-    name, link, package = LIBRARIES.get(header, CORE)
-    return [".Sh LIBRARY", f"{name} (\\fB{escape(link)}\\fP; pkg-config {package})".replace("(\\fB-l", "(\\fB\\-l")]
+    """The library that the header's first comment names in brackets, or libcasyncio."""
+    name = "casyncio" + (f"-{libraries[header]}" if libraries[header] else "")
+    return [".Sh LIBRARY", f"lib{name} (\\fB\\-l{name}\\fP; pkg-config {name})"]
 
 
 def includes(header):
-    if header in LIBRARIES or header in SEPARATE:
-        return [f".In casyncio/{header}.h"]
-    return [".In casyncio.h"]
+    return [".In casyncio.h" if header in in_casyncio_h else f".In casyncio/{header}.h"]
 
 
 def write_page(page, pages, aliases, texts, options):
@@ -586,9 +577,9 @@ def write_header_page(name, comment, pages, aliases, notes, opaque, options):
         rf"\(?\b(?:{OTHERS}): |\(asyncio ", about + " \0")[0:1] + ["", ""]
     about = about.replace("\0", "").strip(" (")
     out = head(title.upper(), 3, options)
-    out += [".Sh NAME", f".Nm {title}", f".Nd {paragraph_text(about.rstrip('.'))}"]
+    out += [".Sh NAME", f".Nm {title}", ".Nd " + paragraph_text(about.rstrip(".")).replace("\n", " ")]
     out += library(name) + [".Sh SYNOPSIS"] + includes(name)
-    if name not in LIBRARIES and name not in SEPARATE:
+    if name in in_casyncio_h:
         out += [f".In casyncio/{name}.h"]
     if opaque:
         out += [".Bd -literal"] + [item.text for item in opaque] + [".Ed"]
@@ -625,12 +616,16 @@ def main():
             os.unlink(os.path.join(options.output, old))
 
     headers, texts = [], {}
+    whole = os.path.join(os.path.dirname(options.headers[0]), os.pardir, "casyncio.h")
+    in_casyncio_h.update(re.findall(r"#include <casyncio/(\w+)\.h>", open(whole, encoding="utf-8").read()), {"base"})
     for path in options.headers:
         name = os.path.splitext(os.path.basename(path))[0]
         if name in WITHOUT_PAGES:
             continue
         items = read(path)
         headers.append((name, *pages_of(name, items)))
+        named = re.search(r"\(libcasyncio-(\w+)\)", items[0].text)
+        libraries[name] = named.group(1) if named else None
         if name == "errors":
             texts.update(re.findall(r'X\((ASYNC_E\w+), -?\d+, "([^"]*)"\)', open(path, encoding="utf-8").read()))
     for name, _, pages, aliases, _, opaque in headers:

@@ -1,4 +1,5 @@
-/* testing.h - for a program's own tests: faults, seeds, checkpoints            trio: trio.testing
+/* testing.h - for a program's own tests: faults, seeds, checkpoints
+ *                                                 trio: trio.testing (libcasyncio-test)
  *
  * These are in a library of their own, libcasyncio-test, which is linked in place of libcasyncio: it is
  * the same, compiled so that the n-th allocation, system call or await can fail. It is for tests: each of

@@ -205,7 +205,7 @@ HTTP_TEST(a_request)
 
 /* ---- debug mode ---- */
 
-static async_http_session *left;
+static async_http_session *left; /* for good: it belongs to a loop that is gone */
 
 __attribute__((noinline)) static int leaves_it_open(void *unused)
 {
@@ -217,20 +217,11 @@ __attribute__((noinline)) static int leaves_it_open(void *unused)
     return 0;
 }
 
-static int closes_it_late(void *unused)
-{
-    (void)unused;
-    async_http_session_free(left);
-    return 0;
-}
-
 static void test_never_closed(void **state)
 {
     (void)state;
     assert_int_equal(run_unclosed(leaves_it_open), 0);
     assert_unclosed("HTTP session", leaves_it_open);
-    assert_int_equal(run_unclosed(closes_it_late), 0);
-    assert_int_equal(unclosed_count, 0);
 }
 
 static int open_server(void **state)
