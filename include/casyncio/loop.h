@@ -26,7 +26,8 @@ typedef struct async_loop async_loop;
 typedef struct async_loop_options {
     bool virtual_clock; /* time stands still while anything can run, then jumps to the next timer */
     uint64_t seed;      /* not 0: ready tasks run in an order drawn from it, the same every time */
-    const char *backend; /* "epoll", "io_uring", "auto"; NULL: $CASYNCIO_BACKEND, else "epoll" */
+    const char *backend; /* "epoll", "io_uring", "auto" (the library chooses: epoll today); NULL:
+                          * $CASYNCIO_BACKEND, else "epoll" */
     size_t stack_size;   /* bytes of address space of a task's stack, with its guard; 0: 256 KiB */
     unsigned executor_threads; /* the most of run_in_executor; 0: processors + 4, at most 32 */
     bool turns; /* async_loop_stop ends the turn: what that has made ready waits for another run */
@@ -121,7 +122,9 @@ typedef struct async_poll_hooks {
 } async_poll_hooks;
 ASYNC_API void async_set_poll_hooks(async_loop *loop, const async_poll_hooks *hooks);
 
-/* The name of the back end: "epoll" or "io_uring". */
+/* The name of the back end that the loop has: "epoll" or "io_uring" (Linux 5.19, and a library that was
+ * built with liburing). A loop on io_uring stays in the thread that has run it while it has operations
+ * under way: in another one async_loop_run is -EPERM then. */
 ASYNC_API const char *async_loop_backend(const async_loop *loop);
 
 /* The loop's clock, monotonic: nanoseconds, and seconds. With a virtual clock it starts at 0.

@@ -563,6 +563,8 @@ static void uring_cancel(async_loop *loop, async__op *op, int code)
         return;
     }
     if (!(op->back_end & CANCELLED)) {
+        /* In a child of a fork: one of its parent's. */
+        if (op->opcode < ASYNC__OP_WORK && !async__watches(loop, &op->watch)) return;
         bool asked = ask_for_end(self, op);
         op->back_end |= CANCELLED;
         op->result = code;

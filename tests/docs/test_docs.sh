@@ -101,11 +101,13 @@ matches() {
 }
 
 block() {
-    local n=$1 kind=$2 where=$3 words=$4 libraries=("$BUILD_DIR/libcasyncio.a" -pthread) more=() status=0 sanitizer=${ASAN_OPTIONS-}
+    local n=$1 kind=$2 where=$3 words=$4 private
+    read -r -a private < <(sed -n 's/^Libs.private: //p' "$BUILD_DIR/casyncio.pc")
+    local libraries=("$BUILD_DIR/libcasyncio.a" "${private[@]}") more=() status=0 sanitizer=${ASAN_OPTIONS-}
     local file=$work/$n
     if grep -q '<casyncio/testing.h>' "$file.c"; then
         if [ $testing = no ]; then echo "left out: $where: libcasyncio-test is not built"; return 0; fi
-        libraries=("$BUILD_DIR/libcasyncio-test.a" -pthread)
+        libraries=("$BUILD_DIR/libcasyncio-test.a" "${private[@]}")
     fi
     if grep -q '<casyncio/http_server.h>' "$file.c" && [ $server = no ]; then
         echo "left out: $where: the HTTP server is not built"

@@ -50,7 +50,8 @@ if command -v pkg-config >/dev/null; then
     pkg-config --exact-version=0.2.0 casyncio
     $CC -Wall -Werror hello.c -o hello $(pkg-config --cflags --libs casyncio)
     run "pkg-config, shared" env LD_LIBRARY_PATH="$libdir" ./hello
-    $CC -Wall -Werror hello.c -o hello $(pkg-config --cflags casyncio) -L"$libdir" -l:libcasyncio.a -pthread
+    $CC -Wall -Werror hello.c -o hello $(pkg-config --cflags casyncio) -L"$libdir" -l:libcasyncio.a \
+        $(sed -n 's/^Libs.private: //p' "$libdir/pkgconfig/casyncio.pc")
     run "pkg-config, static" ./hello
     if [ -e "$libdir/libcasyncio-test.so" ]; then
         cat >test.c <<'END'

@@ -14,7 +14,7 @@ try() {
     shift
     tried=$((tried + 1))
     if ! "$@" -g -O2 -Wall -Wextra -pedantic -Werror "-I$SOURCE_DIR/include" -o "$work/program" \
-        "$BUILD_DIR/libcasyncio.a" -pthread >"$work/log" 2>&1; then
+        "$BUILD_DIR/libcasyncio.a" $(sed -n 's/^Libs.private: //p' "$BUILD_DIR/casyncio.pc") >"$work/log" 2>&1; then
         echo "$name does not compile"
         head -n 20 "$work/log"
         failed=1
