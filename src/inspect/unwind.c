@@ -212,6 +212,21 @@ static bool take_rules(const struct unwinder *unwinder, Dwarf_CFI *cfi, uint64_t
     return good;
 }
 
+/* clang leaves out the table of addresses (.debug_aranges) that dwfl_module_getsrc needs. */
+static void search_units(Dwfl_Module *module, uint64_t pc, struct step *step)
+{
+    Dwarf_Addr bias;
+    Dwarf_Die *unit = NULL;
+
+    while ((unit = dwfl_module_nextcu(module, unit, &bias))) {
+        if (dwarf_haspc(unit, pc - bias) <= 0) continue;
+        Dwarf_Line *line = dwarf_getsrc_die(unit, pc - bias);
+        if (!line || dwarf_lineno(line, &step->place.line) != 0) return;
+        step->place.file = dwarf_linesrc(line, NULL, NULL);
+        return;
+    }
+}
+
 static void take_place(Dwfl_Module *module, uint64_t pc, struct step *step)
 {
     Dwarf_Addr start;
@@ -221,7 +236,10 @@ static void take_place(Dwfl_Module *module, uint64_t pc, struct step *step)
     step->place.offset = pc - start;
     step->place.function = dwfl_module_addrname(module, pc);
     Dwfl_Line *source = dwfl_module_getsrc(module, pc);
-    if (!source) return;
+    if (!source) {
+        search_units(module, pc, step);
+        return;
+    }
     step->place.file = dwfl_lineinfo(source, NULL, &line, NULL, NULL, NULL);
     step->place.line = line;
 }
