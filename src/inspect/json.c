@@ -90,7 +90,8 @@ static void show_task(FILE *out, const struct loop *loop, size_t index, struct u
     address(out, "object", task->list);
     id(out, "held_by", loop, loop->nodes[index].holder);
     seconds(out, "left", task->left, task->left != INT64_MIN);
-    seconds(out, "since", loop->clock - task->since, task->since && !loop->virtual_clock);
+    seconds(out, "since", (int64_t)((uint64_t)loop->clock - (uint64_t)task->since),
+            task->since && !loop->virtual_clock);
     seconds(out, "cpu", task->ran, loop->timed);
     if (task->state != ASYNC__RUNNING && task->sp >= task->base && task->sp < task->top)
         fprintf(out, ", \"stack\": %" PRIu64, task->top - task->sp);

@@ -43,6 +43,15 @@ static uint64_t read_notes(const struct image *image, uint64_t address, uint64_t
     return found;
 }
 
+/* A file may be mapped to be read, as data: then what its note leads to is not there. */
+static bool is_layout(const struct image *image, uint64_t address)
+{
+    char magic[sizeof((struct async__layout_head *)0)->magic];
+
+    return address && image_read(image, address, magic, sizeof magic) &&
+           memcmp(magic, ASYNC__LAYOUT_MAGIC, sizeof magic) == 0;
+}
+
 /* Fills in *module for the file that is mapped from `start` on; false: it is no ELF file. */
 static bool read_module(struct image *image, const struct mapping *mapping, struct module *module)
 {
@@ -68,6 +77,7 @@ static bool read_module(struct image *image, const struct mapping *mapping, stru
         if (headers[i].p_type == PT_NOTE)
             module->layout =
                 read_notes(image, module->bias + headers[i].p_vaddr, headers[i].p_filesz);
+    if (!is_layout(image, module->layout)) module->layout = 0;
     return true;
 }
 

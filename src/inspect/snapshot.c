@@ -269,7 +269,7 @@ static void take_wait(struct snapshot *snapshot, const struct loop *loop, struct
         image_read(image, task->wait + loop->marks[IN_SLEEP].offset, &slot, sizeof slot);
         if (slot < loop->due_count && loop->due[slot] != INT64_MIN &&
             loop->due[slot] != INT64_MAX && loop->clock)
-            task->left = loop->due[slot] - loop->clock;
+            task->left = (int64_t)((uint64_t)loop->due[slot] - (uint64_t)loop->clock);
     }
 }
 

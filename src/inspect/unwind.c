@@ -52,19 +52,65 @@ static int no_file(Dwfl_Module *module, void **data, const char *name, Dwarf_Add
     return -1; /* all are reported with theirs */
 }
 
+struct range {
+    uint64_t start, end;
+};
+
+/* What the file says of where it is to be mapped, as it lies on the disk: what is in memory may be torn. */
+static bool range_of(int fd, const struct module *module, struct range *range, uint64_t *bias)
+{
+    Elf64_Ehdr file;
+    Elf64_Phdr headers[64];
+
+    if (pread(fd, &file, sizeof file, 0) != sizeof file ||
+        memcmp(file.e_ident, ELFMAG, SELFMAG) != 0 || file.e_ident[EI_CLASS] != ELFCLASS64 ||
+        file.e_phnum == 0 || file.e_phnum > 64 || file.e_phentsize != sizeof *headers)
+        return false;
+    ssize_t size = (ssize_t)(file.e_phnum * sizeof *headers);
+    if (pread(fd, headers, (size_t)size, (off_t)file.e_phoff) != size) return false;
+    *range = (struct range){UINT64_MAX, 0};
+    for (unsigned i = 0; i < file.e_phnum; i++) {
+        if (headers[i].p_type != PT_LOAD) continue;
+        uint64_t end = headers[i].p_vaddr + headers[i].p_memsz;
+        if (headers[i].p_vaddr < range->start) range->start = headers[i].p_vaddr & ~0xFFFULL;
+        if (end > range->end) range->end = end;
+    }
+    if (range->start >= range->end) return false;
+    *bias = module->start - range->start;
+    range->start += *bias;
+    range->end += *bias;
+    return range->start < range->end && (file.e_type != ET_EXEC || *bias == 0);
+}
+
+/* Modules that would lie over each other, as a core may claim, are more than libdw is made for. */
+static bool is_free(const struct range *ranges, size_t count, struct range range)
+{
+    for (size_t i = 0; i < count; i++)
+        if (range.start < ranges[i].end && ranges[i].start < range.end) return false;
+    return true;
+}
+
 static void report_modules(struct unwinder *unwinder)
 {
     const struct image *image = unwinder->snapshot->image;
+    struct range *ranges = must(calloc(image->module_count + 1, sizeof *ranges));
+    size_t count = 0;
 
     dwfl_report_begin(unwinder->dwfl);
     for (size_t i = 0; i < image->module_count; i++) {
         const struct module *module = &image->modules[i];
+        uint64_t bias;
         int fd = image->open(image, module);
         if (fd < 0) continue;
-        if (!dwfl_report_elf(unwinder->dwfl, module->path, module->path, fd, module->bias, true))
+        if (!range_of(fd, module, &ranges[count], &bias) ||
+            !is_free(ranges, count, ranges[count]) ||
+            !dwfl_report_elf(unwinder->dwfl, module->path, module->path, fd, bias, true))
             close(fd);
+        else
+            count++;
     }
     dwfl_report_end(unwinder->dwfl, NULL, NULL);
+    free(ranges);
 }
 
 struct unwinder *unwinder_new(const struct snapshot *snapshot)
@@ -166,6 +212,21 @@ static bool take_rules(const struct unwinder *unwinder, Dwarf_CFI *cfi, uint64_t
     return good;
 }
 
+/* clang leaves out the table of addresses (.debug_aranges) that dwfl_module_getsrc needs. */
+static void search_units(Dwfl_Module *module, uint64_t pc, struct step *step)
+{
+    Dwarf_Addr bias;
+    Dwarf_Die *unit = NULL;
+
+    while ((unit = dwfl_module_nextcu(module, unit, &bias))) {
+        if (dwarf_haspc(unit, pc - bias) <= 0) continue;
+        Dwarf_Line *line = dwarf_getsrc_die(unit, pc - bias);
+        if (!line || dwarf_lineno(line, &step->place.line) != 0) return;
+        step->place.file = dwarf_linesrc(line, NULL, NULL);
+        return;
+    }
+}
+
 static void take_place(Dwfl_Module *module, uint64_t pc, struct step *step)
 {
     Dwarf_Addr start;
@@ -175,7 +236,10 @@ static void take_place(Dwfl_Module *module, uint64_t pc, struct step *step)
     step->place.offset = pc - start;
     step->place.function = dwfl_module_addrname(module, pc);
     Dwfl_Line *source = dwfl_module_getsrc(module, pc);
-    if (!source) return;
+    if (!source) {
+        search_units(module, pc, step);
+        return;
+    }
     step->place.file = dwfl_lineinfo(source, NULL, &line, NULL, NULL, NULL);
     step->place.line = line;
 }
