@@ -735,6 +735,42 @@ static int shutdown_of_server(void *unused)
     return 0;
 }
 
+/* One message is in the middle: the Close comes behind it. */
+static int sends_much(async_websocket *socket)
+{
+    char *data = calloc(1, 300000);
+    int code = async_websocket_send(socket, ASYNC_WEBSOCKET_BINARY, data, 300000);
+
+    free(data);
+    return code < 0 ? code : echo(socket);
+}
+
+static int shutdown_in_a_message(void *unused)
+{
+    struct peer peer = {.handler = sends_much,
+                        .options = &(async_websocket_options){.fragment = 10000}};
+    unsigned char *data;
+    size_t size, all = 0;
+    int first;
+
+    open_peer(&peer, true, "", NULL);
+    async_sleep(1);
+    async_http_shutdown(peer.server);
+    async_sleep(1);
+    while ((first = read_frame(&peer, &data, &size)) != 0x88) {
+        assert_true(first == 0x02 || first == 0x00 || first == 0x80);
+        all += size;
+        free(data);
+    }
+    assert_int_equal(data[0] << 8 | data[1], 1001);
+    free(data);
+    assert_int_equal(all, 300000);
+    send_string(&peer, 0x88, "\3\xe9");
+    close_peer(&peer);
+    assert_int_equal(peer.code, 0);
+    return 0;
+}
+
 /* ---- tasks that share a socket ---- */
 
 struct sender {
@@ -902,6 +938,7 @@ TEST(closed_by_another)
 TEST(receiver_leaves)
 TEST(handlers_end)
 TEST(shutdown_of_server)
+TEST(shutdown_in_a_message)
 TEST(whole_messages)
 TEST(given_up)
 TEST(sends)
@@ -928,6 +965,7 @@ int main(void)
         cmocka_unit_test(test_receiver_leaves),
         cmocka_unit_test(test_handlers_end),
         cmocka_unit_test(test_shutdown_of_server),
+        cmocka_unit_test(test_shutdown_in_a_message),
         cmocka_unit_test(test_whole_messages),
         cmocka_unit_test(test_given_up),
         cmocka_unit_test(test_sends),

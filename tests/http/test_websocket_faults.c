@@ -149,6 +149,55 @@ static void sweep(enum async__fault_kind kind)
     assert_true(failed > 0);
 }
 
+/* A compressed message that could not be sent for want of memory is one that the next does not refer to. */
+static int without_memory(void *unused)
+{
+    async_http_server *server = async_http_server_new(NULL);
+    async_stream *ends[2];
+    async_websocket_message message;
+    static char data[9000]; /* too much for the buffer that is kept */
+    unsigned random = 1;
+    int failures = 0;
+
+    async_http_route(server, "GET", "/", echo);
+    assert_int_equal(async_stream_pair(ends), 0);
+    async_task *task = async_spawn(end, .server = server, .stream = ends[0]);
+    async_websocket *socket = async_websocket_connect_stream(
+        ends[1], "ws://a/",
+        &(async_websocket_options){.fragment = 100000, .client_max_window_bits = 15});
+    for (int n = 1; n <= 8; n++) {
+        for (size_t i = 0; i < sizeof data; i++) {
+            random = random * 1103515245 + 12345;
+            data[i] = (char)(random >> 16);
+        }
+        async__faults[ASYNC__FAULT_ALLOCATION] = (struct async__fault_counter){.at = n};
+        int code = async_websocket_send(socket, ASYNC_WEBSOCKET_BINARY, data, sizeof data);
+        async__faults[ASYNC__FAULT_ALLOCATION].at = 0;
+        assert_true(code == 0 || code == -ENOMEM);
+        failures += code < 0;
+        if (code < 0)
+            code = async_websocket_send(socket, ASYNC_WEBSOCKET_BINARY, data, sizeof data);
+        assert_int_equal(code, 0);
+        assert_int_equal(async_websocket_receive(socket, &message), 1);
+        assert_int_equal(message.size, sizeof data);
+        assert_memory_equal(message.data, data, sizeof data);
+    }
+    assert_true(failures >= 2);
+    async_websocket_free(socket);
+    assert_int_equal(async_await(task), 0);
+    async_http_server_free(server);
+    return 0;
+}
+
+static void test_without_memory(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        async_run_with(without_memory, NULL,
+                       &(async_run_options){.no_signals = true, .loop = {.virtual_clock = true}}),
+        0);
+}
+
 #define SWEEP(name, kind)                                                                          \
     static void test_##name(void **state)                                                          \
     {                                                                                              \
@@ -167,9 +216,10 @@ SWEEP(expiries, ASYNC__FAULT_EXPIRE)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_allocations), cmocka_unit_test(test_system_calls),
-        cmocka_unit_test(test_awaits),      cmocka_unit_test(test_waits),
-        cmocka_unit_test(test_wakes),       cmocka_unit_test(test_expiries),
+        cmocka_unit_test(test_without_memory), cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_system_calls),   cmocka_unit_test(test_awaits),
+        cmocka_unit_test(test_waits),          cmocka_unit_test(test_wakes),
+        cmocka_unit_test(test_expiries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -182,7 +182,7 @@ static void forget_message(async_websocket *self)
 {
     struct async__buffer *message = &self->message;
 
-    if (self->opcode || self->dropping) return;
+    if (self->opcode) return;
     message->start = message->end = 0;
     if (message->capacity > ASYNC__WS_KEEP) async__buffer_free(message);
 }
