@@ -171,6 +171,27 @@ ASYNC_API async_http_response *async_http_patch(async_http_session *session, con
                                                 const void *body, size_t size,
                                                 const char *content_type);
 
+/* A form with files as a body, multipart/form-data, put together in memory: what is added is copied.
+ *
+ *     async_http_form_data *form = async_http_form_new();
+ *     async_http_form_add(form, "name", "Ann");
+ *     async_http_form_add_file(form, "photo", "ann.png", "image/png", data, size);
+ *     const void *body = async_http_form_body(form, &body_size);
+ *     response = async_http_post(session, url, body, body_size, async_http_form_type(form));
+ *
+ * Once _body has been called nothing can be added; what it gives, and the type, are good until the form is
+ * freed. 0 or a code: -ENOMEM, -EINVAL, -EBADF for NULL. None of these blocks. aiohttp: FormData */
+typedef struct async_http_form_data async_http_form_data;
+ASYNC_API async_http_form_data *async_http_form_new(void);
+ASYNC_API void async_http_form_free(async_http_form_data *form);
+ASYNC_API int async_http_form_add(async_http_form_data *form, const char *name, const char *value);
+/* filename and content_type may be NULL. */
+ASYNC_API int async_http_form_add_file(async_http_form_data *form, const char *name,
+                                       const char *filename, const char *content_type,
+                                       const void *data, size_t size);
+ASYNC_API const void *async_http_form_body(async_http_form_data *form, size_t *size);
+ASYNC_API const char *async_http_form_type(const async_http_form_data *form);
+
 /* Frees the response. If its body has all come, the connection has gone back to the session
  * already, read or not; if not, the transfer is broken off and the connection closed. NULL is
  * fine. Does not block.

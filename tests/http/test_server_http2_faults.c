@@ -5,6 +5,8 @@
 
 #define FRAMES
 
+#ifdef ASYNC_FAULTS
+
 static const char *bytes;
 static size_t size_of_bytes(void) { return out.size; }
 
@@ -29,5 +31,7 @@ static void make_bytes(void)
     put_frame(NGHTTP2_PING, 0, 0, "01234567", 8);
     bytes = (const char *)out.bytes;
 }
+
+#endif
 
 #include "test_server_faults.c"

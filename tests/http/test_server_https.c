@@ -47,6 +47,24 @@ static int events(struct async_http_request *request)
     return 0;
 }
 
+/* "name[filename type]=size|" of each part. */
+static int form(struct async_http_request *request)
+{
+    char text[1000];
+    size_t used = 0, size;
+    async_http_part part;
+    int code;
+
+    while ((code = async_http_next_part(request, &part)) > 0) {
+        const char *value = async_http_part_read(request, &size);
+        if (!value) return async_error_code();
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s[%s %s]=%zu|", part.name,
+                                 part.filename ? part.filename : "-",
+                                 part.content_type ? part.content_type : "-", size);
+    }
+    return code < 0 ? code : async_http_respond(request, 200, "text/plain", text, used);
+}
+
 static int serve(void *server) { return async_http_serve(server); }
 
 /* ---- other programs ---- */
@@ -98,6 +116,7 @@ static async_task *begin(async_http_server *server)
     async_http_route(server, "POST", "/echo", echo);
     async_http_route(server, "GET", "/slow", slow);
     async_http_route(server, "GET", "/events", events);
+    async_http_route(server, "POST", "/form", form);
     assert_int_equal(async_http_static(server, "/files/", "/usr/bin"), 0);
     return async_create_task(serve, server);
 }
@@ -195,9 +214,28 @@ static int our_client(void *unused)
             async_http_session_options options = {.ca_file = pki("ca.crt"), .http2 = i == 1};
             char url[64];
             snprintf(url, sizeof url, "https://localhost:%d/hello/Ann", port);
-            async_with_http_session (session, &options)
+            async_with_http_session (session, &options) {
                 async_with_http_get (response, session, url)
                     assert_contains(async_http_text(response), "Hello, Ann! ");
+                static char file[200000];
+                size_t size;
+                async_http_form_data *fields = async_http_form_new();
+                assert_int_equal(async_http_form_add(fields, "a\"b\r\n", "1"), 0);
+                assert_int_equal(async_http_form_add(fields, "empty", ""), 0);
+                assert_int_equal(
+                    async_http_form_add_file(fields, "f", "x.png", "image/png", file, sizeof file),
+                    0);
+                const void *body = async_http_form_body(fields, &size);
+                assert_int_equal(async_http_form_add(fields, "late", "1"), -EINVAL);
+                snprintf(url, sizeof url, "https://localhost:%d/form", port);
+                async_with_http_request (response, session, .url = url, .method = "POST",
+                                         .body = body, .body_size = size,
+                                         .content_type = async_http_form_type(fields))
+                    assert_string_equal(
+                        async_http_text(response),
+                        "a%22b%0D%0A[- -]=1|empty[- -]=0|f[x.png image/png]=200000|");
+                async_http_form_free(fields);
+            }
         }
     return async_block_error();
 }

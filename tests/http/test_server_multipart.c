@@ -51,7 +51,7 @@ static int names(struct async_http_request *request)
     int code, count = 0;
 
     while ((code = async_http_next_part(request, &part)) > 0)
-        count++; /* and reads none of it */
+        count += async_http_part_recv(request, &(char){0}, 1) == 1; /* and leaves the rest of it */
     return code < 0 ? code : async_http_respond_text(request, 200, "%d", count);
 }
 
@@ -182,8 +182,8 @@ static int large(void *unused)
     unlink(path);
     assert_memory_equal(saved, body + from, 2500000);
     assert_memory_equal(post(server, "/names", TYPE, body, size + 9, 0), "413", 3);
-    assert_string_equal(
-        post(server, "/names", TYPE, PART("a") "1\r\n" PART("b") "2\r\n--b--", 117, 0), "2");
+    static const char two[] = PART("a") "1\r\n" PART("b") "2\r\n--b--";
+    assert_string_equal(post(server, "/names", TYPE, two, sizeof two - 1, 0), "2");
     /* A head that is too large. */
     size = (size_t)sprintf(body, B "X: ");
     memset(body + size, 'x', 20000);
