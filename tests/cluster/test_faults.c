@@ -81,8 +81,8 @@ static void sweep(enum async__fault_kind kind, int step)
         async__faults[kind].at = n;
         int code = async_run_with(scenario, NULL, &(async_run_options){.no_report = true});
         if (code == 0 || code == -ENOMEM || code == -ECANCELED) continue;
-        if (code == -ESRCH || code == -ETIMEDOUT || code == -EINTR)
-            continue; /* no worker was made */
+        if (code == -EAGAIN || code == -ESRCH || code == -ETIMEDOUT)
+            continue; /* no thread, no worker */
         fail_msg("%s %ld of %ld: %s: %s", kind_name, n, count, async_error_name(code),
                  async_run_error_message());
     }
