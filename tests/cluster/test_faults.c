@@ -1,6 +1,6 @@
 /* The n-th allocation fails, and the n-th await is cancelled: each call gives a clear code or does what it has to, and nothing
  * is left behind, which the sanitizers see. Only in a build with CASYNCIO_FAULTS, like tests/fault.
- * ctest: timeout=300 */
+ * ctest: labels=slow,fault timeout=300 */
 #include "nats_server.h"
 
 #include "base/faults.h"
@@ -97,13 +97,13 @@ static void test_allocations(void **state)
 static void test_awaits(void **state)
 {
     (void)state;
-    sweep(ASYNC__FAULT_AWAIT, 3);
+    sweep(ASYNC__FAULT_AWAIT, 7);
 }
 
 static void test_waits(void **state)
 {
     (void)state;
-    sweep(ASYNC__FAULT_WAIT, 3);
+    sweep(ASYNC__FAULT_WAIT, 7);
 }
 
 int main(void)
