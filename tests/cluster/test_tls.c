@@ -43,14 +43,32 @@ static void test_trust(void **state)
     assert_true(run_real(try_with, &anonymous) < 0);
 }
 
+/* A certificate of the right CA, for another host. */
+static void test_other_host(void **state)
+{
+    (void)state;
+    char ca[128];
+    static char config[400];
+    snprintf(ca, sizeof ca, "%s", pki("ca.crt"));
+    snprintf(config, sizeof config, "tls { cert_file: \"%s\", key_file: \"%s\", timeout: 20 }\n",
+             pki("other.crt"), pki("other.key"));
+    nats_kill(&server, SIGKILL);
+    server.config = config;
+    nats_restart(&server);
+    async_cluster_options mine = {.ca_file = ca};
+    assert_int_equal(run_real(try_with, &mine), ASYNC_ETLS);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_trust)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_trust),
+                                       cmocka_unit_test(test_other_host)};
     static char config[512];
 
     NATS_SKIP();
     pki_make();
     pki_issue(.file = "server", .names = "DNS:localhost,IP:127.0.0.1", .issuer = "ca");
+    pki_issue(.file = "other", .names = "DNS:other.test", .issuer = "ca");
     pki_issue(.file = "client", .issuer = "ca", .usage = "clientAuth");
     snprintf(
         config, sizeof config,
