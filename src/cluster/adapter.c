@@ -39,7 +39,8 @@ natsStatus async__cluster_attach(void **data, void *loop, natsConnection *connec
     if (own < 0) return errno == ENOMEM ? NATS_NO_MEMORY : NATS_SYS_ERROR;
     *data = self;
     pthread_mutex_lock(&self->mutex);
-    self->connection = connection;
+    /* The first time: later the loop reads it without the mutex. */
+    if (!self->connection) self->connection = connection;
     if (self->told & ASYNC__CLUSTER_START) close(self->next_fd);
     self->next_fd = own;
     self->told |= ASYNC__CLUSTER_START;

@@ -184,7 +184,8 @@ static int set_options(async_cluster *self, const char *url, const async_cluster
 static natsStatus connect_in_thread(struct async__cluster_block *work, jsErrCode *error)
 {
     (void)error;
-    return natsConnection_Connect(&work->cluster->connection, work->cluster->options);
+    natsConnection *connection; /* attach has it already */
+    return natsConnection_Connect(&connection, work->cluster->options);
 }
 
 static int open_inbox(async_cluster *self)

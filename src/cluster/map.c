@@ -14,6 +14,7 @@ struct many {
     const char *inputs;
     char *outputs;
     size_t count, next; /* the next one to be called */
+    size_t done;        /* calls that have ended otherwise than by a cancellation */
     async_cluster_call_options options;
     int *codes;         /* of each call, if they are wanted */
     async_queue *ended; /* of an iteration */
@@ -52,6 +53,7 @@ static int call(struct many *self, size_t index)
                                    self->outputs + index * job->out_size, &self->options,
                                    sizeof self->options);
     if (self->codes) self->codes[index] = code;
+    self->done += code != -ECANCELED;
     return code;
 }
 
@@ -103,6 +105,9 @@ int async__cluster_map(async_cluster *cluster, const async_cluster_job *job, con
         async_group_create_task_with(group, mapper, &self,
                                      &(async_task_options){.coroutine = "async_cluster_map"});
     code = async_group_leave(group);
+    /* A task that is cancelled by itself is no failure of its group, but its call has no result. */
+    if (code >= 0 && self.done < count)
+        code = async__cluster_raise(-ECANCELED, "map of %s: a call was cancelled", job->name);
     if (code >= 0 && self.options.all) code = first_of(self.codes, count, job->name);
     async__free(own);
     return code;

@@ -4,7 +4,7 @@
  *
  *     CASYNCIO_CAMPAIGN_JOBS=10000    so many, where it is 1000 otherwise
  *     CASYNCIO_CAMPAIGN_SEED=7        the order of what happens
- * ctest: timeout=600 serial */
+ * ctest: labels=slow timeout=600 serial */
 #include "nats_server.h"
 
 #include <sys/stat.h>

@@ -190,7 +190,6 @@ static int buckets(void)
 static int change_keys(void *argument)
 {
     async_cluster_bucket *bucket = argument;
-    async_sleep(0.05);
     assert_int_equal(async_cluster_put(bucket, "b", "2", 1, NULL), 0);
     assert_int_equal(async_cluster_delete(bucket, "a"), 0);
     assert_int_equal(async_cluster_put(bucket, "x.y", "-", 1, NULL), 0);
@@ -204,9 +203,10 @@ static int watch(void)
         async_cluster_bucket *bucket = async_cluster_bucket_open(cluster, "watched", NULL);
         assert_int_equal(async_cluster_put(bucket, "a", "0", 1, NULL), 0);
         assert_int_equal(async_cluster_put(bucket, "a", "1", 1, NULL), 0);
-        async_task *task = async_create_task(change_keys, bucket);
+        async_task *task = NULL;
         async_for (async_cluster_entry *, entry, async_cluster_watch(bucket, "*")) {
             note("%s=%s", entry->key, entry->value ? (const char *)entry->value : "none");
+            if (!entry->key[0]) task = async_create_task(change_keys, bucket); /* all was there */
             if (entry->key[0] == 'd') break;
             if (entry->key[0] != 'c') continue;
             nats_kill(&server, SIGKILL);

@@ -85,6 +85,8 @@ http=no server=no http_libraries=$(sed -n 's/^Libs.private: //p' "$BUILD_DIR/cas
 websocket=no tls=no
 ! nm "$BUILD_DIR/libcasyncio-http.a" 2>/dev/null | grep ' T async__websocket_accept$' >/dev/null || websocket=yes
 [ ! -e "$BUILD_DIR/libcasyncio-tls.a" ] || tls=yes
+cluster=no
+[ ! -e "$BUILD_DIR/libcasyncio-cluster.a" ] || cluster=yes
 
 testing=no
 [ ! -e "$BUILD_DIR/libcasyncio-test.a" ] || testing=yes
@@ -122,6 +124,10 @@ block() {
         if [ $websocket = no ]; then echo "left out: $where: WebSockets are not built"; return 0; fi
         libraries=("$BUILD_DIR/libcasyncio-http.a" "$BUILD_DIR/libcasyncio-tls.a" "${libraries[@]}" -lz -lssl -lcrypto)
     fi
+    if grep -q '<casyncio/cluster.h>' "$file.c"; then
+        if [ $cluster = no ]; then echo "left out: $where: the cluster is not built"; return 0; fi
+        libraries=("$BUILD_DIR/libcasyncio-cluster.a" "${libraries[@]}" -lnats -lm)
+    fi
     if grep -q '<casyncio/tls.h>' "$file.c"; then
         if [ $tls = no ]; then echo "left out: $where: TLS is not built"; return 0; fi
         libraries=("$BUILD_DIR/libcasyncio-tls.a" "${libraries[@]}" -lssl -lcrypto)
@@ -154,7 +160,7 @@ block() {
 }
 
 export -f block matches
-export work here http http_libraries server tls testing BUILD_DIR SOURCE_DIR CC
+export work here http http_libraries server tls cluster testing BUILD_DIR SOURCE_DIR CC
 flags_text=$(declare -p flags)
 export flags_text
 failed=0
