@@ -249,7 +249,7 @@ static void test_names(void **state)
         0);
 }
 
-/* As data: a task that gathers two, of which one waits for a lock that the other one has. */
+/* As data: a task that gathers_both two, of which one waits for a lock that the other one has. */
 static async_lock graph_lock;
 
 static int holds(void)
@@ -266,7 +266,7 @@ static int wants(void)
     return async_block_error();
 }
 
-static int gathers(void)
+static int gathers_both(void)
 {
     return async_gather(async_create_task(holds), async_create_task(wants));
 }
@@ -283,13 +283,13 @@ static int graph_as_data(void *unused)
 {
     (void)unused;
     async_call_graph_entry *entries;
-    async_task *task = async_create_task(gathers);
+    async_task *task = async_create_task(gathers_both);
     async_sleep(0.5);
     async_task_set_name(task, "the gatherer, by a name of its own");
     ssize_t count = async_capture_call_graph(&entries);
     assert_int_equal(count, 4);
     ptrdiff_t holder = entry_of(entries, count, "holds"), other = entry_of(entries, count, "wants"),
-              above = entry_of(entries, count, "gathers");
+              above = entry_of(entries, count, "gathers_both");
     assert_string_equal(entries[above].name, "the gatherer, by a name of its own");
     assert_string_equal(entries[holder].name, "Task-3");
     assert_string_equal(entries[holder].waits_for, "sleep");
