@@ -71,7 +71,7 @@ async_cluster_bucket *async__cluster_bucket_open(async_cluster *cluster, const c
                                                  const async_cluster_bucket_options *given,
                                                  size_t size)
 {
-    async_cluster_bucket_options options;
+    async_cluster_bucket_options options = {0};
     int code = async__cluster_check(cluster, "async_cluster_bucket_open");
 
     if (code == 0) code = async__cluster_name_ok(name);

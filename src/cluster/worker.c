@@ -416,9 +416,9 @@ static int open_worker(struct async__cluster_worker *self, const async_cluster_j
     for (size_t i = 0; i < count && code == 0; i++)
         code = open_job(self, jobs[i], i);
     /* By priority, not by job. */
-    for (char word = '0'; word < '0' + ASYNC__CLUSTER_PRIORITIES; word++)
+    for (int word = '0'; word < '0' + ASYNC__CLUSTER_PRIORITIES; word++)
         for (size_t i = 0; i < count && code == 0; i++)
-            code = add_source(self, &self->jobs[i], word);
+            code = add_source(self, &self->jobs[i], (char)word);
     return code < 0 ? code : make_consumers(self);
 }
 

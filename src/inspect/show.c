@@ -59,7 +59,8 @@ void show_wait(FILE *out, const struct loop *loop, size_t index)
     fputs(task->what ? task->what : "-", out);
     if (task->fd >= 0) fprintf(out, ", descriptor %d", task->fd);
     if (task->left != INT64_MIN) fprintf(out, ", %.1f s left", (double)task->left * 1e-9);
-    if (task->list && strcmp(task->what, "sleep") != 0) fprintf(out, " %#" PRIx64, task->list);
+    if (task->list && task->what && strcmp(task->what, "sleep") != 0)
+        fprintf(out, " %#" PRIx64, task->list);
     if (node->holder == ASYNC__NO_NODE) return;
     fputs(", held by ", out);
     async__print_label(out, &loop->nodes[node->holder]);

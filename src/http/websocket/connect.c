@@ -25,9 +25,16 @@ struct target {
 
 /* ---- URLs ---- */
 
+static int no_memory(const char *url)
+{
+    async_raise_at(NULL, 0, NULL, -ENOMEM, "no memory for %s", url);
+    return -ENOMEM;
+}
+
 static int bad_url(const char *url, const char *why)
 {
-    return async_raise_at(NULL, 0, NULL, -EINVAL, "%s: %s", url, why);
+    async_raise_at(NULL, 0, NULL, -EINVAL, "%s: %s", url, why);
+    return -EINVAL;
 }
 
 static char *part(CURLU *handle, CURLUPart what)
@@ -50,15 +57,14 @@ static int take_parts(struct target *self, CURLU *handle)
         code = bad_url(self->url, "it is no ws:// or wss:// URL");
     else if (fragment)
         code = bad_url(self->url, "a WebSocket's URL has no fragment");
-    else if (size == 0)
+    else if (!host || size == 0)
         code = bad_url(self->url, "it names no host");
     self->port = port ? atoi(port) : self->tls ? 443 : 80;
     self->default_port = self->port == (self->tls ? 443 : 80);
     if (code == 0) {
         self->path = async__alloc(room);
         self->host = async__alloc(size + 1);
-        if (!self->path || !self->host)
-            code = async_raise_at(NULL, 0, NULL, -ENOMEM, "no memory for %s", self->url);
+        if (!self->path || !self->host) code = no_memory(self->url);
     }
     if (code == 0) {
         snprintf(self->path, room, "%s%s%s", path ? path : "/", query ? "?" : "",
@@ -77,11 +83,11 @@ static int parse_url(struct target *self, const char *url)
     int code;
 
     *self = (struct target){.url = url};
-    if (!handle) return async_raise_at(NULL, 0, NULL, -ENOMEM, "no memory for %s", url);
+    if (!handle) return no_memory(url);
     CURLUcode bad =
         curl_url_set(handle, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME | CURLU_DISALLOW_USER);
     if (bad == CURLUE_OUT_OF_MEMORY)
-        code = async_raise_at(NULL, 0, NULL, -ENOMEM, "no memory for %s", url);
+        code = no_memory(url);
     else
         code = bad == CURLUE_OK ? take_parts(self, handle) : bad_url(url, curl_url_strerror(bad));
     curl_url_cleanup(handle);
@@ -281,7 +287,7 @@ static async_websocket *handshake(struct target *self, const async_websocket_opt
             async_stream_write(stream, async__buffer_bytes(&request), async__buffer_size(&request));
     ssize_t size = code == 0 ? async_stream_readuntil(stream, head, HEAD_MAX, "\r\n\r\n", 4) : code;
     if (size == ASYNC_ELIMIT) bad_answer(self, "the answer's head is too large");
-    if (size > 0) {
+    if (head && size > 0) {
         why = parse_answer(&answer, head, (size_t)size);
         code = why ? bad_answer(self, why) : judge(self, options, &answer, &deflate);
         if (code == 0) made = async__ws_new(options, answer.protocol ? answer.protocol : "");
