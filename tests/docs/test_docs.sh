@@ -160,7 +160,7 @@ block() {
 }
 
 export -f block matches
-export work here http http_libraries server tls cluster testing BUILD_DIR SOURCE_DIR CC
+export work here http http_libraries server websocket tls cluster testing BUILD_DIR SOURCE_DIR CC
 flags_text=$(declare -p flags)
 export flags_text
 failed=0

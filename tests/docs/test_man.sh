@@ -76,7 +76,8 @@ for page in man7/*.7; do
     sanitize=$(sed -n 's/^CASYNCIO_SANITIZE:[A-Z]*=//p' "$BUILD_DIR/CMakeCache.txt")
     # shellcheck disable=SC2046
     ${CC:-cc} -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Werror -I "$SOURCE_DIR/include" \
-        $([ -z "$sanitize" ] || echo "-fsanitize=$sanitize") "$program.c" -o "$program" "$BUILD_DIR/libcasyncio-test.a" -pthread &&
+        $([ -z "$sanitize" ] || echo "-fsanitize=$sanitize") "$program.c" -o "$program" "$BUILD_DIR/libcasyncio-test.a" \
+        $(sed -n 's/^Libs.private: //p' "$BUILD_DIR/casyncio.pc") -pthread &&
         timeout 60 "$program" >"$program.out" || echo "$page: its program fails"
 done 2>&1 | none "programs of section 7"
 

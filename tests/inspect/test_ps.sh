@@ -185,9 +185,10 @@ if [ "$sanitized" = 0 ]; then
         end
     }
     # A Debug build's library is not linked with these: what they are about is the linking.
-    $CC -O2 -I"$SOURCE_DIR/include" "$sources" "$BUILD_DIR/libcasyncio.a" -static -pthread -lm -o static 2>link.err &&
+    read -r -a libraries < <(sed -n 's/^Libs.private: //p' "$BUILD_DIR/casyncio.pc") || true
+    $CC -O2 -I"$SOURCE_DIR/include" "$sources" "$BUILD_DIR/libcasyncio.a" "${libraries[@]}" -static -pthread -lm -o static 2>link.err &&
         strip static && check_variant static || fault "static: $(cat link.err)"
-    $CC -O2 -no-pie -I"$SOURCE_DIR/include" "$sources" "$BUILD_DIR/libcasyncio.a" -pthread -lm -o no_pie && check_variant no_pie
+    $CC -O2 -no-pie -I"$SOURCE_DIR/include" "$sources" "$BUILD_DIR/libcasyncio.a" "${libraries[@]}" -pthread -lm -o no_pie && check_variant no_pie
     if [ -e "$BUILD_DIR/libcasyncio.so" ]; then
         $CC -O2 -I"$SOURCE_DIR/include" "$sources" -L"$BUILD_DIR" -lcasyncio -Wl,-rpath,"$BUILD_DIR" -o shared && strip shared
         check_variant shared
