@@ -27,7 +27,7 @@ help:
 	@echo 'make demo-cluster  install and start a nats-server, and show the two examples that need it'
 	@echo 'make demo-web      a chat in the browser: builds and starts it, on 127.0.0.1, port PORT=$(PORT) (0: any)'
 	@echo 'make test          one build, and every C test that is not slow: about a minute'
-	@echo 'make check         install what is missing, build in every way, run every test (about 10 minutes on two cores)'
+	@echo 'make check         install what is missing, build in every way, run every test (over an hour on two cores; SHORT=1 leaves out repetitions)'
 	@echo 'make               build the libraries and the examples, in build/'
 	@echo 'make examples      build/examples/01_hello and the others'
 	@echo 'make check-web     install chromium where it is missing, and test the chat in it'
@@ -89,7 +89,7 @@ test:
 
 check:
 	@tools/install_packages.sh check
-	@$(CLEAN) tools/check.sh $(STAGES)
+	@$(CLEAN) SHORT=$(SHORT) tools/check.sh $(STAGES)
 
 python:
 	@$(PYTHON) python/backend.py build --output $(PYTHON_BUILD) --jobs $(JOBS)

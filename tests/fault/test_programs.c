@@ -38,8 +38,6 @@ enum {
     BOUND = 30,   /* seconds, for one run */
     REPORT = 198, /* the descriptor for the counts */
     SANITIZER_STATUS = 99,
-    ALL = 80,    /* of more than three times as many, so many first and last ones are taken ... */
-    SAMPLE = 60, /* ... and so many in between, with one errno each */
     FAILURES_SHOWN = 12,
     SLOTS = 16,
     SLOTS_EACH = 4, /* a processor: many runs do no more than wait until their time is up */
@@ -310,16 +308,27 @@ struct sweep {
     bool sampled;
 };
 
+/* Of more than three times as many, so many first and last ones are taken, and so many in between with one
+ * errno each. CASYNCIO_SWEEP in the environment is another number for `all`. */
+static long all = 80, sample = 60;
+
+static void set_sample(const char *text)
+{
+    if (!text || atol(text) < 4) return;
+    all = atol(text);
+    sample = all * 3 / 4;
+}
+
 static struct run slots[SLOTS];
 static int slot_count;
 
 static long next_n(const struct sweep *sweep, long n)
 {
-    long last = sweep->limit - ALL, step = (last - ALL) / SAMPLE;
+    long last = sweep->limit - all, step = (last - all) / sample;
     n++;
-    if (!sweep->sampled || n <= ALL || n > last) return n;
+    if (!sweep->sampled || n <= all || n > last) return n;
     if (has_errors(sweep->kind)) step *= COUNT(errors);
-    n += n == ALL + 1 ? sweep->offset : step - 1;
+    n += n == all + 1 ? sweep->offset : step - 1;
     return n <= last ? n : last + 1;
 }
 
@@ -394,7 +403,7 @@ static long sweep_kind(const struct program *program, const struct outcome *base
     int count = has_errors(kind) ? COUNT(errors) : 1;
     long runs = 0, failed = 0, unreached = 0, most = base->counts[kind];
     if (strstr(kinds[kind], "transfer+") && most > 3) most = 3; /* all of them byte by byte: slow */
-    bool sampled = !whole && most > 2 * ALL + SAMPLE;
+    bool sampled = !whole && most > 2 * all + sample;
 
     if (most == 0) return 0;
     for (int i = 0; i < count; i++) {
@@ -403,7 +412,7 @@ static long sweep_kind(const struct program *program, const struct outcome *base
                               .kind = kind,
                               .error = errors[i],
                               .limit = most,
-                              .offset = i * (most - 2 * ALL) / SAMPLE,
+                              .offset = i * (most - 2 * all) / sample,
                               .sampled = sampled};
         run_sweep(&sweep);
         runs += sweep.runs;
@@ -468,6 +477,7 @@ int main(int argc, char **argv)
     unsetenv("CASYNCIO_DEMO_URL");
     set_options("ASAN_OPTIONS", "exitcode=99:detect_leaks=1");
     set_options("UBSAN_OPTIONS", "exitcode=99");
+    set_sample(getenv("CASYNCIO_SWEEP"));
     slot_count = processors < 1 ? SLOTS_EACH : (int)processors * SLOTS_EACH;
     if (slot_count > SLOTS) slot_count = SLOTS;
     if (argc == 1) table = fopen("fault_sweep.txt", "w");
