@@ -205,7 +205,7 @@ HTTP_TEST(a_request)
 
 /* ---- debug mode ---- */
 
-static async_http_session *left; /* for good: it belongs to a loop that is gone */
+static async_http_session *volatile left; /* for good: it belongs to a loop that is gone */
 
 __attribute__((noinline)) static int leaves_it_open(void *unused)
 {

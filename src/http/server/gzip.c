@@ -128,10 +128,19 @@ static bool is_compressible(const char *type)
     return false;
 }
 
+/* Of the lines of a head: it ends with \r\n, and with no 0 byte. */
 static const char *value_of(struct async__buffer *lines, const char *name)
 {
     const char *line = async__http_find_line(lines, name);
     return line ? line + strlen(name) + 2 : NULL;
+}
+
+static size_t value_length(const char *value)
+{
+    size_t length = 0;
+    while (value[length] != '\r')
+        length++;
+    return length;
 }
 
 static bool may_be(struct async_http_request *request, const char *content_type, int64_t length)
@@ -143,7 +152,7 @@ static bool may_be(struct async_http_request *request, const char *content_type,
     if (!type) type = content_type;
     if (!type || !is_compressible(type) || async__http_find_line(extra, "Content-Encoding"))
         return false;
-    if (cache && memmem(cache, strcspn(cache, "\r"), "no-transform", 12)) return false;
+    if (cache && memmem(cache, value_length(cache), "no-transform", 12)) return false;
     return request->status >= 200 && request->status != 204 && request->status != 206 &&
            request->status != 304 && (length < 0 || length >= WORTH);
 }
@@ -155,7 +164,7 @@ static int weaken_tag(struct async_http_request *request)
     char weak[256];
 
     if (!tag || async__http_begins(tag, "W/")) return 0;
-    size_t size = strcspn(tag, "\r");
+    size_t size = value_length(tag);
     if (size + 3 > sizeof weak) return async_http_set_header(request, "ETag", NULL);
     memcpy(weak, "W/", 2);
     memcpy(weak + 2, tag, size);
