@@ -173,8 +173,10 @@ static int bad_addresses(void *unused)
     assert_int_equal(async_getnameinfo(any, 3, host, sizeof host, NULL, 0, numbers), -EAFNOSUPPORT);
     assert_int_equal(async_getnameinfo(any, sizeof address, host, 5, NULL, 0, numbers), -ENOSPC);
     assert_message("needs 10 bytes, not 5");
+#ifdef __GLIBC__ /* musl takes any flags */
     assert_int_equal(async_getnameinfo(any, sizeof address, host, sizeof host, NULL, 0, 0x40000000),
                      -EINVAL);
+#endif
     address.sin_family = 250;
     assert_int_equal(async_getnameinfo(any, sizeof address, host, sizeof host, NULL, 0, 0),
                      -EAFNOSUPPORT);
