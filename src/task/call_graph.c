@@ -64,7 +64,7 @@ static void fill_in(async__node *nodes, size_t count, const struct async__tasks 
 
 static async__node *nodes_of(const struct async__tasks *tasks)
 {
-    return malloc((tasks->count + 1) * sizeof(async__node));
+    return calloc(tasks->count + 1, sizeof(async__node));
 }
 
 char *async__format_call_graph(async_loop *loop)
