@@ -118,7 +118,8 @@ static bool same_subjects(const jsStreamConfig *a, const jsStreamConfig *b)
     return true;
 }
 
-/* Limits and times may differ: those of whoever came first hold. What the code relies on may not. */
+/* Limits and times may differ: the stream keeps those with which it was made. What the code relies on must
+ * be the same. */
 static int compare(const jsStreamConfig *wanted, const jsStreamConfig *found)
 {
     const char *what =

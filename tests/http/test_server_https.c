@@ -2,40 +2,20 @@
  * python3-h2; and with this library's own.
  *
  * ctest: timeout=200 */
-#include "server_test.h"
-
 #include <casyncio/http.h>
 #include <casyncio/http_server.h>
-#include <casyncio/threads.h>
 #include <casyncio/tls.h>
 #include <nghttp2/nghttp2.h>
-#include <stdarg.h>
-#include <sys/wait.h>
 
 #include "../tls/pki.h"
+#include "server_programs.h" /* behind headers with a parameter called port */
 
-static int port;
 static async_tls_context *context;
 
 static int hello(struct async_http_request *request)
 {
     return async_http_respond_text(request, 200, "Hello, %s! %s", async_http_param(request, "name"),
                                    async_http_request_version(request));
-}
-
-static int echo(struct async_http_request *request)
-{
-    size_t size;
-    async_http_set_max_body(request, 100000000);
-    const void *body = async_http_request_read(request, &size);
-    if (!body) return async_error_code();
-    return async_http_respond(request, 200, "application/octet-stream", body, size);
-}
-
-static int slow(struct async_http_request *request)
-{
-    int code = async_sleep(0.3);
-    return code < 0 ? code : async_http_respond_text(request, 200, "slow");
 }
 
 static int events(struct async_http_request *request)
@@ -65,36 +45,7 @@ static int form(struct async_http_request *request)
     return code < 0 ? code : async_http_respond(request, 200, "text/plain", text, used);
 }
 
-static int serve(void *server) { return async_http_serve(server); }
-
 /* ---- other programs ---- */
-
-static char output[65536];
-
-static int run_shell(void *command)
-{
-    FILE *pipe = popen(command, "r");
-    if (!pipe) return -errno;
-    size_t size = fread(output, 1, sizeof output - 1, pipe);
-    output[size] = '\0';
-    int status = pclose(pipe);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -EIO;
-}
-
-/* In a thread: the loop serves meanwhile. */
-static const char *shell(const char *format, ...)
-{
-    static char command[1024];
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(command, sizeof command, format, arguments);
-    va_end(arguments);
-    int code = async_to_thread(run_shell, command);
-    if (code != 0) print_error("%d: %s: %s\n", code, command, output);
-    assert_int_equal(code, 0);
-    return output;
-}
 
 static bool has_program(const char *command)
 {

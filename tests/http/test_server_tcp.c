@@ -1,30 +1,19 @@
 /* The HTTP server over TCP, in real time, with curl and this library's own client. */
-#include "server_test.h"
+#include "server_programs.h"
 
 #include <casyncio/http.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <linux/tcp.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
 #define HOST "Host: a\r\n"
 
-static int port;
 static char large[300000];
 
 static int hello(struct async_http_request *request)
 {
     return async_http_respond_text(request, 200, "Hello, %s!", async_http_param(request, "name"));
-}
-
-static int echo(struct async_http_request *request)
-{
-    size_t size;
-    async_http_set_max_body(request, 100000000);
-    const void *body = async_http_request_read(request, &size);
-    if (!body) return async_error_code();
-    return async_http_respond(request, 200, "application/octet-stream", body, size);
 }
 
 static int count(struct async_http_request *request)
@@ -38,12 +27,6 @@ static int count(struct async_http_request *request)
         total += (size_t)got;
     if (got < 0) return (int)got;
     return async_http_respond_text(request, 200, "%zu", total);
-}
-
-static int slow(struct async_http_request *request)
-{
-    int code = async_sleep(0.3);
-    return code < 0 ? code : async_http_respond_text(request, 200, "slow");
 }
 
 static async_http_server *start(const async_http_server_options *options)
@@ -60,8 +43,6 @@ static async_http_server *start(const async_http_server_options *options)
     return server;
 }
 
-static int serve(void *server) { return async_http_serve(server); }
-
 static void wait_until(const async_http_server *server, int (*value)(const async_http_server *),
                        int wanted)
 {
@@ -71,33 +52,6 @@ static void wait_until(const async_http_server *server, int (*value)(const async
 }
 
 /* ---- curl ---- */
-
-static char output[4096];
-
-static int run_shell(void *command)
-{
-    FILE *pipe = popen(command, "r");
-    if (!pipe) return -errno;
-    size_t size = fread(output, 1, sizeof output - 1, pipe);
-    output[size] = '\0';
-    int status = pclose(pipe);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -EIO;
-}
-
-/* In a thread: the loop serves meanwhile. */
-static const char *shell(const char *format, ...)
-{
-    static char command[1024];
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(command, sizeof command, format, arguments);
-    va_end(arguments);
-    int code = async_to_thread(run_shell, command);
-    if (code != 0) print_error("%d: %s: %s\n", code, command, output);
-    assert_int_equal(code, 0);
-    return output;
-}
 
 static int curl_is_served(void *unused)
 {
