@@ -13,3 +13,9 @@ int async__options(void *own, size_t own_size, const void *given, size_t given_s
         if (((const char *)given)[i]) return -EINVAL;
     return 0;
 }
+
+int async__option_seconds(double *value, double otherwise)
+{
+    if (*value == 0) *value = otherwise;
+    return *value > 0 ? 0 : -EINVAL; /* NaN is not */
+}

@@ -110,23 +110,17 @@ void async__http_request_give(struct async_http_request *request)
 
 /* ---- options ---- */
 
-static int seconds(double *value, double otherwise)
-{
-    if (*value == 0) *value = otherwise;
-    return *value > 0 ? 0 : -EINVAL; /* NaN is not */
-}
-
 static int set_options(async_http_server *server, const async_http_server_options *given,
                        size_t given_size)
 {
     async_http_server_options *options = &server->options;
     int bad = async__options(options, sizeof *options, given, given_size);
 
-    bad |= seconds(&options->head_timeout, 10);
-    bad |= seconds(&options->body_timeout, 30);
-    bad |= seconds(&options->idle_timeout, 75);
-    bad |= seconds(&options->write_timeout, 30);
-    bad |= seconds(&options->shutdown_timeout, 30);
+    bad |= async__option_seconds(&options->head_timeout, 10);
+    bad |= async__option_seconds(&options->body_timeout, 30);
+    bad |= async__option_seconds(&options->idle_timeout, 75);
+    bad |= async__option_seconds(&options->write_timeout, 30);
+    bad |= async__option_seconds(&options->shutdown_timeout, 30);
     if (options->max_head == 0) options->max_head = 32768;
     if (options->max_headers == 0) options->max_headers = 100;
     if (options->max_body == 0) options->max_body = 1048576;

@@ -23,23 +23,17 @@ int async__ws_null(void)
                           async_error_message());
 }
 
-static int seconds(double *value, double otherwise)
-{
-    if (*value == 0) *value = otherwise;
-    return *value > 0 ? 0 : -EINVAL; /* NaN is not */
-}
-
 static int window(int bits) { return bits == 0 || (bits >= 9 && bits <= 15) ? 0 : -EINVAL; }
 
 int async__ws_options(async_websocket_options *options, const void *given, size_t given_size)
 {
     int bad = async__options(options, sizeof *options, given, given_size);
 
-    bad |= seconds(&options->open_timeout, 10);
-    bad |= seconds(&options->heartbeat, 20);
-    bad |= seconds(&options->pong_timeout, 20);
-    bad |= seconds(&options->send_timeout, 30);
-    bad |= seconds(&options->close_timeout, 10);
+    bad |= async__option_seconds(&options->open_timeout, 10);
+    bad |= async__option_seconds(&options->heartbeat, 20);
+    bad |= async__option_seconds(&options->pong_timeout, 20);
+    bad |= async__option_seconds(&options->send_timeout, 30);
+    bad |= async__option_seconds(&options->close_timeout, 10);
     bad |= window(options->server_max_window_bits) | window(options->client_max_window_bits);
     if (options->max_message == 0) options->max_message = 1048576;
     if (options->max_message > SIZE_MAX / 4) options->max_message = SIZE_MAX / 4;
