@@ -186,6 +186,5 @@ int async__cluster_stream(async_cluster *cluster, jsStreamConfig *config);
 int async__cluster_consumer(async_cluster *cluster, const char *stream, jsConsumerConfig *config,
                             char *name, size_t name_size, uint64_t *pending);
 int async__cluster_name_ok(const char *name);
-natsStatus async__cluster_open_jetstream(async_cluster *cluster); /* in a thread */
 
 #endif

@@ -11,6 +11,7 @@
 #define RECONNECT_WAIT 0.1
 #define RECONNECT_WAIT_MAX 5.0
 #define PING_INTERVAL 20.0
+#define PATIENCE 5000 /* ms for an answer of JetStream's */
 #define MUCH (1024 * 1024) /* bytes that wait to be sent before a publisher has to wait, too */
 
 /* ---- what the client library tells ---- */
@@ -204,6 +205,17 @@ static int open_inbox(async_cluster *self)
     return async__cluster_add(self, &self->inbox_sub, subject, NULL);
 }
 
+/* Made here, since the calls that need it run in threads, several at a time. The server is not asked. */
+static int open_jetstream(async_cluster *self)
+{
+    jsOptions options;
+    natsStatus status = jsOptions_Init(&options);
+
+    options.Wait = PATIENCE;
+    if (status == NATS_OK) status = natsConnection_JetStream(&self->js, self->connection, &options);
+    return status == NATS_OK ? 0 : async__cluster_fail(self, status, "connect", NULL);
+}
+
 static async_cluster *create(void)
 {
     async_cluster *self = async__alloc_zeroed(sizeof *self);
@@ -232,6 +244,7 @@ static int connect_it(async_cluster *self, const char *url, const async_cluster_
     code = async_event_wait(&self->up);
     if (code == 0 && !self->is_reading)
         code = async__cluster_raise(-ENOMEM, "connect to %s: the loop cannot watch it", url);
+    if (code == 0) code = open_jetstream(self);
     if (code == 0) code = open_inbox(self);
     return code;
 }

@@ -66,9 +66,8 @@ static natsStatus look_at_all(struct async__cluster_block *block, jsErrCode *err
 {
     struct look *self = async__cluster_container(block, struct look, block);
     jsStreamInfoList *streams = NULL;
-    natsStatus status = async__cluster_open_jetstream(block->cluster);
+    natsStatus status = js_Streams(&streams, block->cluster->js, NULL, error);
 
-    if (status == NATS_OK) status = js_Streams(&streams, block->cluster->js, NULL, error);
     if (status == NATS_NOT_FOUND) return NATS_OK;
     for (int i = 0; status == NATS_OK && i < streams->Count; i++) {
         const jsStreamInfo *stream = streams->List[i];
@@ -108,10 +107,8 @@ static natsStatus bounds(struct async__cluster_block *block, jsErrCode *error)
 {
     struct fetch *self = async__cluster_container(block, struct fetch, block);
     jsStreamInfo *info = NULL;
-    natsStatus status = async__cluster_open_jetstream(block->cluster);
+    natsStatus status = js_GetStreamInfo(&info, block->cluster->js, self->stream, NULL, error);
 
-    if (status == NATS_OK)
-        status = js_GetStreamInfo(&info, block->cluster->js, self->stream, NULL, error);
     if (status == NATS_OK) {
         self->first = info->State.FirstSeq;
         self->last = info->State.LastSeq;

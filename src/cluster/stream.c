@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PATIENCE 5000 /* ms for an answer of the server */
-
 /* ---- blocking calls in a thread ---- */
 
 static int in_thread(void *data)
@@ -68,16 +66,6 @@ int async__cluster_block(struct async__cluster_block *work)
     return async__cluster_fail(cluster, work->status, work->what, work->name);
 }
 
-natsStatus async__cluster_open_jetstream(async_cluster *cluster)
-{
-    jsOptions options;
-
-    if (cluster->js) return NATS_OK;
-    jsOptions_Init(&options);
-    options.Wait = PATIENCE;
-    return natsConnection_JetStream(&cluster->js, cluster->connection, &options);
-}
-
 int async__cluster_name_ok(const char *name)
 {
     size_t length = name ? strlen(name) : 0;
@@ -101,10 +89,8 @@ static natsStatus add_stream(struct async__cluster_block *work, jsErrCode *error
 {
     struct stream_work *self = async__cluster_container(work, struct stream_work, work);
     jsErrCode ignored = 0;
-    natsStatus status = async__cluster_open_jetstream(work->cluster);
+    natsStatus status = js_AddStream(NULL, work->cluster->js, self->config, NULL, error);
 
-    if (status == NATS_OK)
-        status = js_AddStream(NULL, work->cluster->js, self->config, NULL, error);
     if (status == NATS_OK || *error != JSStreamNameExistErr) return status;
     *error = 0;
     return js_GetStreamInfo(&self->found, work->cluster->js, self->config->Name, NULL, &ignored);
@@ -162,10 +148,9 @@ static natsStatus add_consumer(struct async__cluster_block *work, jsErrCode *err
 {
     struct consumer_work *self = async__cluster_container(work, struct consumer_work, work);
     jsConsumerInfo *info = NULL;
-    natsStatus status = async__cluster_open_jetstream(work->cluster);
+    natsStatus status =
+        js_AddConsumer(&info, work->cluster->js, self->stream, self->config, NULL, error);
 
-    if (status == NATS_OK)
-        status = js_AddConsumer(&info, work->cluster->js, self->stream, self->config, NULL, error);
     if (status == NATS_OK && self->name) snprintf(self->name, self->name_size, "%s", info->Name);
     if (status == NATS_OK && self->pending) *self->pending = info->NumPending;
     jsConsumerInfo_Destroy(info);

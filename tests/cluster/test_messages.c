@@ -187,6 +187,30 @@ static int buckets(void)
     return async_block_error();
 }
 
+static int open_bucket(void *argument)
+{
+    async_cluster_bucket *bucket = async_cluster_bucket_open(argument, "many", NULL);
+
+    if (!bucket) return async_error_code();
+    async_cluster_bucket_close(bucket);
+    return 0;
+}
+
+/* The first calls of a connection are made by several threads at once: a context of JetStream's for each of them was lost
+ * but for the last (AddressSanitizer). */
+static int many_buckets(void)
+{
+    for (int round = 0; round < 10; round++) {
+        async_with_cluster (cluster, server.url, NULL) {
+            async_with_group (group) {
+                for (int i = 0; i < 8; i++)
+                    assert_non_null(async_group_create_task(group, open_bucket, cluster));
+            }
+        }
+    }
+    return async_block_error();
+}
+
 static int change_keys(void *argument)
 {
     async_cluster_bucket *bucket = argument;
@@ -349,6 +373,7 @@ REAL(groups)
 REAL(large_messages)
 REAL(requests)
 REAL(buckets)
+REAL(many_buckets)
 REAL(watch)
 REAL(lost_and_back)
 REAL(gone_for_good)
@@ -379,6 +404,7 @@ int main(void)
         cmocka_unit_test(test_large_messages),
         cmocka_unit_test(test_requests),
         cmocka_unit_test(test_buckets),
+        cmocka_unit_test(test_many_buckets),
         cmocka_unit_test(test_watch),
         cmocka_unit_test(test_lost_and_back),
         cmocka_unit_test(test_gone_for_good),
