@@ -6,7 +6,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 CMAKE_FLAGS ?=
 # Of `make demo-web`.
 PORT ?= 8080
-# What `make check` goes through: those of tools/check.sh that `all` stands for.
+# What `make check` and `make check-all` go through: those of tools/check.sh that `all` stands for.
 STAGES ?= all
 # The interpreter that the Python face is built for, and where: Debian's, unless another is named.
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
@@ -17,7 +17,7 @@ GENERATOR = $(shell test -f build/CMakeCache.txt || { command -v ninja >/dev/nul
 CLEAN = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL
 BUILD = $(CLEAN) cmake --build build --parallel $(JOBS)
 
-.PHONY: all build configure examples bench demo demo-cluster demo-web check-web test check install clean format check-format python check-python bench-python help
+.PHONY: all build configure examples bench demo demo-cluster demo-web check-web test check check-all install clean format check-format python check-python bench-python help
 .DEFAULT_GOAL := build
 
 all: build
@@ -27,7 +27,8 @@ help:
 	@echo 'make demo-cluster  install and start a nats-server, and show the two examples that need it'
 	@echo 'make demo-web      a chat in the browser: builds and starts it, on 127.0.0.1, port PORT=$(PORT) (0: any)'
 	@echo 'make test          one build, and every C test that is not slow: about a minute'
-	@echo 'make check         install what is missing, build in every way, run every test (over an hour on two cores; SHORT=1 leaves out repetitions)'
+	@echo 'make check         install what is missing, build in every way, run every test: an hour on two cores'
+	@echo 'make check-all     the same with what mostly repeats: HTTP under valgrind, every point of failure, ...: two hours'
 	@echo 'make               build the libraries and the examples, in build/'
 	@echo 'make examples      build/examples/01_hello and the others'
 	@echo 'make check-web     install chromium where it is missing, and test the chat in it'
@@ -87,9 +88,9 @@ test:
 	@$(CLEAN) cmake --build build/test --parallel $(JOBS)
 	@ctest --test-dir build/test --parallel $(JOBS) --output-on-failure -LE '^(slow|programs)$$'
 
-check:
+check check-all:
 	@tools/install_packages.sh check
-	@$(CLEAN) SHORT=$(SHORT) tools/check.sh $(STAGES)
+	@$(CLEAN) SHORT=$(if $(filter check,$@),1) tools/check.sh $(STAGES)
 
 python:
 	@$(PYTHON) python/backend.py build --output $(PYTHON_BUILD) --jobs $(JOBS)
