@@ -423,7 +423,8 @@ typedef struct async_scope {
     bool shield; /* what is outside does not reach in */
     bool entered, expired;
     bool limited; /* a shield of a block's exit: see async_run_options.exit_timeout */
-    void *reserved[2];
+    double began; /* the loop's time at which a timeout was entered */
+    void *reserved[1];
 } async_scope;
 
 /* Enters a scope whose blocking calls give -ETIMEDOUT once `delay` seconds have gone: 0 or less is
