@@ -146,7 +146,38 @@ struct refused {
     X(async_concurrent_future_result, -EBADF, async_concurrent_future_result(NULL, 1))             \
     X(async_runner_run, -EBADF, async_runner_run(NULL, ends, NULL))                                \
     X(async_run, -EBUSY, async_run(ends, NULL))                                                    \
-    X(async_runner_get_loop, -EBADF, async_runner_get_loop(NULL))
+    X(async_runner_get_loop, -EBADF, async_runner_get_loop(NULL))                                  \
+    X(async_stream_read, -EBADF, async_stream_read(NULL, &item, 1))                                \
+    X(async_stream_readexactly, -EBADF, async_stream_readexactly(NULL, &item, 1))                  \
+    X(async_stream_readuntil, -EBADF, async_stream_readuntil(NULL, &item, 4, "x", 1))              \
+    X(async_stream_readline, -EBADF, async_stream_readline(NULL, (char *)&item, 4))                \
+    X(async_stream_readuntil_any, -EBADF, async_stream_readuntil_any(NULL, &item, 4, NULL, 1))     \
+    X(async_getaddrinfo, -EINVAL, async_getaddrinfo(NULL, NULL, NULL, NULL))                       \
+    X(async_stream_write, -EBADF, async_stream_write(NULL, "x", 1))                                \
+    X(async_stream_writev, -EBADF, async_stream_writev(NULL, &(struct iovec){NULL, 0}, 1))         \
+    X(async_stream_write_nowait, -EBADF, async_stream_write_nowait(NULL, "x", 1))                  \
+    X(async_stream_printf, -EBADF, async_stream_printf(NULL, "x"))                                 \
+    X(async_stream_drain, -EBADF, async_stream_drain(NULL))                                        \
+    X(async_stream_write_eof, -EBADF, async_stream_write_eof(NULL))                                \
+    X(async_stream_copy, -EBADF, async_stream_copy(NULL, NULL, NULL))                              \
+    X(async_stream_relay, -EBADF, async_stream_relay(NULL, NULL, NULL))                            \
+    X(async_stream_pair, -EINVAL, async_stream_pair(NULL))                                         \
+    X(async_sendfile, -EBADF, async_sendfile(NULL, NULL, 0, 1, NULL))                              \
+    X(async_server_accept, -EBADF, async_server_accept(NULL))                                      \
+    X(async_server_close_clients, -EBADF, async_server_close_clients(NULL))                        \
+    X(async_server_abort_clients, -EBADF, async_server_abort_clients(NULL))                        \
+    X(async_server_wait_closed, -EBADF, async_server_wait_closed(NULL))                            \
+    X(async_file_open, -EINVAL, async_file_open(NULL, "r"))                                        \
+    X(async_file_read, -EBADF, async_file_read(NULL, &item, 1))                                    \
+    X(async_file_readline, -EBADF, async_file_readline(NULL, (char *)&item, 4))                    \
+    X(async_file_write, -EBADF, async_file_write(NULL, "x", 1))                                    \
+    X(async_file_sync, -EBADF, async_file_sync(NULL))                                              \
+    X(async_file_truncate, -EBADF, async_file_truncate(NULL, 1))                                   \
+    X(async_file_seek, -EBADF, async_file_seek(NULL, 1, SEEK_SET))                                 \
+    X(async_process_wait, -EBADF, async_process_wait(NULL, NULL))                                  \
+    X(async_process_poll, -EBADF, async_process_poll(NULL, NULL))                                  \
+    X(async_process_send_signal, -EBADF, async_process_send_signal(NULL, 9))                       \
+    X(async_process_stdin, -EBADF, async_process_stdin(NULL))
 
 CALLS(CALL)
 #define ROW(name, code, expression) {#name, code, call_##name},
