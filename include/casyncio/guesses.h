@@ -74,8 +74,6 @@
     X(async_cancel_scope, "it is async_scope_cancel") \
     X(async_with_task_group, "it is async_with_group (name) { ... }, or async_group_enter") \
     X(async_with_taskgroup, "it is async_with_group (name) { ... }, or async_group_enter") \
-    X(async_task_group, "it is async_with_group (name) { ... }, or async_group_enter") \
-    X(async_taskgroup, "it is async_with_group (name) { ... }, or async_group_enter") \
     X(async_group_new, "it is async_with_group (name) { ... }, or async_group_enter") \
     X(async_group_create, "it is async_with_group (name) { ... }, or async_group_enter") \
     X(async_task_group_new, "it is async_with_group (name) { ... }, or async_group_enter") \
@@ -139,7 +137,6 @@
     X(async_latch_init, "it lies in your memory: async_latch name = ASYNC_LATCH_INIT(count)") \
     X(async_latch_free, "it lies in your memory, and need not be freed") \
     X(async_latch_destroy, "it lies in your memory, and need not be freed") \
-    X(async_bounded_semaphore, "it lies in your memory: async_semaphore name = ASYNC_BOUNDED_SEMAPHORE_INIT(value)") \
     X(async_bounded_semaphore_new, "it lies in your memory: async_semaphore name = ASYNC_BOUNDED_SEMAPHORE_INIT(value)") \
     X(async_bounded_semaphore_create, "it lies in your memory: async_semaphore name = ASYNC_BOUNDED_SEMAPHORE_INIT(value)") \
     X(async_bounded_semaphore_init, "it lies in your memory: async_semaphore name = ASYNC_BOUNDED_SEMAPHORE_INIT(value)") \
@@ -147,7 +144,6 @@
     X(async_mutex_lock, "it is async_lock_acquire") \
     X(async_lock_unlock, "it is async_lock_release") \
     X(async_mutex_unlock, "it is async_lock_release") \
-    X(async_mutex, "it is async_lock") \
     X(async_lock_try_acquire, "it is async_lock_try") \
     X(async_lock_acquire_nowait, "it is async_lock_try") \
     X(async_lock_trylock, "it is async_lock_try") \
@@ -178,6 +174,13 @@
     X(async_case_queue, "it is async_case_get") \
     X(async_case_queue_get, "it is async_case_get") \
     X(async_case_queue_put, "it is async_case_put") \
+    X(async_with_barrier, "it is async_barrier_wait") \
+    X(async_with_rwlock, "it is async_with_read_lock (&rwlock) { ... }") \
+    X(async_with_rwlock_read, "it is async_with_read_lock (&rwlock) { ... }") \
+    X(async_with_rdlock, "it is async_with_read_lock (&rwlock) { ... }") \
+    X(async_with_rwlock_write, "it is async_with_write_lock (&rwlock) { ... }") \
+    X(async_with_wrlock, "it is async_with_write_lock (&rwlock) { ... }") \
+    X(async_with_mutex, "it is async_with_lock (&lock) { ... }") \
     /* Queues */ \
     X(async_queue_create, "it is async_queue_new") \
     X(async_queue_init, "it is async_queue_new") \
@@ -257,15 +260,12 @@
     X(ASYNC_EINVALIDSTATE, "it is -EALREADY, or -EINPROGRESS") \
     X(ASYNC_INVALID_STATE, "it is -EALREADY, or -EINPROGRESS") \
     /* Context variables */ \
-    X(async_contextvar, "it is async_context_var") \
     X(async_contextvar_get, "it is async_context_var_get") \
     X(async_contextvar_set, "it is async_context_var_set") \
     X(async_contextvar_reset, "it is async_context_var_reset") \
     X(async_context_var_new, "it lies in your memory: static async_context_var name = ASYNC_CONTEXT_VAR_INIT(...)") \
     X(async_context_var_create, "it lies in your memory: static async_context_var name = ASYNC_CONTEXT_VAR_INIT(...)") \
     X(async_contextvar_new, "it lies in your memory: static async_context_var name = ASYNC_CONTEXT_VAR_INIT(...)") \
-    X(async_context_var_token, "it is async_context_token") \
-    X(async_contextvar_token, "it is async_context_token") \
     /* Iterators */ \
     X(async_generator_new, "it is async_generate") \
     X(async_generator_create, "it is async_generate") \
@@ -283,10 +283,6 @@
     X(async_stream_connect, "it is async_open_connection") \
     X(async_stream_open_connection, "it is async_open_connection") \
     X(async_connect_tcp, "it is async_open_connection") \
-    X(async_stream_reader, "it is async_stream, which is reader and writer in one") \
-    X(async_stream_writer, "it is async_stream, which is reader and writer in one") \
-    X(async_reader, "it is async_stream, which is reader and writer in one") \
-    X(async_writer, "it is async_stream, which is reader and writer in one") \
     X(async_reader_read, "it is async_stream_read") \
     X(async_reader_readline, "it is async_stream_readline") \
     X(async_stream_read_line, "it is async_stream_readline") \
@@ -316,7 +312,6 @@
     X(async_server_free, "it is async_server_close") \
     X(async_server_sockets, "it is async_server_port") \
     /* Subprocesses */ \
-    X(async_subprocess, "it is async_process") \
     X(async_subprocess_exec, "it is async_create_subprocess_exec") \
     X(async_process_exec, "it is async_create_subprocess_exec") \
     X(async_process_spawn, "it is async_create_subprocess_exec") \
@@ -336,6 +331,8 @@
     X(ASYNC_SUBPROCESS_STDOUT, "it is ASYNC_STDOUT") \
     X(ASYNC_SUBPROCESS_DEVNULL, "it is ASYNC_DEVNULL") \
     /* Event Loop, transports, files */ \
+    X(async_freeaddrinfo, "it is freeaddrinfo, of netdb.h") \
+    X(async_free_addrinfo, "it is freeaddrinfo, of netdb.h") \
     X(async_get_event_loop, "it is async_get_running_loop") \
     X(async_get_loop, "it is async_get_running_loop") \
     X(async_loop_current, "it is async_get_running_loop") \
@@ -369,8 +366,6 @@
     X(async_loop_remove_writer, "it is async_remove_watch") \
     X(async_handle_cancel, "it is async_callback_cancel") \
     X(async_timer_handle_cancel, "it is async_timer_cancel") \
-    X(async_handle, "it is async_callback") \
-    X(async_timer_handle, "it is async_timer") \
     X(async_sock_recv, "it is async_recv") \
     X(async_loop_sock_recv, "it is async_recv") \
     X(async_sock_recvfrom, "it is async_recvfrom") \
@@ -423,7 +418,25 @@
     X(async_generator_t, "it is async_generator") \
     X(async_timer_t, "it is async_timer") \
     X(async_callback_t, "it is async_callback") \
-    X(async_context_var_t, "it is async_context_var")
+    X(async_context_var_t, "it is async_context_var") \
+    X(async_mutex, "it is async_lock") \
+    X(async_contextvar, "it is async_context_var") \
+    X(async_context_var_token, "it is async_context_token") \
+    X(async_contextvar_token, "it is async_context_token") \
+    X(async_stream_reader, "it is async_stream, which is reader and writer in one") \
+    X(async_stream_writer, "it is async_stream, which is reader and writer in one") \
+    X(async_reader, "it is async_stream, which is reader and writer in one") \
+    X(async_writer, "it is async_stream, which is reader and writer in one") \
+    X(async_subprocess, "it is async_process") \
+    X(async_handle, "it is async_callback") \
+    X(async_timer_handle, "it is async_timer") \
+    X(async_task_group, "it is async_group; as a block async_with_group (name) { ... }") \
+    X(async_taskgroup, "it is async_group; as a block async_with_group (name) { ... }") \
+    X(async_bounded_semaphore, "it is async_semaphore name = ASYNC_BOUNDED_SEMAPHORE_INIT(value)") \
+    X(async_priority_queue, "it is async_queue") \
+    X(async_lifo_queue, "it is async_queue") \
+    X(async_event_loop, "it is async_loop") \
+    X(async_coroutine_t, "it is async_coroutine")
 /* clang-format on */
 
 #define ASYNC__GUESS(name, text) extern struct async__guess name ASYNC__UNAVAILABLE(text);
