@@ -14,7 +14,8 @@
  * when the call returns, whatever it returns. Strings that are given out belong to the response and
  * are valid until it is closed. Closing a session breaks off the transfers that are under way: their
  * responses remain, and what had arrived can be read; reading on is -ECONNABORTED. They still have
- * to be closed.
+ * to be closed. The end of the loop does the same to a session that was not closed; both may be freed
+ * later.
  *
  * Errors of a request, and of reading a body: these, and no others. Each has a message with the
  * method, the URL and what exactly was wrong:
@@ -36,11 +37,11 @@
  *                              is no http(s) URL
  *   ASYNC_ETOOMANYREDIRECTS    more than the session's max_redirects
  *   -EMSGSIZE                  a whole body is larger than the session's max_body
- *   -ECONNABORTED              the session was closed
+ *   -ECONNABORTED              the session was closed, or its loop
  *   -ENOMEM
  *   -EIO                       any other failure of the system or of libcurl
  *   -ECANCELED                 the task was cancelled
- *   -EPERM                     outside a task
+ *   -EPERM                     outside a task, or in another loop than the session's
  *
  * Limits, in bytes: a URL 65536 (of a redirect too), a method 64, the header lines of a request
  * 262144; an answer's status line or header line 102400, its header lines together 262144, with

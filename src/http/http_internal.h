@@ -70,7 +70,8 @@ struct async__http_socket {
 struct async__http_decoder; /* codings.c */
 
 struct async_http_session {
-    async_loop *loop;
+    async_loop *loop; /* NULL once that is closed */
+    async_callback loop_closed;
     CURLM *multi;
     CURLSH *share; /* cookies and TLS sessions, for all handles */
     CURL *model;   /* has the session's options; each response's handle begins as a copy of it */

@@ -184,11 +184,16 @@ static bool is_idempotent(const char *method)
 
 /* ---- checking ---- */
 
-static int invalid(const async_http_request_options *options, const char *what)
+static int refuse(const async_http_request_options *options, int code, const char *what)
 {
     return async__http_raise_for(options->method ? options->method : "GET",
-                                 options->url ? options->url : "(no URL)", -EINVAL,
-                                 async_strerror(-EINVAL), what);
+                                 options->url ? options->url : "(no URL)", code,
+                                 async_strerror(code), what);
+}
+
+static int invalid(const async_http_request_options *options, const char *what)
+{
+    return refuse(options, -EINVAL, what);
 }
 
 static int check_url(const async_http_request_options *options)
@@ -235,8 +240,12 @@ static int check_headers(const async_http_session *session,
 static int check(const async_http_session *session, const async_http_request_options *options,
                  const char *method, bool with_body)
 {
-    int code = check_url(options);
+    async_loop *loop = async_get_running_loop();
 
+    if (!session->loop) return refuse(options, -ECONNABORTED, "the session's loop has been closed");
+    if (loop && loop != session->loop)
+        return refuse(options, -EPERM, "the session is another loop's");
+    int code = check_url(options);
     if (code == 0) code = check_method(options, method);
     if (code == 0) code = check_headers(session, options);
     if (code < 0) return code;

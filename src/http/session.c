@@ -261,8 +261,28 @@ static int open_session(async_http_session *session, const async_http_session_op
     return bad == CURLE_OK ? 0 : -ENOMEM;
 }
 
-static void free_session(async_http_session *session)
+/* A response that outlives its session keeps its handle, for its URL, but nothing of the
+ * session's. */
+static void orphan(async_http_response *response)
 {
+    if (!response->finished) {
+        async__http_finish(response, -ECONNABORTED);
+        async__http_detail(response, "the session was closed");
+    }
+    curl_easy_setopt(response->easy, CURLOPT_SHARE, NULL);
+    response->session = NULL;
+}
+
+/* Ends all that is the loop's, which is not used any more. */
+static void leave_loop(async_http_session *session)
+{
+    if (!session->loop) return;
+    while (session->open) {
+        async_http_response *response = session->open;
+        session->open = response->next;
+        orphan(response);
+        response->next = response->previous = NULL;
+    }
     while (session->pool) {
         async_http_response *response = session->pool;
         session->pool = response->next;
@@ -270,6 +290,19 @@ static void free_session(async_http_session *session)
     }
     if (session->multi) curl_multi_cleanup(session->multi);
     async__http_driver_close(session);
+    async_callback_cancel(&session->loop_closed);
+    session->multi = NULL;
+    session->loop = NULL;
+}
+
+static void on_loop_closed(async_callback *callback)
+{
+    leave_loop(async__http_container(callback, async_http_session, loop_closed));
+}
+
+static void free_session(async_http_session *session)
+{
+    leave_loop(session);
     if (session->model) curl_easy_cleanup(session->model);
     if (session->share) curl_share_cleanup(session->share);
     curl_slist_free_all(session->headers);
@@ -301,6 +334,8 @@ async_http_session *async__http_session_new(const async_http_session_options *gi
         session->loop = loop;
         code = open_session(session, &options);
         if (code == 0) {
+            session->loop_closed.run = on_loop_closed;
+            async_loop_at_close(loop, &session->loop_closed);
             async_debug_opened(session, "HTTP session");
             return session;
         }
@@ -310,28 +345,9 @@ async_http_session *async__http_session_new(const async_http_session_options *gi
     return NULL;
 }
 
-/* A response that outlives its session keeps its handle, for its URL, but nothing of the
- * session's. */
-static void orphan(async_http_response *response)
-{
-    if (!response->finished) {
-        async__http_finish(response, -ECONNABORTED);
-        async__http_detail(response, "the session was closed");
-    }
-    curl_easy_setopt(response->easy, CURLOPT_SHARE, NULL);
-    response->session = NULL;
-}
-
 void async_http_session_free(async_http_session *session)
 {
-    if (!session) return;
-    while (session->open) {
-        async_http_response *response = session->open;
-        session->open = response->next;
-        orphan(response);
-        response->next = response->previous = NULL;
-    }
-    free_session(session);
+    if (session) free_session(session);
 }
 
 /* ---- responses: new, closed, used again ---- */
