@@ -37,6 +37,7 @@
  *                              is no http(s) URL
  *   ASYNC_ETOOMANYREDIRECTS    more than the session's max_redirects
  *   -EMSGSIZE                  a whole body is larger than the session's max_body
+ *   -EOPNOTSUPP                a redirect asks for a body once more that cannot be had again
  *   -ECONNABORTED              the session was closed, or its loop
  *   -ENOMEM
  *   -EIO                       any other failure of the system or of libcurl
@@ -50,7 +51,9 @@
 #define CASYNCIO_HTTP_H
 
 #include <casyncio/contexts.h>
+#include <casyncio/files.h>
 #include <casyncio/iterators.h>
+#include <casyncio/streams.h>
 
 ASYNC_BEGIN
 
@@ -126,6 +129,14 @@ typedef struct async_http_request_options {
     const char *content_type;
     double timeout;    /* seconds; 0: the session's; INFINITY: none */
     bool no_redirects; /* give a redirecting response as it is (aiohttp: allow_redirects=False) */
+
+    /* In place of `body`, one that comes piece by piece while it is sent: an iterator of async_http_chunk
+     * (a generator, say), a stream up to its end, or a file from where it is to its end. body_size is
+     * its length if that is known: a body with another one is -EINVAL. 0: it is a file's, else it is
+     * not known, and the body is sent in chunks. */
+    async_iterator *body_iterator;
+    async_stream *body_stream;
+    async_file *body_file;
 } async_http_request_options;
 
 /* Sends a request, follows redirects, and waits for the headers of the final response. A status
@@ -143,6 +154,15 @@ typedef struct async_http_request_options {
  * method that is an error, ASYNC_EINCOMPLETE or -ECONNRESET, since the server may have acted on the
  * request. A request with Expect: 100-continue that is answered with 417 before its body was sent is
  * sent again without that header.
+ *
+ * A body that comes piece by piece is asked for its next piece when the server has taken the one before,
+ * and no longer than it is wanted: until an answer of 300 or more has come. An answer below that is given
+ * when the body has been sent; the server must not need more than 256 KiB of its own answer to be read
+ * before that. The iterator is closed before the call returns, whatever it returns, as async_for does;
+ * the stream and the file stay open, where they are then. If asking fails, so does the request, with that
+ * code and message. An iterator's or a stream's cannot be sent twice: a redirect that would have it sent
+ * again (307, 308) is -EOPNOTSUPP, a connection that ends without an answer ASYNC_EINCOMPLETE. A file that
+ * can be sought is sent again from where it was.
  *
  * NULL: see the errors above. If it is cancelled, the transfer is broken off and its connection
  * closed; the server may or may not have seen the request. A `session` that is NULL gives NULL,
@@ -242,6 +262,13 @@ ASYNC_API const char *async_http_header(const async_http_response *response, con
 ASYNC_API size_t async_http_header_count(const async_http_response *response);
 ASYNC_API bool async_http_header_at(const async_http_response *response, size_t index,
                                     const char **name, const char **value);
+
+/* The redirects before this response, the first at 0: status, reason, version, URL and headers of each
+ * can be asked, and nothing else; they are freed with the response. NULL beyond the end.
+ * aiohttp: response.history */
+ASYNC_API size_t async_http_history_count(const async_http_response *response);
+ASYNC_API const async_http_response *async_http_history_at(const async_http_response *response,
+                                                           size_t index);
 
 /* 0 if the status is below 400, else ASYNC_EHTTPSTATUS and a message such as
  * "GET http://.../x: 404 Not Found".

@@ -3,6 +3,7 @@
  *   session.c      options, the pool of responses, closing
  *   driver.c       how one CURLM sits on the loop: sockets, timers, what has finished
  *   request.c      a request's options become a curl handle's; waits for the headers
+ *   upload.c       bodies of requests that come piece by piece
  *   redirect.c     where a redirect leads, and what the next request keeps of the last one
  *   receive.c      what curl hands over: header lines and pieces of the body
  *   codings.c      content codings
@@ -92,6 +93,19 @@ struct async_http_session {
     bool cookies, decompress;
 };
 
+/* A request's body that comes piece by piece. It lies in the frame of the call. */
+struct async__http_upload {
+    async_iterator *iterator; /* one of these */
+    async_stream *stream;
+    async_file *file;
+    int64_t length;     /* -1: it is not known */
+    int64_t again_from; /* where it begins in the file; negative: it cannot be sent twice */
+    uint64_t taken;     /* bytes, so far */
+    bool ended;
+    bool rewind; /* the file, before it is read */
+    char *buffer;
+};
+
 struct async_http_response {
     async_http_session *session; /* NULL once that is closed */
     async_http_response *next, *previous;
@@ -144,6 +158,15 @@ struct async_http_response {
     const char *upload;
     char *upload_copy;
     size_t upload_size, upload_at, upload_from;
+    /* A body that comes piece by piece: `upload` is its piece. */
+    struct async__http_upload *source; /* while the call is under way */
+    bool streamed;                     /* it is one */
+    bool hungry;                       /* curl has paused, and waits for a piece */
+    bool upload_ended;                 /* there is none */
+    async_scope *interrupt; /* in which the call waits for something other than `changed` */
+
+    async_http_response *history; /* the redirects before, the last first: heads and nothing else */
+    char *own_url;                /* of those */
 
     char detail[CURL_ERROR_SIZE];     /* what exactly was wrong, in words */
     char curl_error[CURL_ERROR_SIZE]; /* what curl says of it */
@@ -153,7 +176,8 @@ struct async_http_response {
 struct async__http_request {
     const async_http_request_options *options;
     const char *method;
-    char *url;             /* of a redirect, curl's to free; NULL: the options' */
+    char *url;                         /* of a redirect, curl's to free; NULL: the options' */
+    struct async__http_upload *upload; /* NULL: the body is in memory */
     char *user, *password; /* those of the URL, for redirects within its origin; curl's to free */
     bool with_body;
     bool became_get;     /* headers about the body are left out */
@@ -183,11 +207,28 @@ void async__http_finish(async_http_response *response, int code);
 
 bool async__http_met_itself(const async_http_response *response); /* a connection that failed */
 
+/* Has curl run the transfer soon: also from inside of curl. */
+void async__http_run_soon(async_http_response *response);
+
+/* ---- upload.c ---- */
+
+int async__http_upload_open(struct async__http_upload *self,
+                            const async_http_request_options *options); /* 0, a code, raised */
+void async__http_close_iterator(async_iterator *iterator);              /* which may be NULL */
+void async__http_upload_close(struct async__http_upload *self);
+/* Whether it can be sent from its beginning, as it is to be then. Does not block. */
+bool async__http_upload_rewind(struct async__http_upload *self);
+/* Whether the call has to go on for the body's sake. */
+bool async__http_upload_wanted(const async_http_response *response);
+/* Gets the next piece for curl, and waits for it: 0, or a code, raised. */
+int async__http_upload_feed(async_http_response *response);
+
 /* ---- redirect.c ---- */
 
 bool async__http_is_redirect(int status);
 /* Makes the request the one that the response's redirect asks for: 0, or a code, raised. */
 int async__http_follow(async_http_response *response, struct async__http_request *request);
+void async__http_forget_history(async_http_response *response);
 /* Whether a header line of the user's belongs into the request as it is now. */
 bool async__http_keeps_header(const async_http_session *session,
                               const struct async__http_request *request, const char *line);

@@ -153,6 +153,44 @@ static int go_to(async_http_response *response, struct async__http_request *requ
     return 0;
 }
 
+/* ---- the history ---- */
+
+/* The head of the redirect goes there. */
+static int keep_head(async_http_response *response)
+{
+    const char *url = async_http_url(response);
+    size_t size = strlen(url) + 1;
+    async_http_response *hop = async__alloc_zeroed(sizeof *hop);
+
+    if (hop) hop->own_url = async__alloc(size);
+    if (!hop || !hop->own_url) {
+        async__free(hop);
+        return -ENOMEM;
+    }
+    memcpy(hop->own_url, url, size);
+    memcpy(hop->method, response->method, sizeof hop->method);
+    memcpy(hop->version, response->version, sizeof hop->version);
+    hop->status = response->status;
+    hop->heads = response->heads;
+    hop->index = response->index;
+    response->heads = response->index = (struct async__buffer){0};
+    hop->history = response->history;
+    response->history = hop;
+    return 0;
+}
+
+void async__http_forget_history(async_http_response *response)
+{
+    while (response->history) {
+        async_http_response *hop = response->history;
+        response->history = hop->history;
+        async__buffer_free(&hop->heads);
+        async__buffer_free(&hop->index);
+        async__free(hop->own_url);
+        async__free(hop);
+    }
+}
+
 int async__http_follow(async_http_response *response, struct async__http_request *request)
 {
     const char *current = request->url ? request->url : request->options->url;
@@ -175,6 +213,7 @@ int async__http_follow(async_http_response *response, struct async__http_request
     }
     curl_url_cleanup(before);
     curl_url_cleanup(next);
+    if (code == 0 && keep_head(response) < 0) code = async__http_raise(response, -ENOMEM);
     if (code == 0) change_method(request, response->status);
     return code;
 }

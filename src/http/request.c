@@ -44,6 +44,11 @@ static void append(struct headers *headers, const char *line)
     if (headers->count++ > 0) node[-1].next = node;
 }
 
+static bool is_streamed(const async_http_request_options *options)
+{
+    return options->body_iterator || options->body_stream || options->body_file;
+}
+
 /* The line, or NULL if there is no need for one; *code: -ENOMEM. */
 static const char *content_type(struct headers *headers, const async_http_session *session,
                                 const async_http_request_options *options, int *code)
@@ -64,7 +69,8 @@ static const char *content_type(struct headers *headers, const async_http_sessio
     for (const struct curl_slist *line = session->headers; line; line = line->next)
         if (same_name(prefix, line->data)) return NULL;
     /* An empty one keeps curl from calling it a form. */
-    return options->body_size ? "Content-Type: application/octet-stream" : "Content-Type:";
+    return options->body_size || is_streamed(options) ? "Content-Type: application/octet-stream"
+                                                      : "Content-Type:";
 }
 
 static int count_lines(const async_http_session *session, const char *const *own)
@@ -126,6 +132,11 @@ static CURLcode set_body(async_http_response *response, const async_http_request
     CURL *easy = response->easy;
     CURLcode bad = curl_easy_setopt(easy, CURLOPT_POST, 1L);
 
+    if (response->source) {
+        bad |= curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                                (curl_off_t)response->source->length);
+        return bad | curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);
+    }
     bad |= curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)options->body_size);
     if (options->body_size <= ASYNC__HTTP_SMALL_BODY)
         return bad | curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS,
@@ -249,7 +260,13 @@ static int check(const async_http_session *session, const async_http_request_opt
     if (code == 0) code = check_method(options, method);
     if (code == 0) code = check_headers(session, options);
     if (code < 0) return code;
-    if (options->body_size && !options->body) return invalid(options, "the body is NULL");
+    int bodies =
+        !!options->body + !!options->body_iterator + !!options->body_stream + !!options->body_file;
+    if (bodies > 1) return invalid(options, "there is more than one body");
+    if (options->body_size && bodies == 0) return invalid(options, "the body is NULL");
+    if (options->body_iterator && options->body_iterator->size != sizeof(async_http_chunk))
+        return invalid(options, "the body's iterator does not give async_http_chunk");
+    if (options->body_size > INT64_MAX) return invalid(options, "the body is too large");
     if (with_body && strcmp(method, "HEAD") == 0) return invalid(options, "HEAD has no body");
     return 0;
 }
@@ -265,7 +282,12 @@ static void clear_transfer(async_http_response *response)
     response->sent = 0;
     response->header_bytes = response->discarded = 0;
     response->body_bytes = 0;
+    response->filling.end = 0;
+    async__http_decoder_free(response->decoder);
+    response->decoder = NULL;
     response->upload = NULL;
+    response->upload_at = response->upload_size = 0;
+    response->hungry = response->upload_ended = false;
     response->detail[0] = response->curl_error[0] = 0;
     response->met_itself = false;
     if (response->until_close) async__http_watch_tls_end(response, false);
@@ -287,7 +309,8 @@ static int keep_unsent(async_http_response *response)
 {
     size_t left = response->upload_size - response->upload_at;
 
-    if (!response->upload || response->finished || response->redirected) return 0;
+    if (response->source || !response->upload || response->finished || response->redirected)
+        return 0;
     response->upload_copy = async__alloc(left ? left : 1);
     if (!response->upload_copy) return -ENOMEM;
     memcpy(response->upload_copy, response->upload + response->upload_at, left);
@@ -320,17 +343,29 @@ static int transfer(async_http_response *response, const struct async__http_requ
     struct headers headers;
 
     clear_transfer(response);
+    response->source = request->with_body && request->upload ? request->upload : NULL;
+    response->streamed = response->source != NULL;
+    if (response->source && !async__http_upload_rewind(response->source)) {
+        async__http_detail(response, "its body cannot be sent again");
+        response->source = NULL;
+        return async__http_raise(response, -EOPNOTSUPP);
+    }
     int code = make_headers(&headers, response, request);
     if (code == 0) code = set_request(response, request);
     if (code == 0) code = start(response);
     if (code < 0) async__http_raise(response, code);
 
-    while (code == 0 && response->running && !response->headers_done)
-        code = async__http_wait(response);
+    while (code == 0 && response->running &&
+           (!response->headers_done || async__http_upload_wanted(response)))
+        code = response->hungry && async__http_upload_wanted(response)
+                   ? async__http_upload_feed(response)
+                   : async__http_wait(response);
     if (code == 0 && response->finished && !response->headers_done)
         code = async__http_raise(response, response->code);
     if (code == 0 && keep_unsent(response) < 0) code = async__http_raise(response, -ENOMEM);
     if (code < 0 && response->session) async__http_finish(response, code);
+    if (response->source) response->upload = NULL;
+    response->source = NULL;
     curl_easy_setopt(response->easy, CURLOPT_HTTPHEADER, NULL);
     free_headers(&headers);
     return code;
@@ -365,6 +400,36 @@ static int perform(async_http_response *response, struct async__http_request *re
     return code;
 }
 
+/* The body's iterator is closed in any case. */
+static async_http_response *not_made(const async_http_request_options *options)
+{
+    async__http_close_iterator(options->body_iterator);
+    return NULL;
+}
+
+/* With options that are in order. */
+static async_http_response *make_request(async_http_session *session,
+                                         struct async__http_request *request, double timeout)
+{
+    struct async__http_upload upload;
+    bool streamed = is_streamed(request->options);
+    async_http_response *response = NULL;
+
+    if (!streamed || async__http_upload_open(&upload, request->options) == 0) {
+        request->upload = streamed ? &upload : NULL;
+        response = async__http_response_take(session);
+        if (!response)
+            async__http_raise_for(request->method, request->options->url, -ENOMEM,
+                                  async_strerror(-ENOMEM), NULL);
+    }
+    if (response && perform(response, request, timeout) < 0) {
+        async_http_response_free(response);
+        response = NULL;
+    }
+    if (streamed) async__http_upload_close(&upload);
+    return response;
+}
+
 async_http_response *async__http_request(async_http_session *session,
                                          const async_http_request_options *given,
                                          size_t options_size)
@@ -373,33 +438,26 @@ async_http_response *async__http_request(async_http_session *session,
     const async_http_request_options *options = &taken;
     double timeout;
 
-    if (!session) {
-        async__http_null("session");
-        return NULL;
-    }
     if (async__options(&taken, sizeof taken, given, options_size) < 0) {
         async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP request: an option of a newer version");
         return NULL;
     }
+    if (!session) {
+        async__http_null("session");
+        return not_made(options);
+    }
     const char *method = options->method ? options->method : "GET";
-    bool with_body = options->body_size > 0 || options->content_type ||
+    bool with_body = options->body_size > 0 || options->content_type || is_streamed(options) ||
                      strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
                      strcmp(method, "PATCH") == 0;
-    if (check(session, options, method, with_body) < 0) return NULL;
+    if (check(session, options, method, with_body) < 0) return not_made(options);
     if (async__http_seconds(options->timeout, session->timeout, &timeout) < 0) {
         invalid(options, "the timeout is negative or not a number");
-        return NULL;
-    }
-    async_http_response *response = async__http_response_take(session);
-    if (!response) {
-        async__http_raise_for(method, options->url, -ENOMEM, async_strerror(-ENOMEM), NULL);
-        return NULL;
+        return not_made(options);
     }
     struct async__http_request request = {
         .options = options, .method = method, .with_body = with_body};
-    if (perform(response, &request, timeout) == 0) return response;
-    async_http_response_free(response);
-    return NULL;
+    return make_request(session, &request, timeout);
 }
 
 /* ---- the usual ones ---- */

@@ -434,6 +434,7 @@ void async__http_response_free(async_http_response *response)
     async__buffer_free(&response->filling);
     async__buffer_free(&response->held);
     async__free(response->upload_copy);
+    async__http_forget_history(response);
     async__http_decoder_free(response->decoder);
     async__free(response);
 }
@@ -463,6 +464,7 @@ void async_http_response_free(async_http_response *response)
         return;
     }
     async__http_finish(response, -ECANCELED);
+    async__http_forget_history(response);
     async__http_decoder_free(response->decoder);
     response->decoder = NULL;
     if (response->next) response->next->previous = response->previous;

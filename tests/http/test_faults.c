@@ -24,8 +24,36 @@ static bool answer(int fd, const char *head, const char *body, size_t size)
 
 static char body[100000];
 
+/* A body in four pieces. */
+struct pieces {
+    async_iterator iterator;
+    int left;
+};
+
+static int next_piece(async_iterator *self, void *value)
+{
+    struct pieces *pieces = (struct pieces *)self;
+    int code = async_checkpoint();
+    if (code < 0 || pieces->left == 0) return code;
+    *(async_http_chunk *)value = (async_http_chunk){body, sizeof body / 4};
+    pieces->left--;
+    return 1;
+}
+
+static int stream_body(async_http_session *session)
+{
+    struct pieces pieces = {{.next = next_piece, .size = sizeof(async_http_chunk)}, 4};
+    async_with_http_request (response, session, .url = raw_url(&server, "/redirect"),
+                             .method = "POST", .body_iterator = &pieces.iterator,
+                             .body_size = sizeof body)
+        assert_int_equal(async_http_history_count(response), 1);
+    return async_block_error();
+}
+
 static int requests(async_http_session *session)
 {
+    int code = stream_body(session);
+    if (code < 0) return code;
     async_http_response *response = async_http_request(
         session, &(async_http_request_options){.url = raw_url(&server, "/redirect"),
                                                .method = "POST",
