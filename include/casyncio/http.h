@@ -60,6 +60,35 @@ ASYNC_BEGIN
 typedef struct async_http_session async_http_session;
 typedef struct async_http_response async_http_response;
 
+/* ---- tracing ---- */
+
+/* What happens to a request, in the order of a simple one. */
+enum async_http_trace_event {
+    ASYNC_HTTP_TRACE_START,     /* it begins */
+    ASYNC_HTTP_TRACE_RESOLVED,  /* the host's or the proxy's address is known */
+    ASYNC_HTTP_TRACE_CONNECTED, /* the connection stands */
+    ASYNC_HTTP_TRACE_SECURED,   /* TLS has been agreed on */
+    ASYNC_HTTP_TRACE_REUSED,    /* in place of these three: a connection that there was */
+    ASYNC_HTTP_TRACE_SENDING,   /* the request begins to be sent */
+    ASYNC_HTTP_TRACE_SENT,      /* `size` bytes of a body of more than 64 KiB, or of one that comes
+                                 * piece by piece, are on their way */
+    ASYNC_HTTP_TRACE_HEADERS,   /* an answer's: `status` */
+    ASYNC_HTTP_TRACE_CHUNK,     /* `size` bytes of its body, as they came */
+    ASYNC_HTTP_TRACE_REDIRECT,  /* the answer leads to `url` */
+    ASYNC_HTTP_TRACE_RETRY,     /* it failed with `code`, and will be made again */
+    ASYNC_HTTP_TRACE_END,       /* with `code`: 0 or an error; -ECANCELED also if the response was
+                                 * freed before its end. The last, once for each START */
+};
+
+typedef struct async_http_trace {
+    enum async_http_trace_event event;
+    double time; /* of the loop's clock (async_now) */
+    const char *method, *url;
+    int status, code;
+    size_t size;
+    void *context; /* the request's trace_context */
+} async_http_trace;
+
 /* ---- sessions ---- */
 
 typedef struct async_http_session_options {
@@ -91,6 +120,24 @@ typedef struct async_http_session_options {
     bool no_decompress;          /* ask for no compressed bodies, and give what comes as it is */
     bool http2;                  /* speak HTTP/2 with a TLS server that offers it */
     bool insecure_skip_verify;   /* trust any certificate, for any host: for tests */
+
+    /* Seconds in which something must come or go once the request is being sent (aiohttp: sock_read);
+     * time in which the program does not take what has come, or gives nothing, does not count. 0: no
+     * limit. */
+    double read_timeout;
+    /* "https://example.org/api/": URLs of requests may be relative to it (RFC 3986, 5.2: "v1/x" leads to
+     * /api/v1/x, "/x" to /x). */
+    const char *base_url;
+    /* How often a request is made again that failed before a line of an answer came: because of the network,
+     * the name or the connect_timeout, and only if its method is idempotent or none of it was sent.
+     * The first time after retry_delay seconds (0: 0.5), then twice as long each time, up to a minute;
+     * all within `timeout`. 0: never. */
+    int retries;
+    double retry_delay;
+    /* Is told what happens to requests. Runs in the loop, in the middle of things: it must not block,
+     * nor call what has to do with the session. */
+    void (*on_trace)(const async_http_trace *trace, void *data);
+    void *trace_data;
 } async_http_session_options;
 
 /* A new session in the running loop; `options` may be NULL. All of it is copied. NULL: -ENOMEM,
@@ -114,10 +161,36 @@ ASYNC_API void async_http_session_free(async_http_session *session);
     ASYNC_WITH(async_http_session *, session, async_http_session_new(options),                     \
                async_http_session_free)
 
+/* ---- cookies ----
+ *
+ * A session keeps the cookies that it is sent (but for no_cookies), and sends them where they belong. Here
+ * they are a text in Netscape's format, as curl's --cookie-jar: a line for each, "domain, TRUE|FALSE, path,
+ * TRUE|FALSE, expiry, name, value" with tabs between them, "#HttpOnly_" before the domain of those; other
+ * lines that begin with # are comments. An expiry of 0 is that of the session. */
+
+/* Adds a text's cookies to the session's: 0; -EINVAL for a line that is none, and then none is added, or if
+ * the session keeps none; -ECONNABORTED; -ENOMEM; -EBADF for a session that is NULL. Does not block. */
+ASYNC_API int async_http_cookies_load(async_http_session *session, const char *text);
+
+/* The session's cookies, to be freed with free(). NULL: the same errors. Does not block. */
+ASYNC_API char *async_http_cookies_save(async_http_session *session);
+
+/* The same from a file and to it, which is read and written in a thread. The file is written as a whole,
+ * readable by its owner alone, and takes another one's place. The errors are those above, and the
+ * system's, -ENOENT, -EACCES, ...; -EFBIG for more than 16 MiB. These block; a cancellation leaves the
+ * cookies, or the file, as they were or as they are to be.
+ * aiohttp: CookieJar.load, CookieJar.save */
+ASYNC_API int async_http_cookies_load_file(async_http_session *session, const char *path);
+ASYNC_API int async_http_cookies_save_file(async_http_session *session, const char *path);
+
+/* Forgets all of them: 0, or a code as above. Does not block. aiohttp: CookieJar.clear */
+ASYNC_API int async_http_cookies_clear(async_http_session *session);
+
 /* ---- requests ---- */
 
 typedef struct async_http_request_options {
-    const char *url;    /* http:// or https://; user:password@ becomes basic authentication */
+    const char *url;    /* http:// or https://, or relative to the session's base_url;
+                         * user:password@ becomes basic authentication */
     const char *method; /* any token; NULL: "GET" */
 
     /* "Name: value", ..., NULL. "Name:" suppresses a header that would be sent, "Name;" is sent
@@ -137,6 +210,10 @@ typedef struct async_http_request_options {
     async_iterator *body_iterator;
     async_stream *body_stream;
     async_file *body_file;
+
+    double connect_timeout, read_timeout; /* seconds; 0: the session's; INFINITY: none */
+    int retries;                          /* 0: the session's; -1: none */
+    void *trace_context;                  /* for on_trace (aiohttp: trace_request_ctx) */
 } async_http_request_options;
 
 /* Sends a request, follows redirects, and waits for the headers of the final response. A status

@@ -20,6 +20,7 @@
  * watched ends its transfer. */
 #include "http_internal.h"
 
+#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -49,6 +50,10 @@ void async__http_finish(async_http_response *response, int code)
     response->code = code;
     async__http_stop(response);
     async_timer_cancel(response->session->loop, &response->timeout);
+    async_timer_cancel(response->session->loop, &response->read_timer);
+    async__http_trace_connection(response);
+    async__http_trace(response, ASYNC_HTTP_TRACE_END, &(struct async__http_traced){.code = code});
+    response->traced = false;
     async_scope_cancel(response->interrupt);
     async__free(response->upload_copy);
     response->upload_copy = NULL;
@@ -59,6 +64,12 @@ static void defer_work(async_http_session *session)
 {
     session->work_deferred = true;
     async_call_soon(session->loop, &session->deferred);
+}
+
+void async__http_progress(async_http_response *response)
+{
+    if (!isinf(response->read_timeout))
+        response->last_read = async_loop_time(response->session->loop);
 }
 
 void async__http_run_soon(async_http_response *response)
@@ -95,11 +106,18 @@ static void on_done(async_http_session *session, async_http_response *response, 
 
     curl_easy_getinfo(response->easy, CURLINFO_ACTIVESOCKET, &fd);
     if (result == CURLE_OK && refused_unsent(response)) response->again = true;
-    if (response->redirected || response->again) {
+    bool another = response->redirected || response->again;
+    int code = another ? 0 : async__http_code(response, result);
+    response->again_later = async__http_may_retry(response, code);
+    if (another || response->again_later) {
+        async__http_trace_connection(response);
+        if (response->again_later)
+            async__http_trace(response, ASYNC_HTTP_TRACE_RETRY,
+                              &(struct async__http_traced){.code = code});
         async__http_stop(response);
         async_event_set(&response->changed);
     } else {
-        async__http_finish(response, async__http_code(response, result));
+        async__http_finish(response, code);
     }
     watch_idle(session, fd, response);
 }

@@ -143,6 +143,7 @@ static int end_block(async_http_response *response)
         return ASYNC_EHTTP;
     }
     if (response->status < 200) return 0;
+    async__http_trace(response, ASYNC_HTTP_TRACE_HEADERS, NULL);
     stop_upload(response);
     if (response->follow && response->location && async__http_is_redirect(response->status)) {
         response->redirected = true;
@@ -164,6 +165,7 @@ static int end_block(async_http_response *response)
 static int take_line(async_http_response *response, const char *line, size_t length)
 {
     response->header_bytes += length;
+    async__http_progress(response);
     if (response->header_bytes > ASYNC__HTTP_HEADERS_MAX) {
         async__http_detail(response, "its headers are larger than %d bytes",
                            ASYNC__HTTP_HEADERS_MAX);
@@ -289,6 +291,9 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
             return CURL_WRITEFUNC_PAUSE;
         }
         response->body_bytes += size;
+        async__http_progress(response);
+        async__http_trace(response, ASYNC_HTTP_TRACE_CHUNK,
+                          &(struct async__http_traced){.size = size});
         code =
             response->decoder ? take_coded(response, data, size) : take_plain(response, data, size);
     }
@@ -332,7 +337,11 @@ static int before_sending(void *context, char *remote, char *local, int remote_p
         response->again = true;
         return CURL_PREREQFUNC_ABORT;
     }
-    return may_send(response, response->method) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+    if (!may_send(response, response->method)) return CURL_PREREQFUNC_ABORT;
+    async__http_progress(response);
+    async__http_trace_connection(response);
+    async__http_trace(response, ASYNC_HTTP_TRACE_SENDING, NULL);
+    return CURL_PREREQFUNC_OK;
 }
 
 /* Of a body that comes piece by piece there is nothing just now, or nothing more. */
@@ -359,6 +368,8 @@ static size_t on_upload(char *data, size_t size, size_t count, void *context)
     else
         memcpy(data, response->upload + response->upload_at, size);
     response->upload_at += size;
+    async__http_progress(response);
+    async__http_trace(response, ASYNC_HTTP_TRACE_SENT, &(struct async__http_traced){.size = size});
     if (response->streamed && size == left) async_event_set(&response->changed);
     return size;
 }
