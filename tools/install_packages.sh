@@ -55,6 +55,7 @@ ninja-build             cmd:ninja
 binutils                cmd:nm
 libcmocka-dev           header:cmocka.h
 libglib2.0-dev          header:glib-2.0/glib.h
+libjansson-dev          header:jansson.h
 clang                   cmd:clang
 clang-format            cmd:clang-format
 clang-tidy              cmd:clang-tidy
