@@ -316,8 +316,9 @@ static void trace_start(async_http_response *response, const char *url)
     response->transfer_began = async_loop_time(response->session->loop);
     response->traced = true;
     if (first)
-        async__http_trace(response, ASYNC_HTTP_TRACE_START,
-                          &(struct async__http_traced){.url = url});
+        async__http_trace(
+            response, ASYNC_HTTP_TRACE_START,
+            &(struct async__http_traced){.time = response->transfer_began, .url = url});
 }
 
 static int start(async_http_response *response)

@@ -302,7 +302,7 @@ static int failures(async_http_session *session)
     options.body_iterator = generate(&body);
     options.timeout = 0.05;
     assert_request_fails(session, &options, -ETIMEDOUT, "not complete in time");
-    assert_true(body.closed);
+    assert_true(body.given == 0 || body.closed);
     return 0;
 }
 CASE(failures)
