@@ -216,7 +216,7 @@ struct watch {
 
 static void watch_ready(struct async__cluster_sub *sub)
 {
-    async_event_set(&async__cluster_container(sub, struct watch, sub)->event);
+    async_event_set(&async__container(sub, struct watch, sub)->event);
 }
 
 static int make_consumer(struct watch *self)
@@ -309,7 +309,7 @@ static int take(struct watch *self, natsMsg *msg)
 
 static int watch_next(async_iterator *iterator, void *value)
 {
-    struct watch *self = async__cluster_container(iterator, struct watch, iterator);
+    struct watch *self = async__container(iterator, struct watch, iterator);
     natsMsg *msg;
     int code = async_checkpoint(), got = 0;
 
@@ -330,7 +330,7 @@ static int watch_next(async_iterator *iterator, void *value)
 
 static void watch_close(async_iterator *iterator)
 {
-    struct watch *self = async__cluster_container(iterator, struct watch, iterator);
+    struct watch *self = async__container(iterator, struct watch, iterator);
 
     natsMsg_Destroy(self->entry.reserved[0]);
     async__cluster_remove(self->bucket.cluster, &self->sub);

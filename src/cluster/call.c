@@ -215,7 +215,7 @@ struct cancelling {
 /* When the server has taken it out of the queue, or has not: if a worker has it, it has it by now. */
 static void taken_out(struct async__cluster_ask *ask, int code)
 {
-    struct cancelling *self = async__cluster_container(ask, struct cancelling, ask);
+    struct cancelling *self = async__container(ask, struct cancelling, ask);
 
     natsMsg_Destroy(ask->answer);
     if (code == 0)

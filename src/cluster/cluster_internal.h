@@ -16,6 +16,7 @@
 #ifndef CASYNCIO_CLUSTER_INTERNAL_H
 #define CASYNCIO_CLUSTER_INTERNAL_H
 
+#include "../base/container.h"
 #include "../base/faults.h"
 #include "../base/memory.h"
 #include "../base/options.h"
@@ -28,8 +29,6 @@
 #include <nats/nats.h>
 #include <pthread.h>
 
-#define async__cluster_container(pointer, type, member)                                            \
-    ((type *)((char *)(pointer)-offsetof(type, member)))
 /* Errors of the library itself have no place in its source. */
 #define async__cluster_raise(...) async_raise_at(NULL, 0, NULL, __VA_ARGS__)
 

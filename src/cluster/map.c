@@ -143,7 +143,7 @@ static int completer(void *argument)
 
 static int completing_next(async_iterator *iterator, void *value)
 {
-    struct completing *self = async__cluster_container(iterator, struct completing, iterator);
+    struct completing *self = async__container(iterator, struct completing, iterator);
 
     if (self->given == self->many.count) return 0;
     int code = async_queue_get(self->many.ended, &self->last);
@@ -156,7 +156,7 @@ static int completing_next(async_iterator *iterator, void *value)
 
 static void completing_close(async_iterator *iterator)
 {
-    struct completing *self = async__cluster_container(iterator, struct completing, iterator);
+    struct completing *self = async__container(iterator, struct completing, iterator);
 
     for (size_t i = 0; i < self->task_count; i++)
         async_cancel(self->tasks[i], NULL);

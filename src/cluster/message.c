@@ -169,7 +169,7 @@ struct subscription {
 
 static void subscription_ready(struct async__cluster_sub *sub)
 {
-    async_event_set(&async__cluster_container(sub, struct subscription, sub)->event);
+    async_event_set(&async__container(sub, struct subscription, sub)->event);
 }
 
 static int lost_messages(struct subscription *self)
@@ -183,7 +183,7 @@ static int lost_messages(struct subscription *self)
 
 static int subscription_next(async_iterator *iterator, void *value)
 {
-    struct subscription *self = async__cluster_container(iterator, struct subscription, iterator);
+    struct subscription *self = async__container(iterator, struct subscription, iterator);
     natsMsg *msg = NULL;
     int code = async_checkpoint();
 
@@ -204,7 +204,7 @@ static int subscription_next(async_iterator *iterator, void *value)
 
 static void subscription_close(async_iterator *iterator)
 {
-    struct subscription *self = async__cluster_container(iterator, struct subscription, iterator);
+    struct subscription *self = async__container(iterator, struct subscription, iterator);
 
     natsMsg_Destroy(self->message.reserved[0]);
     async__cluster_remove(self->cluster, &self->sub);

@@ -64,7 +64,7 @@ static natsStatus look_at(jsCtx *js, const jsStreamInfo *stream, async_cluster_q
 
 static natsStatus look_at_all(struct async__cluster_block *block, jsErrCode *error)
 {
-    struct look *self = async__cluster_container(block, struct look, block);
+    struct look *self = async__container(block, struct look, block);
     jsStreamInfoList *streams = NULL;
     natsStatus status = js_Streams(&streams, block->cluster->js, NULL, error);
 
@@ -105,7 +105,7 @@ struct fetch {
 
 static natsStatus bounds(struct async__cluster_block *block, jsErrCode *error)
 {
-    struct fetch *self = async__cluster_container(block, struct fetch, block);
+    struct fetch *self = async__container(block, struct fetch, block);
     jsStreamInfo *info = NULL;
     natsStatus status = js_GetStreamInfo(&info, block->cluster->js, self->stream, NULL, error);
 
@@ -120,7 +120,7 @@ static natsStatus bounds(struct async__cluster_block *block, jsErrCode *error)
 /* The message of that number, or of none. */
 static natsStatus get(struct async__cluster_block *block, jsErrCode *error)
 {
-    struct fetch *self = async__cluster_container(block, struct fetch, block);
+    struct fetch *self = async__container(block, struct fetch, block);
     natsStatus status =
         js_GetMsg(&self->msg, block->cluster->js, self->stream, self->number, NULL, error);
 
@@ -131,7 +131,7 @@ static natsStatus get(struct async__cluster_block *block, jsErrCode *error)
 
 static natsStatus forget(struct async__cluster_block *block, jsErrCode *error)
 {
-    struct fetch *self = async__cluster_container(block, struct fetch, block);
+    struct fetch *self = async__container(block, struct fetch, block);
     return js_DeleteMsg(block->cluster->js, self->stream, self->number, NULL, error);
 }
 
@@ -184,7 +184,7 @@ struct dead_jobs {
 
 static int dead_next(async_iterator *iterator, void *value)
 {
-    struct dead_jobs *self = async__cluster_container(iterator, struct dead_jobs, iterator);
+    struct dead_jobs *self = async__container(iterator, struct dead_jobs, iterator);
     struct fetch *fetch = &self->fetch;
     async_cluster_dead *dead = value;
 
@@ -217,7 +217,7 @@ static int dead_next(async_iterator *iterator, void *value)
 
 static void dead_close(async_iterator *iterator)
 {
-    struct dead_jobs *self = async__cluster_container(iterator, struct dead_jobs, iterator);
+    struct dead_jobs *self = async__container(iterator, struct dead_jobs, iterator);
 
     async__cluster_release(self->fetch.block.cluster);
     async__free(self);

@@ -72,12 +72,12 @@ static void wake(struct async__cluster_worker *self) { async_event_set(&self->ch
 
 static void source_ready(struct async__cluster_sub *sub)
 {
-    wake(async__cluster_container(sub, struct async__cluster_source, sub)->worker);
+    wake(async__container(sub, struct async__cluster_source, sub)->worker);
 }
 
 static void cancel_ready(struct async__cluster_sub *sub)
 {
-    struct other *other = async__cluster_container(sub, struct other, sub);
+    struct other *other = async__container(sub, struct other, sub);
     natsMsg *msg;
 
     while (async__cluster_take(sub, &msg) == 1) {
@@ -95,7 +95,7 @@ static void cancel_ready(struct async__cluster_sub *sub)
 /* "Is there a worker?" That there is an answer is the answer. */
 static void question_ready(struct async__cluster_sub *sub)
 {
-    struct other *other = async__cluster_container(sub, struct other, sub);
+    struct other *other = async__container(sub, struct other, sub);
     natsMsg *msg;
     char text[128], host[64] = "";
 
