@@ -20,6 +20,7 @@ struct nats_server {
     int port;
     char dir[64], url[64];
     const char *config; /* more lines of its configuration; NULL: none */
+    const char *limits; /* of JetStream; NULL: none */
     bool no_jetstream;
 };
 
@@ -67,7 +68,8 @@ static void nats_write_config(const struct nats_server *server)
     assert_non_null(file);
     fprintf(file, "listen: 127.0.0.1:%d\n", server->port ? server->port : -1);
     if (!server->no_jetstream)
-        fprintf(file, "jetstream { store_dir: \"%s/store\" }\n", server->dir);
+        fprintf(file, "jetstream { store_dir: \"%s/store\"\n%s }\n", server->dir,
+                server->limits ? server->limits : "");
     if (server->config) fputs(server->config, file);
     assert_int_equal(fclose(file), 0);
 }

@@ -200,6 +200,7 @@ static int close_under(struct scene *scene)
         use.bucket = async_cluster_bucket_open(use.cluster, "closed",
                                                &(async_cluster_bucket_options){.memory = true});
         assert_non_null(use.bucket);
+        assert_int_equal(async_cluster_put(use.bucket, "key", "x", 1, NULL), 0);
         async_cluster_cancel(async_cluster_submit(use.cluster, never, &in));
         async_cluster_cancel(async_cluster_submit(use.cluster, elsewhere, &in));
         assert_int_equal(async_cluster_flush(other), 0);
