@@ -39,8 +39,7 @@ static const char *nats_program(void)
     return NULL;
 }
 
-/* For main(): 77 and a reason where there is no server, or where valgrind runs the client library's threads by turns,
- * thirty times slower than the server that they answer. */
+/* For main(): 77 and a reason where there is no server. */
 #define NATS_SKIP()                                                                                \
     do {                                                                                           \
         signal(SIGPIPE, SIG_IGN);                                                                  \
@@ -48,6 +47,13 @@ static const char *nats_program(void)
             puts("skipped: there is no nats-server (Debian: nats-server)");                        \
             return 77;                                                                             \
         }                                                                                          \
+    } while (0)
+
+/* The same, or where valgrind runs the client library's threads by turns, thirty times slower than the server that
+ * they answer: for tests with much to do, or with times. */
+#define NATS_SKIP_VALGRIND()                                                                       \
+    do {                                                                                           \
+        NATS_SKIP();                                                                               \
         if (getenv("CASYNCIO_TEST_WRAPPER")) {                                                     \
             puts("skipped: too slow under valgrind for a server that is not");                     \
             return 77;                                                                             \

@@ -1,5 +1,5 @@
 /* Somebody closes what another uses: whatever still waits in a cluster gets -ECONNABORTED, and finds what it needs.
- * ctest: timeout=180 */
+ * ctest: timeout=300 */
 #include "nats_server.h"
 
 static struct nats_server server;

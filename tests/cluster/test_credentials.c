@@ -1,5 +1,5 @@
 /* Who may connect: token, user and password, a file of credentials; each right, wrong, and lacking.
- * ctest: timeout=120 */
+ * ctest: timeout=300 */
 #include "nats_server.h"
 
 #include "nkeys.h"

@@ -651,7 +651,7 @@ int main(void)
         cmocka_unit_test(test_no_worker),
         cmocka_unit_test(test_foreign_stream),
     };
-    NATS_SKIP();
+    NATS_SKIP_VALGRIND();
     nats_start(&server);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     nats_stop(&server);

@@ -70,9 +70,11 @@ static int next_server(void)
     const async_cluster_options options = {
         .servers = more, .reconnect_wait = 0.02, .reconnect_wait_max = 0.1};
 
+    nats_kill(&second, SIGKILL); /* which is tried first is a matter of chance */
     async_with_cluster (cluster, server.url, &options) {
         async_iterator *messages = async_cluster_subscribe(cluster, "x", NULL);
         assert_int_equal(async_cluster_flush(cluster), 0);
+        nats_restart(&second);
         struct nats_server *used = &server, *other = &second;
         for (int round = 1; round <= 2; round++) { /* there, and back again */
             nats_kill(used, SIGKILL);
@@ -131,7 +133,6 @@ static int pauses(void)
         assert_true(longest > 0.15 && called_at[7] - called_at[0] > 0.7);
         async_cancel(task, NULL);
         async_await(task);
-        async_server_close(listener);
         nats_restart(&server);
         while (!async_cluster_is_connected(cluster))
             async_sleep(0.01);
@@ -242,7 +243,7 @@ int main(int argc, char **argv)
         return async_cluster_work(argv[2],
                                   &((async_cluster_worker_options){.drain_timeout = atof(argv[3])}),
                                   &napping_job);
-    NATS_SKIP();
+    NATS_SKIP_VALGRIND();
     nats_start(&server);
     nats_start(&second);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -96,7 +96,7 @@ int main(void)
                                        cmocka_unit_test(test_bad_certificates)};
     static char config[512];
 
-    NATS_SKIP();
+    NATS_SKIP_VALGRIND();
     pki_make();
     pki_issue(.file = "server", .names = "DNS:localhost,IP:127.0.0.1", .issuer = "ca");
     pki_issue(.file = "other", .names = "DNS:other.test", .issuer = "ca");
