@@ -401,8 +401,8 @@ typedef struct async_cluster_worker_options {
 
 /* Serves the jobs until the task is cancelled: takes no more of them than it can run, and a job's function
  * may await anything. Then it lets what runs come to its end, for drain_timeout, cancels what is left (which
- * another worker will do again), and gives the code of the cancellation. The cluster must not be closed
- * meanwhile. Or an error, at the beginning: -EINVAL for a job that has no function, -EEXIST, ... */
+ * another worker will do again), and gives the code of the cancellation. -ECONNABORTED if
+ * the cluster is closed meanwhile. Or an error, at the beginning: -EINVAL for a job that has no function, -EEXIST, ... */
 ASYNC_API int async__cluster_serve(async_cluster *cluster,
                                    const async_cluster_worker_options *options, size_t options_size,
                                    const async_cluster_job *const *jobs, size_t count);
