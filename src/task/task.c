@@ -172,7 +172,7 @@ void async__task_release(async_task *task)
     if (task->unclaimed) leave_unclaimed(tasks, task);
     task->state = ASYNC__RELEASED;
     async__fiber_destroy(&task->fiber);
-    if (async__unlikely(task->record.error || task->why || (task->named | task->watched)) &&
+    if (async__unlikely(task->record.error || (task->cancelled | task->named | task->watched)) &&
         !release_rest(task))
         return;
     async__stack_put(tasks->stacks, async__task_top(task));
