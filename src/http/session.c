@@ -69,8 +69,8 @@ bool async__http_header_ok(const char *line)
 
 /* ---- options ---- */
 
-/* Bytes that curl reads at a time (its default is 16 KiB): fewer calls and pauses for a large body. Each
- * transfer allocates as much: more would be mapped and unmapped for each. */
+/* Bytes that curl reads at a time (its default is 16 KiB): fewer calls and pauses for a large body.
+ * Each transfer allocates as much: a larger buffer would be mapped and unmapped for each. */
 enum { READ_BUFFER = 64 * 1024 };
 
 static CURLcode set_tls(CURL *model, const async_http_session_options *options)
