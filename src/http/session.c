@@ -326,7 +326,7 @@ static void leave_loop(async_http_session *session)
 
 static void on_loop_closed(async_callback *callback)
 {
-    leave_loop(async__http_container(callback, async_http_session, loop_closed));
+    leave_loop(async__container(callback, async_http_session, loop_closed));
 }
 
 static void free_session(async_http_session *session)
@@ -394,7 +394,7 @@ static void on_timeout(async_callback *callback)
 static void on_read_timer(async_callback *callback)
 {
     async_http_response *response =
-        async__http_container(callback, async_http_response, read_timer.callback);
+        async__container(callback, async_http_response, read_timer.callback);
     async_loop *loop = response->session->loop;
     bool waits = response->running && response->sends > 0 && !response->paused && !response->hungry;
 
