@@ -84,7 +84,7 @@ void show_frame(FILE *out, const struct place_in_code *frame)
 
 /* ---- rows ---- */
 
-static char *label_of(const struct loop *loop, size_t index)
+char *label_of(const struct loop *loop, size_t index)
 {
     if (index == ASYNC__NO_NODE) return text_of("-");
     const struct async__node *node = &loop->nodes[index];
@@ -100,7 +100,7 @@ static void print_time(FILE *out, int64_t time, bool counted)
         fprintf(out, " %9s", "-");
 }
 
-static uint64_t depth_of(const struct task *task)
+uint64_t task_depth(const struct task *task)
 {
     return task->state != ASYNC__RUNNING && task->sp >= task->base && task->sp < task->top
                ? task->top - task->sp
@@ -118,8 +118,8 @@ static void show_row(FILE *out, const struct loop *loop, size_t index)
             task->moved ? "moves" : states[task->state]);
     print_time(out, (int64_t)((uint64_t)loop->clock - (uint64_t)task->since), waits);
     print_time(out, task->ran, loop->timed);
-    if (depth_of(task))
-        fprintf(out, " %6" PRIu64, depth_of(task));
+    if (task_depth(task))
+        fprintf(out, " %6" PRIu64, task_depth(task));
     else
         fprintf(out, " %6s", "-");
     if (task->group)

@@ -15,6 +15,7 @@ enum {
     LOOPS = 1024,
     TASKS = 1 << 24,
     TIMERS = 1 << 22,
+    DESCRIPTORS = 1 << 22,
     REPAIRS = 1000, /* of one walk, and some more for each task that it has found */
     TEXT = 256,
     STRUCT = 4096, /* no struct that a layout describes is larger */
@@ -405,12 +406,74 @@ static void read_tasks(struct snapshot *snapshot, struct loop *loop)
     loop->pool = word(&record, at->tasks.stacks);
     loop->page_mask = image_word(image, loop->pool + at->stacks.page_mask);
     loop->usable = image_word(image, loop->pool + at->stacks.usable);
+    loop->stacks_pooled = image_word(image, loop->pool + at->stacks.idle);
+    loop->stacks_used = image_word(image, loop->pool + at->stacks.total) - loop->stacks_pooled;
+    loop->tasks_made = word(&record, at->tasks.numbers);
     take_marks(image, loop);
     loop->count = word(&record, at->tasks.count);
     walk(snapshot, loop);
 }
 
 /* ---- loops ---- */
+
+static uint64_t count_descriptors(const struct image *image, const struct loop *loop,
+                                  const struct record *record)
+{
+    const struct async__layout *at = loop->layout;
+    uint64_t length = half(record, at->loop.fds_length), size = at->fd.size, count = 0;
+
+    if (length > DESCRIPTORS || size == 0 || size > 256 || at->fd.interest >= size) return 0;
+    unsigned char *entries = must(malloc(length * size + 1));
+    size_t got = image->read(image, word(record, at->loop.fds), entries, length * size) / size;
+    for (size_t i = 0; i < got; i++)
+        count += entries[i * size + at->fd.interest] != 0 && i != half(record, at->loop.wake_fd);
+    free(entries);
+    return count;
+}
+
+static void add_pool(const struct image *image, const struct async__pool_layout *at, uint64_t pool,
+                     struct pool_counts *counts)
+{
+    struct record record;
+
+    if (!read_record(image, pool, at->size, &record)) return;
+    uint64_t threads = half(&record, at->threads), idle = half(&record, at->idle);
+    int64_t most = (int64_t)word(&record, at->waited_most);
+    counts->threads += threads;
+    counts->max_threads += half(&record, at->max_threads);
+    counts->working += threads > idle ? threads - idle : 0;
+    counts->queued += half(&record, at->queued);
+    counts->begun += word(&record, at->begun);
+    counts->waited += (int64_t)word(&record, at->waited);
+    if (most > counts->waited_most) counts->waited_most = most;
+}
+
+static void take_pools(const struct image *image, struct loop *loop, const struct record *record)
+{
+    const struct async__layout *at = loop->layout;
+    struct async__pool_layout layout;
+
+    if (!image_read(image, at->pool, &layout, sizeof layout)) return;
+    add_pool(image, &layout, word(record, at->loop.executor), &loop->pools);
+    add_pool(image, &layout, word(record, at->loop.resolver), &loop->pools);
+}
+
+static void take_beat(const struct async__layout *at, const struct record *record,
+                      struct beat *beat)
+{
+    beat->callbacks = word(record, at->loop.callbacks) -
+                      (uint64_t)(int64_t)(int32_t)half(record, at->loop.credit);
+    beat->runs = byte(record, at->loop.running) && word(record, at->loop.sleeps) % 2 == 0;
+}
+
+bool loop_beat(const struct image *image, const struct loop *loop, struct beat *beat)
+{
+    struct record record;
+
+    if (!read_record(image, loop->address, loop->layout->loop.size, &record)) return false;
+    take_beat(loop->layout, &record, beat);
+    return true;
+}
 
 static void take_loop(const struct image *image, struct loop *loop, const struct record *record)
 {
@@ -425,7 +488,9 @@ static void take_loop(const struct image *image, struct loop *loop, const struct
     loop->looks = word(record, at->loop.looks);
     loop->sleeps = word(record, at->loop.sleeps);
     loop->sleeping = loop->sleeps % 2;
-    loop->callbacks = word(record, at->loop.callbacks) - half(record, at->loop.credit);
+    struct beat beat;
+    take_beat(at, record, &beat);
+    loop->callbacks = beat.callbacks;
     loop->watches = word(record, at->loop.watches);
     loop->jobs = word(record, at->loop.jobs);
     loop->signals = word(record, at->loop.signals);
@@ -441,6 +506,8 @@ static void take_loop(const struct image *image, struct loop *loop, const struct
     loop->clock = loop->virtual_clock ? (int64_t)word(record, at->loop.now)
                   : image->now        ? image->now
                                       : (int64_t)word(record, at->loop.last_poll);
+    loop->descriptors = count_descriptors(image, loop, record);
+    take_pools(image, loop, record);
     read_timers(image, loop, record);
 }
 
