@@ -46,3 +46,17 @@ refuses() {
     [ $? = 1 ] || fault "casyncio $*: exit status is not 1: $said"
     [[ $said == casyncio:*"$text"* ]] && [ "$(wc -l <<<"$said")" = 1 ] || fault "casyncio $*: no '$text' in: $said"
 }
+
+# core_of PROGRAM: of its `crash`; the file's name in $core. False: none could be had
+core_of() {
+    rm -f core core.*
+    (ulimit -c unlimited && exec "$1" crash >out 2>err)
+    core=$(ls core* 2>/dev/null | head -n 1)
+    [ -n "$core" ] && return
+    command -v gcore >/dev/null || return
+    start "$1" wedged
+    gcore -o core "$pid" >/dev/null 2>&1
+    end
+    core=$(ls core* 2>/dev/null | head -n 1)
+    [ -n "$core" ]
+}

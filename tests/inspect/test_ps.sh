@@ -101,18 +101,6 @@ done
 end
 
 # ---- a core, whole and cut; stripped, with a shared library, static ----
-core_of() {
-    rm -f core core.*
-    (ulimit -c unlimited && exec "$1" crash >out 2>err)
-    core=$(ls core* 2>/dev/null | head -n 1)
-    [ -n "$core" ] && return
-    command -v gcore >/dev/null || return
-    start "$1" wedged
-    gcore -o core "$pid" >/dev/null 2>&1
-    end
-    core=$(ls core* 2>/dev/null | head -n 1)
-    [ -n "$core" ]
-}
 if [ "$sanitized" = 0 ]; then
     if core_of "$target"; then
         look pstree "$core"
