@@ -18,6 +18,7 @@ enum {
     DESCRIPTORS = 1 << 22,
     REPAIRS = 1000, /* of one walk, and some more for each task that it has found */
     TEXT = 256,
+    NEAR = 1024,
     STRUCT = 4096, /* no struct that a layout describes is larger */
 };
 
@@ -147,6 +148,50 @@ static unsigned char byte(const struct record *record, uint32_t offset)
     return value;
 }
 
+/* ---- a task's neighbourhood ---- */
+
+/* What a task waits for lies in one of its frames, a few hundred bytes below the task itself: both are
+ * read by one system call, and so are of one moment. It is an image, which reads what it has from there. */
+struct near {
+    struct image image;
+    const struct image *real;
+    uint64_t start;
+    size_t size;
+    unsigned char bytes[NEAR + STRUCT];
+};
+
+static size_t read_near(const struct image *image, uint64_t address, void *to, size_t size)
+{
+    const struct near *near = (const struct near *)image; /* its first member */
+
+    if (address < near->start || size > near->size || address - near->start > near->size - size)
+        return near->real->read(near->real, address, to, size);
+    memcpy(to, near->bytes + (address - near->start), size);
+    return size;
+}
+
+static void look_near(struct near *near, uint64_t address, uint32_t size)
+{
+    size_t all = NEAR + (size < STRUCT ? size : STRUCT);
+
+    near->start = address - NEAR;
+    near->size = 0; /* where it cannot be read whole, each part is on its own */
+    if (address > NEAR && near->real->read(near->real, near->start, near->bytes, all) == all)
+        near->size = all;
+}
+
+static struct near *near_of(const struct image *image)
+{
+    struct near *near = must(malloc(sizeof *near));
+
+    near->image = *image;
+    near->image.read = read_near;
+    near->real = image;
+    near->start = 0;
+    near->size = 0;
+    return near;
+}
+
 /* ---- layouts ---- */
 
 /* NULL, or why it is none that this program knows. */
@@ -241,10 +286,10 @@ static bool is_in_list(const struct image *image, const struct async__task_layou
     return list && image_word(image, link) == task->wait;
 }
 
-static void take_wait(struct snapshot *snapshot, const struct loop *loop, struct task *task)
+static void take_wait(struct snapshot *snapshot, const struct image *image, const struct loop *loop,
+                      struct task *task)
 {
     const struct async__task_layout *layout = &loop->tasks_layout;
-    const struct image *image = snapshot->image;
     struct record wait;
 
     task->fd = -1;
@@ -305,8 +350,8 @@ static bool read_task(const struct image *image, const struct loop *loop, uint64
            take_task(loop, record, task);
 }
 
-static void fill_in(struct snapshot *snapshot, const struct loop *loop, const struct record *record,
-                    struct task *task)
+static void fill_in(struct snapshot *snapshot, const struct image *image, const struct loop *loop,
+                    const struct record *record, struct task *task)
 {
     const struct async__task_layout *layout = &loop->tasks_layout;
 
@@ -314,8 +359,8 @@ static void fill_in(struct snapshot *snapshot, const struct loop *loop, const st
     task->name = text_at(snapshot, word(record, layout->task.name));
     task->coroutine_name = text_at(snapshot, word(record, layout->task.coroutine_name));
     task->where = text_at(snapshot, word(record, layout->task.where));
-    take_awaiter(snapshot->image, loop, task);
-    take_wait(snapshot, loop, task);
+    take_awaiter(image, loop, task);
+    take_wait(snapshot, image, loop, task);
 }
 
 static void append(struct loop *loop, const struct task *task)
@@ -349,11 +394,13 @@ static void walk(struct snapshot *snapshot, struct loop *loop)
     const struct image *image = snapshot->image;
     uint64_t at = image_word(image, loop->client + layout->tasks.first), before = 0, number = 0;
     uint64_t repairs = 0;
+    struct near *near = near_of(image);
     struct record record;
     struct task task;
 
     while (at && loop->task_count < TASKS) {
-        bool good = read_task(image, loop, at, &record, &task) &&
+        look_near(near, at, layout->task.size);
+        bool good = read_task(&near->image, loop, at, &record, &task) &&
                     word(&record, layout->task.previous) == before && task.number > number;
         uint64_t next = word(&record, layout->task.next);
         if (!good) {
@@ -368,13 +415,14 @@ static void walk(struct snapshot *snapshot, struct loop *loop)
         number = task.number;
         /* After a step back, those that are known come once more. */
         if (loop->task_count == 0 || number > loop->tasks[loop->task_count - 1].number) {
-            fill_in(snapshot, loop, &record, &task);
+            fill_in(snapshot, &near->image, loop, &record, &task);
             append(loop, &task);
         }
         before = at;
         at = next;
     }
     loop->incomplete = at != 0;
+    free(near);
 }
 
 static void take_marks(const struct image *image, struct loop *loop)
@@ -635,11 +683,23 @@ size_t task_stack(const struct snapshot *snapshot, const struct loop *loop, cons
     if (task->moved || task->state == ASYNC__RUNNING || task->sp < task->base ||
         task->sp >= task->address)
         return 0;
-    if (size > task->address - task->sp) size = task->address - task->sp;
-    size_t got = snapshot->image->read(snapshot->image, task->sp, to, size);
+    /* The task lies above its frames and is read after them, by the same call if there is room: if it is
+     * still where it was, what was read before it belongs together. */
+    uint64_t depth = task->address - task->sp, above = loop->tasks_layout.task.size;
+    size_t wanted = above <= STRUCT && depth + above <= size ? depth + above
+                    : depth < size                           ? depth
+                                                             : size;
+    size_t got = snapshot->image->read(snapshot->image, task->sp, to, wanted);
+    bool with_task = got > depth && got == wanted;
+    if (got > depth) got = depth;
     if (snapshot->image->pid == 0 || snapshot->image->stopped < 0) return got;
-    /* Whether it is still where it was: what was read before this belongs together then. */
-    if (!read_task(snapshot->image, loop, task->address, &record, &now) ||
+    if (with_task) {
+        record.size = (uint32_t)above;
+        memcpy(record.bytes, (char *)to + depth, above);
+        now = (struct task){.address = task->address};
+    }
+    if (!(with_task ? take_task(loop, &record, &now)
+                    : read_task(snapshot->image, loop, task->address, &record, &now)) ||
         now.number != task->number || now.sp != task->sp || now.state != task->state ||
         (task->wait && now.wait != task->wait))
         return 0;
