@@ -1,6 +1,6 @@
 /* json.c - the same, for programs. Addresses are texts, since many readers have numbers of 53 bits. What
  * is not known, or not there, is null. */
-#include "show.h"
+#include "python.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -136,5 +136,9 @@ void show_json(FILE *out, const struct snapshot *snapshot, const struct options 
         show_one_loop(out, &snapshot->loops[i], unwinder, options->internal);
     }
     fputs("]", out);
+    if (is_python(snapshot)) {
+        fputs(", \"python_tasks\": ", out);
+        show_python(out, snapshot, "json", options->frames);
+    }
     unwinder_free(unwinder);
 }

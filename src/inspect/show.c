@@ -1,5 +1,5 @@
 /* show.c - see show.h. */
-#include "show.h"
+#include "python.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -40,7 +40,7 @@ void show_loop(FILE *out, const struct snapshot *snapshot, size_t index)
     else if (loop->client)
         fputs("tasks that this program does not know, ", out);
     else
-        fputs("no tasks of C (in a Python program they are Python's: python -m asyncio ps), ", out);
+        fputs("no tasks of C, ", out);
     fprintf(out,
             "%" PRIu32 " timers, %" PRIu64 " watches, %" PRIu64 " jobs in threads, %" PRIu64
             " callbacks run%s",
@@ -145,6 +145,7 @@ void show_rows(FILE *out, const struct snapshot *snapshot, const struct options 
         for (size_t k = 0; k < loop->task_count; k++)
             show_row(out, loop, k);
     }
+    if (is_python(snapshot)) show_python(out, snapshot, "ps", false);
 }
 
 /* ---- the tree ---- */
@@ -193,5 +194,6 @@ void show_tree(FILE *out, const struct snapshot *snapshot, const struct options 
         async__print_tree(out, loop->nodes, loop->task_count, unwinder ? show_node_frames : NULL,
                           &tree);
     }
+    if (is_python(snapshot)) show_python(out, snapshot, "pstree", options->frames);
     unwinder_free(unwinder);
 }
