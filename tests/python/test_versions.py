@@ -3,13 +3,13 @@ arguments end nothing.
 """
 # run: timeout=240
 
-import shutil
-import json
 import asyncio
 import contextlib
 import contextvars
 import gc
+import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
