@@ -213,7 +213,7 @@ static void take_program(struct image *image)
     enum { HEADERS = 64, PAGE = 4096 };
     const struct core *core = image->data;
     Elf64_Ehdr file;
-    Elf64_Phdr headers[HEADERS];
+    Elf64_Phdr headers[HEADERS] = {{0}};
     char *path = core->program && core->program_start ? realpath(core->program, NULL) : NULL;
     int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     bool good = fd >= 0 && read_at(fd, 0, &file, sizeof file) &&

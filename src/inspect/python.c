@@ -142,7 +142,6 @@ static char *read_all(int fd)
 static char *run(char *const arguments[])
 {
     posix_spawn_file_actions_t actions;
-    extern char **environ;
     int ends[2], status = -1;
     pid_t child;
 
