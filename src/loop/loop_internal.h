@@ -2,6 +2,7 @@
 #ifndef CASYNCIO_LOOP_INTERNAL_H
 #define CASYNCIO_LOOP_INTERNAL_H
 
+#include "../base/container.h"
 #include "../base/memory.h"
 #include "../base/options.h"
 
@@ -14,7 +15,6 @@
 
 #define async__likely(x) __builtin_expect(!!(x), 1)
 #define async__unlikely(x) __builtin_expect(!!(x), 0)
-#define async__container(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 #define ASYNC__NEVER INT64_MAX
 #define ASYNC__SECOND 1000000000LL
@@ -326,6 +326,7 @@ struct async_loop {
     void *exception_data;
     size_t lost;                 /* errors that there was no handler for */
     char first_lost[256];        /* the first one's message: no memory may be left when it comes */
+    async_callback at_close;     /* a ring, as `ready` */
     async_loop *next, *previous; /* all loops: layout.c */
 };
 
