@@ -297,7 +297,7 @@ static bool look_at_named(int count, char **names, show_function *show,
  * there is none. */
 static void run_program(char **arguments)
 {
-    static const char *const own[] = {"ps", "pstree", "leaks"};
+    static const char *const own[] = {"ps", "pstree", "top", "leaks"};
     char name[NAME_MAX], path[PATH_MAX], *command = arguments[0];
 
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
