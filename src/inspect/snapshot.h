@@ -39,6 +39,13 @@ struct loop {
     uint64_t looks, sleeps, callbacks, watches, jobs, signals, foreign, count;
     uint32_t timers, forks;
     int64_t ran, run_since, asleep, longest_step, timer_lag, clock;
+    uint64_t descriptors, tasks_made, stacks_used, stacks_pooled;
+    struct pool_counts {
+        uint64_t threads, max_threads, working,
+            queued;     /* now: threads in a job, jobs without one */
+        uint64_t begun; /* jobs, and how long they waited, in ns */
+        int64_t waited, waited_most;
+    } pools;            /* both together */
     struct task *tasks; /* in the order in which they were made */
     size_t task_count;
     bool incomplete; /* it changed too fast */
@@ -57,6 +64,14 @@ struct snapshot {
     struct texts *texts;
     char *problem; /* why a layout could not be used, or NULL */
 };
+
+/* What a loop does at a moment, which is two words of its memory. */
+struct beat {
+    uint64_t callbacks; /* that have run */
+    bool runs;          /* a callback, or looks outside; false: it sleeps, or does not run */
+};
+/* False: the loop could not be read. */
+bool loop_beat(const struct image *image, const struct loop *loop, struct beat *beat);
 
 /* NULL: *error has a line, to be freed. */
 struct snapshot *snapshot_take(struct image *image, char **error);

@@ -75,7 +75,18 @@ const struct async__layout async__layout __attribute__((used)) = {
             .asleep = LOOP(stats.asleep),
             .longest_step = LOOP(stats.longest_step),
             .timer_lag = LOOP(stats.timer_lag),
+            .fds = LOOP(fds),
+            .fds_length = LOOP(fds_length),
+            .wake_fd = LOOP(wake_fd),
+            .executor = LOOP(executor),
+            .resolver = LOOP(resolver),
         },
+    .fd =
+        {
+            .size = sizeof(struct async__fd),
+            .interest = offsetof(struct async__fd, interest),
+        },
+    .pool = (uintptr_t)&async__pool_layout,
     .callback =
         {
             .next = offsetof(async_callback, next),

@@ -20,6 +20,7 @@
  * in a job when the loop closes and is not to be waited for (a name server that does not answer
  * takes half a minute) is detached; the last reference frees the pool. */
 #include "debug.h"
+#include "layout.h"
 
 #include <casyncio/metrics.h>
 #include <pthread.h>
@@ -72,6 +73,19 @@ struct async__pool {
     bool closing;
     pid_t process;
     char name[NAME_SIZE];
+};
+
+#define POOL(member) offsetof(struct async__pool, member)
+
+const struct async__pool_layout async__pool_layout = {
+    .size = sizeof(struct async__pool),
+    .queued = POOL(queued),
+    .threads = POOL(threads),
+    .max_threads = POOL(max_threads),
+    .idle = POOL(idle),
+    .begun = POOL(begun),
+    .waited = POOL(waited),
+    .waited_most = POOL(waited_most),
 };
 
 static void release(struct async__pool *pool)

@@ -52,7 +52,7 @@ done < <(grep -vxFf "$work/deprecated" "$work/names") | none "names without a pa
 
 cd "$work/first"
 # shellcheck disable=SC2046
-mandoc -Tlint -W warning $(cat "$work/pages") man7/*.7 2>&1 | none "mandoc -Tlint"
+mandoc -Tlint -W warning $(cat "$work/pages") man7/*.7 "$OLDPWD"/docs/man/*.1 2>&1 | none "mandoc -Tlint"
 # shellcheck disable=SC2046
 grep -hE '^\.Xr' $(cat "$work/pages") man7/*.7 | awk '{ print $2 "." $3 }' | sort -u | while read -r page; do
     case $page in
