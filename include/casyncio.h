@@ -24,6 +24,7 @@
 #include <casyncio/loop.h>
 #include <casyncio/debug.h>
 #include <casyncio/metrics.h>
+#include <casyncio/trace.h>
 #include <casyncio/renamed.h>
 
 #endif

@@ -11,7 +11,7 @@
 #define RECONNECT_WAIT 0.1
 #define RECONNECT_WAIT_MAX 5.0
 #define PING_INTERVAL 20.0
-#define PATIENCE 5000 /* ms for an answer of JetStream's */
+#define PATIENCE 5000      /* ms for an answer of JetStream's */
 #define MUCH (1024 * 1024) /* bytes that wait to be sent before a publisher has to wait, too */
 
 /* ---- what the client library tells ---- */

@@ -13,7 +13,7 @@
 
 #define ASYNC__LAYOUT_NOTE "casyncio"
 #define ASYNC__LAYOUT_NOTE_TYPE 1 /* 8 bytes: the distance from themselves to async__layout */
-#define ASYNC__LAYOUT_VERSION 1
+#define ASYNC__LAYOUT_VERSION 2
 #define ASYNC__LAYOUT_MAGIC "casyncio-layout"
 #define ASYNC__TASK_LAYOUT_MAGIC "casyncio-tasks "
 
@@ -33,6 +33,7 @@ struct async__layout {
         uint32_t now, last_poll, credit, timers, poller, client;
         uint32_t watches, jobs, signals, foreign, forks;
         uint32_t looks, sleeps, callbacks, ran, run_since, asleep, longest_step, timer_lag;
+        uint32_t trace, wake_fd;
     } loop;
     struct {
         uint32_t next, prev, run;
@@ -41,6 +42,11 @@ struct async__layout {
         uint32_t heap, length, cancelled, slots_used; /* in the loop's timers */
         uint32_t entry_size, when, slot;              /* of an entry of the heap */
     } timers;
+    struct {
+        uint32_t events, capacity, count, asker, begin; /* at loop->trace, if that is not NULL */
+        uint32_t event_size;
+    } trace;
+    uint64_t request; /* the address of the struct async__trace_request (trace_events.h) */
 };
 
 /* loop->client points at a struct whose first member is the address of this one. NULL: there are no
