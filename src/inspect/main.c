@@ -1,6 +1,7 @@
 /* main.c - casyncio: what is my program doing? */
 #include "leaks.h"
 #include "show.h"
+#include "trace.h"
 
 #include <dirent.h>
 #include <getopt.h>
@@ -19,6 +20,9 @@ static const char help[] =
     "  casyncio leaks PID | CORE [PROGRAM]\n"
     "                               tasks that nothing can ever wake: what they wait for is out of "
     "reach\n"
+    "\n"
+    "  casyncio trace PID | --svg FILE\n"
+    "                               a timeline (casyncio trace --help)\n"
     "\n"
     "The process needs no preparation, no debug information and no help: it is read from outside "
     "while it\n"
@@ -204,6 +208,8 @@ int main(int count, char **arguments)
     show_function *show = NULL;
     int code;
 
+    if (count > 1 && strcmp(arguments[1], "trace") == 0)
+        return trace_main(count - 1, arguments + 1);
     if (!read_options(count, arguments, &options, &code)) return code;
     const char *command = optind < count ? arguments[optind++] : "";
     if (strcmp(command, "ps") == 0) {

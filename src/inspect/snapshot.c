@@ -89,6 +89,11 @@ static const char *text_at(struct snapshot *snapshot, uint64_t address)
     return entry->text;
 }
 
+const char *snapshot_text(struct snapshot *snapshot, uint64_t address)
+{
+    return text_at(snapshot, address);
+}
+
 /* ---- fields ---- */
 
 /* A struct as it was read, with as many bytes as its layout says. */
@@ -405,6 +410,8 @@ static void take_loop(const struct image *image, struct loop *loop, const struct
 
     loop->client = word(record, at->loop.client);
     loop->running = byte(record, at->loop.running);
+    loop->trace = word(record, at->loop.trace);
+    loop->wake_fd = (int)half(record, at->loop.wake_fd);
     loop->virtual_clock = byte(record, at->loop.virtual_clock);
     loop->timed = byte(record, at->loop.timed);
     loop->debug = byte(record, at->loop.debug);

@@ -413,6 +413,7 @@ void async__trace_asked(async_loop *loop)
     const volatile struct async__trace_request *request = &async__trace_request;
     uint64_t asker = request->asker, capacity = request->capacity;
 
+    if (loop->trace && is_over(loop->trace, async__clock())) end_trace(loop); /* of one before */
     if (loop->trace || !asker || async__clock() >= request->until) return;
     if (capacity > ASYNC__TRACE_MOST) capacity = ASYNC__TRACE_MOST;
     (void)begin_trace(loop, round_up(capacity), asker, -1, ""); /* no memory: then there is none */

@@ -65,6 +65,7 @@ struct lane {
     const struct async__trace_task *task;
     char name[ASYNC__TRACE_NAME_MAX + 1];
     size_t name_size;
+    bool seen; /* there is an event of it */
 };
 
 struct job {
@@ -368,6 +369,7 @@ static void write_event(struct writing *self, const struct async__trace_event *e
     struct lane *lane = lane_of(self, event->task);
 
     if (!lane) return;
+    lane->seen = true;
     switch (event->kind) {
     case ASYNC__TRACE_RUN: on_run(self, lane, event); break;
     case ASYNC__TRACE_PARK: on_park(self, lane, event); break;
@@ -516,7 +518,7 @@ bool async__trace_file_add(struct async__trace_writer *writer, struct async__tra
         write_event(&self, &record->events[i]);
     for (size_t i = 0; i < self.lane_count; i++) {
         struct lane *lane = &self.lanes[i];
-        if (lane->task) suppose(&self, lane, lane->task->parked ? WAITS : READY);
+        if (lane->task && !lane->seen) suppose(&self, lane, lane->task->parked ? WAITS : READY);
         end_plain(&self, lane, record->end);
     }
     write_jobs(&self);
