@@ -497,7 +497,7 @@ static void draw_names(const struct picture *picture, FILE *out)
         fprintf(out, "<text x=\"8\" y=\"%d\"><title>", TOP + ROW * lane->row + 14);
         put_text(out, lane->name ? lane->name : "");
         fputs("</title>", out);
-        char name[40 + 1];
+        char name[34 + 1];
         snprintf(name, sizeof name, "%s", lane->name ? lane->name : "");
         put_text(out, name);
         fputs("</text>\n", out);
