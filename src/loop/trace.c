@@ -121,13 +121,49 @@ static void keep_name(struct async__trace *trace, const char *name)
     trace->name[size] = 0;
 }
 
+static bool is_over(const struct async__trace *trace, int64_t now)
+{
+    const volatile struct async__trace_request *request = &async__trace_request;
+    return trace->asker && (request->asker != trace->asker || now >= request->until);
+}
+
+static void end_trace(async_loop *loop);
+
+/* The step is over, and `first` is what it has made ready. */
+static void finish(async_loop *loop, const async_callback *first, int64_t now)
+{
+    struct async__trace *trace = loop->trace;
+
+    record_ready(loop, first, now);
+    record_outcome(loop, now);
+    trace->running = 0;
+    trace->step = NULL;
+    if (async__unlikely(is_over(trace, now))) end_trace(loop);
+}
+
+void async__trace_stepped(async_loop *loop, int64_t now)
+{
+    struct async__trace *trace = loop->trace;
+    const async_callback *first = trace->mark.next;
+
+    if (!first) return; /* it was begun in this step, outside of tasks */
+    async__ready_unlink(&trace->mark);
+    finish(loop, first, now);
+}
+
+/* The step in which the trace began was none of a loop that is timed: its end is where the next begins,
+ * or where the mark itself has come to the front. */
 void async__trace_step(async_loop *loop, async_callback *callback, int64_t now)
 {
     struct async__trace *trace = loop->trace;
     struct async__trace_view view = {0};
 
-    if (trace->mark.next) async__trace_stepped(loop, now);
+    async__trace_stepped(loop, now);
     if (loop->trace != trace) return; /* that was its end */
+    if (callback == &trace->mark) {
+        finish(loop, loop->ready.next, now);
+        return;
+    }
     trace->step = callback && view_of(loop, callback, &view) ? callback : NULL;
     trace->running = view.number;
     keep_name(trace, view.name);
@@ -138,43 +174,26 @@ void async__trace_step(async_loop *loop, async_callback *callback, int64_t now)
     async__ready_push(loop, &trace->mark);
 }
 
-static bool is_over(const struct async__trace *trace, int64_t now)
-{
-    const volatile struct async__trace_request *request = &async__trace_request;
-    return trace->asker && (request->asker != trace->asker || now >= request->until);
-}
-
-static void end_trace(async_loop *loop);
-
-void async__trace_stepped(async_loop *loop, int64_t now)
-{
-    struct async__trace *trace = loop->trace;
-
-    if (!trace->mark.next) return; /* it was begun in this step */
-    record_ready(loop, trace->mark.next, now);
-    async__ready_unlink(&trace->mark);
-    record_outcome(loop, now);
-    trace->running = 0;
-    trace->step = NULL;
-    if (async__unlikely(is_over(trace, now))) end_trace(loop);
-}
-
 /* The poller's wait. Where nothing is ready, all that is afterwards has come by it. */
 static int traced_wait(async_loop *loop, int64_t timeout)
 {
     struct async__trace *trace = loop->trace;
+    const async__poller *real = trace->real;
+    int64_t now = async__clock();
 
-    put(trace, ASYNC__TRACE_LOOK, 0, async__clock())->value = timeout != 0;
+    async__trace_stepped(loop, now);
+    if (loop->trace != trace) return real->wait(loop, timeout);
+    put(trace, ASYNC__TRACE_LOOK, 0, now)->value = timeout != 0;
     told(trace);
     if (loop->ready.next != &loop->ready) async__ready_push(loop, &trace->mark);
-    int code = trace->real->wait(loop, timeout);
+    int code = real->wait(loop, timeout);
     if (loop->trace != trace) return code; /* a poll hook has ended it */
     const async_callback *first = loop->ready.next;
     if (trace->mark.next) {
         first = trace->mark.next;
         async__ready_unlink(&trace->mark);
     }
-    int64_t now = async__clock();
+    now = async__clock();
     int count = record_ready(loop, first, now);
     put(trace, ASYNC__TRACE_LOOKED, 0, now)->value = count;
     told(trace);
@@ -227,6 +246,10 @@ static int begin_trace(async_loop *loop, uint64_t capacity, uint64_t asker, int 
     if (view_of(loop, NULL, &view)) { /* its first step has begun before */
         put(trace, ASYNC__TRACE_RUN, view.number, trace->begin);
         told(trace);
+        trace->step = view.step;
+        trace->running = view.number;
+        keep_name(trace, view.name);
+        async__ready_push(loop, &trace->mark);
     }
     trace->newest = view.newest;
     return 0;

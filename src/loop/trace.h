@@ -16,9 +16,9 @@ struct async__trace {
     uint64_t asker; /* of the request that this trace is for; 0: it is the program's own */
     /* The end of the ready queue before what runs now; queued while something does. */
     async_callback mark;
-    uint64_t running;     /* the number of the task that runs, or 0 */
-    async_callback *step; /* and its callback; NULL: that of another client, or nothing */
-    uint64_t newest;      /* task */
+    uint64_t running;           /* the number of the task that runs, or 0 */
+    const async_callback *step; /* and its callback; NULL: that of another client, or nothing */
+    uint64_t newest;            /* task */
     char name[ASYNC__TRACE_NAME_MAX]; /* its name, if it has one: gone when it has ended */
     int64_t begin;
     async__poller poller; /* the loop's, but for `wait` */
@@ -30,6 +30,7 @@ struct async__trace {
 /* What a task layer tells of its tasks: loop->views. */
 struct async__trace_view {
     uint64_t number, newest; /* newest: the highest number that there has been */
+    const async_callback *step;
     enum { ASYNC__VIEW_READY, ASYNC__VIEW_PARKED, ASYNC__VIEW_ENDED } state;
     const char *name, *coroutine, *what;
     uint64_t awaited;

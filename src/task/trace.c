@@ -17,6 +17,7 @@ static bool view_of(const async_loop *loop, const async_callback *step,
     if (step && !async__switch_is_step(step)) return false;
     if (!task || task->tasks != tasks) return false;
     view->number = task->number;
+    view->step = &task->step;
     view->state = states[task->state];
     view->name = task->name;
     view->coroutine = task->coroutine_name;

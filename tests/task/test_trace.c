@@ -107,8 +107,8 @@ static void test_contents(void **unused)
     (void)unused;
     assert_int_equal(run(contents, NULL), 0);
     assert_int_equal(times("\"name\":\"Task-2 (worker)\""), 1);
-    assert_int_equal(times("the \\\"second\\\"? and a name that is longer than what there is  (worker)"),
-                     1);
+    assert_int_equal(
+        times("the \\\"second\\\"? and a name that is longer than what there is  (worker)"), 1);
     assert_int_equal(times("\"name\":\"lock\",\"cat\":\"wait\""), 2);
     assert_int_equal(times("\"name\":\"sleep\",\"cat\":\"wait\""), 3);
     assert_int_equal(times("\"name\":\"gather\",\"cat\":\"wait\""), 1);
