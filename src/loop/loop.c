@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "../base/faults.h"
+#include "../base/probes.h"
 
 #define CREDIT 32
 #define POLL_INTERVAL 50000      /* ns */
@@ -310,7 +311,9 @@ static int look_outside(async_loop *loop)
     if (timeout > IDLE_INTERVAL / 100 && loop->idle && loop->idle(loop) && timeout > IDLE_INTERVAL)
         timeout = IDLE_INTERVAL;
     if (timeout > loop->wait_limit) timeout = loop->wait_limit;
+    ASYNC__PROBE2(loop__look, loop, timeout);
     code = wait_outside(loop, timeout);
+    ASYNC__PROBE(loop__looked, loop);
     if (code < 0) return code;
     if (loop->virtual_clock) jump(loop);
 #ifdef ASYNC_FAULTS

@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "../base/faults.h"
+#include "../base/probes.h"
 
 enum { IDLE, QUEUED, RUNNING, FINISHED, ABANDONED };
 
@@ -160,7 +161,9 @@ static void run_first(struct async__pool *pool, struct worker *self)
     self->busy = true;
     pthread_mutex_unlock(&pool->mutex);
 
+    ASYNC__PROBE(job__begun, job);
     job->work(job);
+    ASYNC__PROBE(job__ended, job);
     if (async__unlikely(job->begun_at != 0)) job->queued_at = async__clock(); /* its end */
 
     pthread_mutex_lock(&pool->mutex);
@@ -318,6 +321,7 @@ int async__pool_submit(struct async__pool *pool, async_loop *loop, async_job *jo
     job->begun_at = loop->trace != NULL; /* not 0: to be noted */
 
     if (async__unlikely(loop->trace != NULL)) async__trace_job(loop, ASYNC__TRACE_QUEUED, job);
+    ASYNC__PROBE2(job__queued, job, job->work);
     pthread_mutex_lock(&pool->mutex);
     pool->loop = loop;
     enqueue(pool, job);

@@ -233,6 +233,7 @@ void async__park(async__wait *wait)
     wait->interrupted = false;
     self->wait = wait;
     self->state = ASYNC__PARKED;
+    ASYNC__PROBE3(task__park, self->number, wait->what, wait->fd);
 #ifdef ASYNC_FAULTS
     if (async__fault(ASYNC__FAULT_WAIT)) async_cancel(self, "fault");
 #endif

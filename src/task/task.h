@@ -14,6 +14,7 @@
 #define CASYNCIO_TASK_H
 
 #include "../base/faults.h"
+#include "../base/probes.h"
 #include "../fiber/fiber.h"
 #include "../loop/debug.h"
 #include "tree.h"
@@ -344,6 +345,7 @@ void async__fault_at_wake(async_task *task);
  * even if it is cancelled before it is scheduled. */
 static inline void async__resume(async_task *task)
 {
+    ASYNC__PROBE(task__wake, task->number);
     task->wait = NULL;
     async__make_ready(task);
 #ifdef ASYNC_FAULTS
