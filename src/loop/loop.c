@@ -415,6 +415,7 @@ static int begin_run(async_loop *loop)
     loop->stopping = false;
     loop->chosen = NULL; /* what an earlier run ended before is still in the queue */
     loop->stats.run_since = async__clock();
+    if (loop->trace) loop->trace->now = 0;
     async__trace_look_for_request(loop);
     return 0;
 }

@@ -138,6 +138,7 @@ static void finish(async_loop *loop, const async_callback *first, int64_t now)
     record_outcome(loop, now);
     trace->running = 0;
     trace->step = NULL;
+    trace->now = now;
     if (async__unlikely(is_over(trace, now))) end_trace(loop);
 }
 
@@ -197,6 +198,7 @@ static int traced_wait(async_loop *loop, int64_t timeout)
     int count = record_ready(loop, first, now);
     put(trace, ASYNC__TRACE_LOOKED, 0, now)->value = count;
     told(trace);
+    trace->now = now;
     if (is_over(trace, now)) end_trace(loop);
     return code;
 }

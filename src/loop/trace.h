@@ -21,6 +21,7 @@ struct async__trace {
     uint64_t newest;            /* task */
     char name[ASYNC__TRACE_NAME_MAX]; /* its name, if it has one: gone when it has ended */
     int64_t begin;
+    int64_t now; /* the end of the last step or look; 0: the next has to look at the clock */
     async__poller poller; /* the loop's, but for `wait` */
     const async__poller *real;
     int fd;
