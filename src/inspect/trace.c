@@ -112,8 +112,9 @@ static char *check_request(const struct tracing *self, uint64_t address)
 {
     struct async__trace_request request;
 
-    if (!image_read(self->image, address, &request, sizeof request) ||
-        memcmp(request.magic, ASYNC__TRACE_MAGIC, sizeof request.magic) != 0)
+    if (!image_read(self->image, address, &request, sizeof request))
+        return text_of("%s has ended", self->image->title);
+    if (memcmp(request.magic, ASYNC__TRACE_MAGIC, sizeof request.magic) != 0)
         return text_of("%s has nowhere to be asked for a trace", self->image->title);
     if (request.asker && request.until > clock_now() && request.asker != (uint64_t)getpid() &&
         (request.asker > 1 << 30 || kill((pid_t)request.asker, 0) == 0 || errno != ESRCH))
