@@ -53,6 +53,7 @@ static int refused(const char *subject, const char *text)
     case JSInsufficientResourcesErr:
     case JSStorageResourcesExceededErr:
     case JSMemoryResourcesExceededErr: code = -ENOSPC; break;
+    default: break;
     }
     return async__cluster_raise(code, "store %s: %s", subject, description);
 }

@@ -20,9 +20,14 @@
 
 static atomic_bool no_pwait2; /* the kernel has refused it */
 
-static int fd_of(const async_loop *loop)
+static struct async__epoll_state *self_of(const async_loop *loop) { return loop->back_end; }
+
+static int fd_of(const async_loop *loop) { return self_of(loop)->fd; }
+
+static void free_state(struct async__epoll_state *self)
 {
-    return ((struct async__epoll_state *)loop->back_end)->fd;
+    async__free(self->events);
+    async__free(self);
 }
 
 static int epoll_open(async_loop *loop)
@@ -30,10 +35,13 @@ static int epoll_open(async_loop *loop)
     if (RUNNING_ON_VALGRIND) atomic_store_explicit(&no_pwait2, true, memory_order_relaxed);
     struct async__epoll_state *self = async__alloc(sizeof *self);
     if (!self) return -ENOMEM;
-    self->fd = ASYNC__CALL(epoll_create1(EPOLL_CLOEXEC));
+    /* On the stack they would keep old words alive there for as long as the loop sleeps: a conservative
+     * scan (`casyncio leaks`) would take those for references. */
+    self->events = async__alloc(EVENTS_PER_WAIT * sizeof *self->events);
+    self->fd = self->events ? ASYNC__CALL(epoll_create1(EPOLL_CLOEXEC)) : -1;
     if (self->fd < 0) {
-        int code = -errno;
-        async__free(self);
+        int code = self->events ? -errno : -ENOMEM;
+        free_state(self);
         return code;
     }
     loop->back_end = self;
@@ -43,7 +51,7 @@ static int epoll_open(async_loop *loop)
 static void epoll_close(async_loop *loop)
 {
     close(fd_of(loop));
-    async__free(loop->back_end);
+    free_state(loop->back_end);
 }
 
 static int epoll_interest(async_loop *loop, int fd, struct async__fd *entry, unsigned interest)
@@ -99,7 +107,7 @@ static int wait_for_events(async_loop *loop, struct epoll_event *events, int64_t
 
 static int epoll_wait_events(async_loop *loop, int64_t timeout)
 {
-    struct epoll_event events[EVENTS_PER_WAIT];
+    struct epoll_event *events = self_of(loop)->events;
     async_poll_hooks hooks = {0};
     /* The instance and its events are the parent's, and so is what the wake-up eventfd counts. */
     if (async__unlikely(async__is_forked(loop))) return -ECHILD;

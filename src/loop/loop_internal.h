@@ -96,6 +96,7 @@ extern const async__poller async__epoll;
 /* At the front of the state of each back end that has epoll below it. */
 struct async__epoll_state {
     int fd;
+    struct epoll_event *events; /* room for those that a look brings */
 };
 #ifdef ASYNC_URING
 extern const async__poller async__uring; /* uring.c; where there can be no ring it opens epoll */

@@ -515,6 +515,13 @@ static void echo_made(void *self, async_transport *transport)
     ((struct talk *)self)->transport = transport;
 }
 
+/* Also if the wait itself is what fails: until then the transport has the struct. */
+static void wait_until_lost(struct talk *talk)
+{
+    while (!async_event_is_set(&talk->lost))
+        (void)async_event_wait(&talk->lost);
+}
+
 static int transports(void *unused)
 {
     (void)unused;
@@ -531,8 +538,8 @@ static int transports(void *unused)
     bool echoes = async_transport_new(ends[1], &echoing, &echo);
     if (!echoes && code == 0) code = failed();
     async_shield () {
-        if (talks) async_event_wait(&talk.lost);
-        if (echoes) async_event_wait(&echo.lost);
+        if (talks) wait_until_lost(&talk);
+        if (echoes) wait_until_lost(&echo);
     }
     if (code == 0) code = talk.code;
     return code == 0 ? echo.code : code;

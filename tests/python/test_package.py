@@ -3,7 +3,7 @@
 The ways: install(), the policy, Runner(loop_factory=...), python -m casyncio. What the interpreter
 does with a program, python -m casyncio has to do: the two are run side by side.
 """
-# run: timeout=400
+# run: timeout=1500
 
 import ast
 import asyncio
