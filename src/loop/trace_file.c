@@ -269,6 +269,17 @@ static void end_plain(struct writing *self, struct lane *lane, int64_t now)
     if (out) fputs("}}", out);
 }
 
+/* With the event's value, if that is what it did. */
+static void end_with(struct writing *self, struct lane *lane, enum doing doing, const char *name,
+                     const struct async__trace_event *event)
+{
+    bool is = lane->doing == doing;
+    FILE *out = end_slice(self, lane, event->time);
+
+    if (out && is) fprintf(out, "\"%s\":%d", name, event->value);
+    if (out) fputs("}}", out);
+}
+
 static void begin_slice(struct lane *lane, enum doing doing, int64_t now)
 {
     lane->doing = doing;
@@ -315,8 +326,7 @@ static void on_yield(struct writing *self, struct lane *lane,
 static void on_end(struct writing *self, struct lane *lane, const struct async__trace_event *event)
 {
     suppose(self, lane, RUNS);
-    FILE *out = end_slice(self, lane, event->time);
-    if (out) fprintf(out, "\"result\":%d}}", event->value);
+    end_with(self, lane, RUNS, "result", event);
 }
 
 /* The arrow begins in the waker's slice, which ends now; it is drawn when the task runs. */
@@ -340,8 +350,7 @@ static void on_wake(struct writing *self, struct lane *lane, const struct async_
 static void on_looked(struct writing *self, struct lane *lane,
                       const struct async__trace_event *event)
 {
-    FILE *out = end_slice(self, lane, event->time);
-    if (out) fprintf(out, "\"events\":%d}}", event->value);
+    end_with(self, lane, LOOKS, "events", event);
 }
 
 static void on_job(struct writing *self, const struct async__trace_event *event)
