@@ -7,6 +7,6 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p docs/pictures
 
-# timeline.svg: what examples/03_errors does.
-CASYNCIO_TRACE=$work/trace.json "$build/examples/03_errors" >/dev/null
+# timeline.svg: what examples/07_lock does.
+CASYNCIO_TRACE=$work/trace.json "$build/examples/07_lock" >/dev/null
 "$build/bin/casyncio" trace --svg "$work/trace.json" -o docs/pictures/timeline.svg

@@ -106,7 +106,7 @@ trace 0 "$pid" --seconds 0.2 --svg
 # ---- two at once; the first dies ----
 # until_traced: it is, by $first, as a second one is told. One that comes first makes the first fail, which is then begun again.
 begin_first() {
-    "$casyncio" trace "$pid" --seconds 600 -o first.json >/dev/null 2>&1 &
+    "$casyncio" trace "$pid" --seconds 600 -o first.json >first.out 2>&1 &
     first=$!
 }
 until_traced() {
@@ -158,17 +158,12 @@ says "has not come to its next callback: it is blocked in Task-1"
 [ ! -e wedged.json ] || fault "a trace of nothing"
 end
 start "$target" all
-"$casyncio" trace "$pid" --seconds 600 -o gone.json >gone.out 2>&1 &
-first=$!
-for ((i = 0; i < 500; i++)); do # it waits for the time to be over, with the loop woken
-    "$casyncio" trace "$pid" --seconds 0.1 -o second.json 2>&1 | grep -q "already, by process $first" && break
-    kill -0 "$first" 2>/dev/null || fault "$(cat gone.out)"
-    sleep 0.1
-done
+begin_first
+until_traced
 end
 wait "$first" && fault "a trace of a process that has gone: exit status 0"
-grep -q "has ended after" gone.out || fault "gone: $(cat gone.out)"
-check gone.json 'True'
+grep -q "has ended after" first.out || fault "gone: $(cat first.out)"
+check first.json 'True'
 
 # ---- a program that traces itself: the examples ----
 for example in 02_gather 03_errors 07_lock 09_async_iterator; do
