@@ -133,7 +133,7 @@ static ssize_t send_with_backoff(async__op *op)
     uint32_t generation = code == 0 ? async__fd_generation(async__loop(), fd) : 0;
 
     while (code == 0) {
-        code = async__checkpoint();
+        code = async__checkpoint_in("send");
         if (code < 0) return code;
         if (async__fd_generation(async__loop(), fd) != generation)
             return async__op_closed(fd, "sendto");

@@ -589,6 +589,7 @@ static int open_loop(async_loop *loop, const async_loop_options *options)
     int code = choose_poller(loop, options->backend);
     if (code < 0) return code;
     loop->ready.next = loop->ready.prev = &loop->ready;
+    loop->at_close.next = loop->at_close.prev = &loop->at_close;
     loop->turn_mark.run = on_turn_end;
     loop->credit = CREDIT;
     loop->stats.callbacks = CREDIT;
@@ -630,10 +631,23 @@ async_loop *async__loop_new(const async_loop_options *given, size_t size)
     return NULL;
 }
 
+void async_loop_at_close(async_loop *loop, async_callback *callback)
+{
+    if (callback->next) return;
+    callback->next = loop->at_close.next;
+    callback->prev = &loop->at_close;
+    callback->next->prev = loop->at_close.next = callback;
+}
+
 int async_loop_close(async_loop *loop)
 {
     if (loop->running && !async__is_forked(loop)) return -EBUSY;
 
+    while (loop->at_close.next != &loop->at_close) {
+        async_callback *callback = loop->at_close.next;
+        async__ready_unlink(callback);
+        callback->run(callback);
+    }
     async__loop_unlist(loop);
     async__trace_close(loop);
     if (!async__is_forked(loop)) async__debug_unclosed(loop);

@@ -328,6 +328,7 @@ struct async_loop {
     void *exception_data;
     size_t lost;                 /* errors that there was no handler for */
     char first_lost[256];        /* the first one's message: no memory may be left when it comes */
+    async_callback at_close;     /* a ring, as `ready` */
     async_loop *next, *previous; /* all loops: layout.c */
 };
 

@@ -123,6 +123,8 @@ static void main_done(async_task *task)
     async_loop_stop(runner->loop);
 }
 
+const async__claim async__claim_main = {ASYNC__FUNCTION(main_done), "is the main task"};
+
 static void cancel_everything(struct async__tasks *tasks, bool force)
 {
     for (async_task *task = tasks->first; task; task = task->next) {

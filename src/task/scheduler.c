@@ -253,21 +253,29 @@ int async__interrupted(async_task *self)
 {
     /* The cancellation may have been taken back before the task could run: its wait has ended all
      * the same, without what it waited for. */
-    return async__fail(self->interrupt ? self->interrupt : -ECANCELED);
+    if (!self->interrupt) return async__fail(-ECANCELED);
+    if (self->interrupt != -ETIMEDOUT) return async__fail(self->interrupt);
+    return async__fail_timeout(async__ran_out_after(self), self->interrupted_in);
 }
 
-int async__checkpoint_slow(async_task *self)
+int async__interrupted_in(async_task *self, const char *call)
 {
-    if (!self) return async__no_task();
+    self->interrupted_in = call;
+    return async__interrupted(self);
+}
+
+int async__checkpoint_slow(async_task *self, const char *call)
+{
+    if (!self) return async__no_task_in(call);
     if (!self->interrupt) {
         async__yield(self);
-        return self->interrupt ? async__interrupted(self) : 0;
+        return self->interrupt ? async__interrupted_in(self, call) : 0;
     }
     /* A call that is refused counts as one that finishes at once: a task that ignores the codes in
      * a loop must not keep the others, and signals, from running. */
     if (++self->refused == ASYNC__REFUSALS) async__report_refusals(self);
     if (--self->tasks->budget <= 0) async__yield(self);
-    return async__interrupted(self);
+    return async__interrupted_in(self, call);
 }
 
 int async__misuse(int code)

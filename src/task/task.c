@@ -186,6 +186,7 @@ static int settle_result(async_task *task, int result)
     /* A block's error that nothing asked for: late, but not lost. */
     if (result >= 0 && record->pending < 0) result = async_block_error();
     async__unpend(record);
+    if (result < 0 && result == record->code) async__detail(record);
     if (result == -ECANCELED && !record->error && task->why)
         record->error = async__error_new(-ECANCELED, "%s", task->why);
     if (record->error && record->error->code != result) { /* it is about another failure */
@@ -267,7 +268,7 @@ static void *place_argument(async_task *task, const async_task_options *options,
  * alone takes longer than the switch to the task will. */
 static void clear(async_task *task)
 {
-    size_t size = sizeof *task;
+    size_t size = offsetof(async_task, record.note);
     __asm__("" : "+r"(size));
     memset(task, 0, size);
 }
@@ -560,7 +561,8 @@ int async_task_result(const async_task *task)
 {
     if (!task) return async__failf(-EBADF, "async_task_result: the task is NULL");
     if (async__stale(task, "async_task_result")) return -EINVAL;
-    return task->state == ASYNC__DONE ? task->result : async__fail(-EINPROGRESS);
+    if (task->state == ASYNC__DONE) return task->result;
+    return async__fail_text(-EINPROGRESS, "async_task_result: the task has not ended yet");
 }
 
 async_loop *async_task_get_loop(const async_task *task)
@@ -606,7 +608,7 @@ int async_task_set_name(async_task *task, const char *name)
     if (async__stale(task, "async_task_set_name")) return -EINVAL;
     size_t size = strlen(name) + 1;
     char *copy = async__alloc(size);
-    if (!copy) return async__fail(-ENOMEM);
+    if (!copy) return async__fail_text(-ENOMEM, "async_task_set_name: no memory");
 
     memcpy(copy, name, size);
     if (task->named) async__free((char *)task->name);

@@ -34,7 +34,7 @@ grep -v casyncio_ "$work/pages" | xargs grep -LE '^\.(Fo|Bd)' | none "pages with
 # What a program can call, in the compiler's words and not in the script's: the functions that are declared once the headers have
 # been preprocessed, and the macros. What the headers call deprecated has no page.
 cd "$SOURCE_DIR"
-headers=$(find include/casyncio -name '*.h' ! -name renamed.h ! -name base.h)
+headers=$(find include/casyncio -name '*.h' ! -name renamed.h ! -name guesses.h ! -name base.h)
 for header in $headers; do echo "#include <${header#include/}>"; done >"$work/all.c"
 {
     ${CC:-cc} -std=gnu11 -Iinclude -E -P "$work/all.c" | { grep -oE '\basync_[a-z0-9]\w*\(' || true; } | tr -d '('
