@@ -14,7 +14,6 @@
 #include "../base/backtrace.h"
 #include "../base/faults.h"
 #include "debug.h"
-#include "layout.h"
 
 #include <fcntl.h>
 #include <stdio.h>
