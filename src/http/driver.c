@@ -175,13 +175,12 @@ static void drive(async_http_session *session, curl_socket_t fd, int ready)
 
 static void on_deferred(async_callback *callback)
 {
-    drive(async__http_container(callback, async_http_session, deferred), CURL_SOCKET_TIMEOUT, 0);
+    drive(async__container(callback, async_http_session, deferred), CURL_SOCKET_TIMEOUT, 0);
 }
 
 static void on_time(async_callback *callback)
 {
-    drive(async__http_container(callback, async_http_session, timer.callback), CURL_SOCKET_TIMEOUT,
-          0);
+    drive(async__container(callback, async_http_session, timer.callback), CURL_SOCKET_TIMEOUT, 0);
 }
 
 static int on_timer(CURLM *multi, long milliseconds, void *data)
@@ -207,7 +206,7 @@ static void look_at_idle(struct async__http_socket *socket);
 static void on_ready(async_watch *watch, int which)
 {
     struct async__http_socket *socket =
-        async__http_container(watch - which, struct async__http_socket, watch);
+        async__container(watch - which, struct async__http_socket, watch);
     int ready = which == 0 ? CURL_CSELECT_IN : CURL_CSELECT_OUT;
 
     if (socket->idle) {
@@ -221,12 +220,12 @@ static void on_ready(async_watch *watch, int which)
 
 static void on_readable(async_callback *callback)
 {
-    on_ready(async__http_container(callback, async_watch, callback), 0);
+    on_ready(async__container(callback, async_watch, callback), 0);
 }
 
 static void on_writable(async_callback *callback)
 {
-    on_ready(async__http_container(callback, async_watch, callback), 1);
+    on_ready(async__container(callback, async_watch, callback), 1);
 }
 
 static int port_of(int fd, int (*name_of)(int, struct sockaddr *, socklen_t *))

@@ -24,6 +24,7 @@
 #define CASYNCIO_HTTP_INTERNAL_H
 
 #include "../base/buffer.h"
+#include "../base/container.h"
 #include "../base/faults.h"
 #include "../base/memory.h"
 #include "../base/options.h"
@@ -55,9 +56,6 @@
 
 #define ASYNC__HTTP_TOO_LARGE "the body is larger than the session's max_body"
 #define ASYNC__HTTP_MET_ITSELF "there is no listener: the connection met itself"
-
-#define async__http_container(pointer, type, member)                                               \
-    ((type *)((char *)(pointer)-offsetof(type, member)))
 
 /* A descriptor of curl's, or a number that was one. */
 struct async__http_socket {

@@ -114,7 +114,7 @@ static void check_complete(async_http_response *response)
 
 int async__http_next_chunk(async_iterator *self, void *value)
 {
-    async_http_response *response = async__http_container(self, async_http_response, chunks);
+    async_http_response *response = async__container(self, async_http_response, chunks);
     async_http_chunk *chunk = value;
     int code = 0;
 

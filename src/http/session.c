@@ -380,7 +380,7 @@ void async_http_session_free(async_http_session *session)
 static void on_timeout(async_callback *callback)
 {
     async_http_response *response =
-        async__http_container(callback, async_http_response, timeout.callback);
+        async__container(callback, async_http_response, timeout.callback);
 
     async__http_finish(response, -ETIMEDOUT);
     async__http_detail(response, "not complete in time");

@@ -4,7 +4,9 @@
 #include "trace.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,9 +22,10 @@ static const char help[] =
     "  casyncio leaks PID | CORE [PROGRAM]\n"
     "                               tasks that nothing can ever wake: what they wait for is out of "
     "reach\n"
-    "\n"
     "  casyncio trace PID | --svg FILE\n"
     "                               a timeline (casyncio trace --help)\n"
+    "  casyncio COMMAND ...         the program casyncio-COMMAND, beside this one or in the PATH\n"
+    "  casyncio jobs ...            which shows the queues of a cluster: casyncio jobs --help\n"
     "\n"
     "The process needs no preparation, no debug information and no help: it is read from outside "
     "while it\n"
@@ -202,6 +205,30 @@ static bool look_at_named(int count, char **names, show_function *show,
     return good;
 }
 
+/* Commands that are programs of their own, as git has them: so this one needs nothing of what they need. Returns if
+ * there is none. */
+static void run_program(char **arguments)
+{
+    static const char *const own[] = {"ps", "pstree", "leaks"};
+    char name[NAME_MAX], path[PATH_MAX], *command = arguments[0];
+
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(command, own[i]) == 0) return;
+    if (*command == '-' || strchr(command, '/')) return;
+    if (snprintf(name, sizeof name, "casyncio-%s", command) >= (int)sizeof name) return;
+    arguments[0] = name;
+    ssize_t size = readlink("/proc/self/exe", path, sizeof path - sizeof name);
+    while (size > 0 && path[size - 1] != '/')
+        size--;
+    if (size > 0) {
+        strcpy(path + size, name);
+        execv(path, arguments);
+    }
+    execvp(name, arguments);
+    arguments[0] = command;
+    if (errno != ENOENT) fprintf(stderr, "casyncio: %s: %s\n", name, strerror(errno));
+}
+
 int main(int count, char **arguments)
 {
     struct options options = {.frames = true};
@@ -210,6 +237,7 @@ int main(int count, char **arguments)
 
     if (count > 1 && strcmp(arguments[1], "trace") == 0)
         return trace_main(count - 1, arguments + 1);
+    if (count > 1) run_program(arguments + 1);
     if (!read_options(count, arguments, &options, &code)) return code;
     const char *command = optind < count ? arguments[optind++] : "";
     if (strcmp(command, "ps") == 0) {

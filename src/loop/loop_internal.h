@@ -2,6 +2,7 @@
 #ifndef CASYNCIO_LOOP_INTERNAL_H
 #define CASYNCIO_LOOP_INTERNAL_H
 
+#include "../base/container.h"
 #include "../base/memory.h"
 #include "../base/options.h"
 
@@ -14,7 +15,6 @@
 
 #define async__likely(x) __builtin_expect(!!(x), 1)
 #define async__unlikely(x) __builtin_expect(!!(x), 0)
-#define async__container(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 #define ASYNC__NEVER INT64_MAX
 #define ASYNC__SECOND 1000000000LL

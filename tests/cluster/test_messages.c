@@ -1,5 +1,5 @@
 /* Messages and buckets over a real server: what is published arrives, a lost connection comes back.
- * ctest: timeout=120 */
+ * ctest: timeout=300 */
 #include "nats_server.h"
 
 static struct nats_server server;
