@@ -69,6 +69,10 @@ bool async__http_header_ok(const char *line)
 
 /* ---- options ---- */
 
+/* Bytes that curl reads at a time (its default is 16 KiB): fewer calls and pauses for a large body.
+ * Each transfer allocates as much: a larger buffer would be mapped and unmapped for each. */
+enum { READ_BUFFER = 64 * 1024 };
+
 static CURLcode set_tls(CURL *model, const async_http_session_options *options)
 {
     CURLcode bad = curl_easy_setopt(model, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
@@ -125,6 +129,7 @@ static CURLcode set_behaviour(async_http_session *session)
     CURLcode bad = async__http_set_connect_timeout(model, session->connect_timeout);
 
     bad |= curl_easy_setopt(model, CURLOPT_NOSIGNAL, 1L);
+    bad |= curl_easy_setopt(model, CURLOPT_BUFFERSIZE, (long)READ_BUFFER);
     /* A look-up that is abandoned goes on in its thread, which cleans up after itself; without
      * this to cancel would wait for it. */
     bad |= curl_easy_setopt(model, CURLOPT_QUICK_EXIT, 1L);

@@ -7,6 +7,8 @@
  * on waiting, which is then short. */
 #include "task.h"
 
+#define AHEAD 8 /* tasks by which a loop over many prefetches */
+
 /* What the waits of this file have in common: a number of tasks yet to end. */
 struct gathering {
     async__wait wait;
@@ -206,6 +208,7 @@ int async__tasks_claim(async_task *const *tasks, size_t count, void (*done)(asyn
         return async__misuse(async__failf(-EBADF, "%s: the array of tasks is NULL", call));
     for (size_t i = 0; i < count; i++) {
         async_task *task = tasks[i];
+        if (i + AHEAD < count) async__task_prefetch(tasks[i + AHEAD]);
         if (!task) continue;
         int code = async__task_claimable(task, call);
         if (code == -EBUSY && task->done == done && task->owner == owner)
@@ -227,6 +230,7 @@ static int claim_all(struct gathering *gathering, const char *call)
     int code = async__tasks_claim(gathering->tasks, gathering->count, task_done, gathering, call);
     if (code < 0) return code;
     for (size_t i = 0; i < gathering->count; i++) {
+        if (i + AHEAD < gathering->count) async__task_prefetch(gathering->tasks[i + AHEAD]);
         if (gathering->tasks[i])
             count_in(gathering, gathering->tasks[i]);
         else if (!gathering->missing)
@@ -237,8 +241,10 @@ static int claim_all(struct gathering *gathering, const char *call)
 
 static void release_all(async_task *const *tasks, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        if (i + AHEAD < count) async__task_prefetch(tasks[i + AHEAD]);
         if (tasks[i]) async__task_release(tasks[i]);
+    }
 }
 
 int async_gather_array(async_task *const *tasks, size_t count)

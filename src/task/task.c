@@ -172,7 +172,7 @@ void async__task_release(async_task *task)
     if (task->unclaimed) leave_unclaimed(tasks, task);
     task->state = ASYNC__RELEASED;
     async__fiber_destroy(&task->fiber);
-    if (async__unlikely(task->record.error || task->why || (task->named | task->watched)) &&
+    if (async__unlikely(task->record.error || (task->cancelled | task->named | task->watched)) &&
         !release_rest(task))
         return;
     async__stack_put(tasks->stacks, async__task_top(task));
@@ -268,7 +268,7 @@ static void *place_argument(async_task *task, const async_task_options *options,
  * alone takes longer than the switch to the task will. */
 static void clear(async_task *task)
 {
-    size_t size = offsetof(async_task, record.note);
+    size_t size = sizeof *task;
     __asm__("" : "+r"(size));
     memset(task, 0, size);
 }

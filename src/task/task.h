@@ -62,13 +62,13 @@ void async__error_add_cause(async__error **group, async__error *cause);
 /* What failed last, and the first block error that nothing has asked for yet: of a task, or of a
  * thread for what runs outside of tasks. */
 struct async__record {
-    int code;          /* of the last call that failed: async_error_code() */
-    int pending;       /* of a block that could not report it, or 0: async_block_error() */
-    unsigned failures; /* how many there have been: tells whether something has failed since */
-    int noted; /* 0, or the code of a failure after `error`, whose detail is yet to be made of: */
-    const char *note;    /* a literal: the message; of a timeout where it was noticed, or NULL */
-    double after;        /* of a timeout, in seconds */
     async__error *error; /* the detail, good if its code is `code`: async__detail */
+    int code;            /* of the last call that failed: async_error_code() */
+    int pending;         /* of a block that could not report it, or 0: async_block_error() */
+    unsigned failures;   /* how many there have been: tells whether something has failed since */
+    int noted; /* 0, or the code of a failure after `error`, whose detail is yet to be made of: */
+    const char *note; /* a literal: the message; of a timeout where it was noticed, or NULL */
+    double after;     /* of a timeout, in seconds */
     async__error *pending_error;
 };
 
@@ -90,13 +90,15 @@ struct async__cxx {
     unsigned uncaught;
 };
 
-/* Lies at the top of its own stack, so that an idle task costs one page. The first two fields and
- * the last frames are what a switch touches. */
+/* Lies at the top of its own stack, so that an idle task costs one page. What a wake-up and a switch
+ * touch is in the first cache line, what the end and the release need besides in the second: with
+ * thousands of tasks each further line is a miss. */
 struct async_task {
     async_callback step;
     async__fiber fiber;
     async__wait *wait; /* what it is parked on */
-    int interrupt;     /* the code that blocking calls give, or 0: async__scope_changed */
+    struct async__tasks *tasks;
+    int interrupt; /* the code that blocking calls give, or 0: async__scope_changed */
     int result;
     unsigned char state;
     bool cancelled, forced; /* forced: shields do not hold any more, the loop is at its end */
@@ -104,29 +106,30 @@ struct async_task {
     bool named : 1;         /* name is the task's own memory */
     bool unclaimed;         /* done, and in the list of those that are not awaited yet */
     bool is_main;
-    bool attended; /* has something of the next three: looked at when it ends */
-    int refused;   /* calls in a row that gave a code of cancellation at once */
-    struct async__tasks *tasks;
+    bool attended; /* has context, callbacks or result_to: looked at when it ends */
+
+    async_scope *scope;
+    async_group *groups;         /* those it has open, innermost first */
+    void (*done)(async_task *);  /* called once, when it has ended; NULL: not claimed yet */
+    void *owner;                 /* of done */
+    async_task *next, *previous; /* all tasks that are not done */
+    struct async__record record; /* of which the second line has the error and the codes */
+
     async_coroutine coroutine;
     void *argument;
-    async_scope *scope;
-    async_group *groups;            /* those it has open, innermost first */
     struct async__context *context; /* its context variables; NULL: none is set (context.c) */
     async_done_callback *callbacks; /* to be called when it has ended, the last one first */
     int *result_to;                 /* where its result is put, too */
-    void (*done)(async_task *);     /* called once, when it has ended; NULL: not claimed yet */
-    void *owner;                    /* of done */
-    async_task *next, *previous;    /* all tasks that are not done */
     async_task *next_sibling, *previous_sibling; /* in a group */
     const char *name;                            /* NULL: "Task-<number>" */
     const char *coroutine_name;
     const char *where; /* it was made: "file.c:12", or NULL */
     uint64_t number;
-    char *why;                  /* of a cancellation */
+    char *why;                  /* of a cancellation; NULL unless it is cancelled */
     const char *interrupted_in; /* what was interrupted or refused last */
+    int refused;                /* calls in a row that gave a code of cancellation at once */
     struct async__cxx cxx;
     int64_t since, ran; /* where steps are timed: the end of the last one, and all of them, in ns */
-    struct async__record record; /* the last: its end is not cleared */
 };
 
 /* An iterator that has not been closed: at the end of the loop, when all tasks have ended, it is
@@ -182,6 +185,14 @@ static inline async_task *async__task_at(void *top)
     return (async_task *)((char *)top - ASYNC__TASK_ROOM);
 }
 static inline void *async__task_top(async_task *task) { return (char *)task + ASYNC__TASK_ROOM; }
+
+/* For a loop over tasks: has the two lines come that their ends and releases touch. NULL is fine.
+ * Always inlined: gcc drops a call of a function that only prefetches. */
+__attribute__((always_inline)) static inline void async__task_prefetch(const async_task *task)
+{
+    __builtin_prefetch(task, 1);
+    __builtin_prefetch((const char *)task + 64, 1);
+}
 
 /* Makes a task and makes it ready; NULL with the last error set. It does not run before the caller
  * gives way, so that `done` and `owner` can still be set. */
