@@ -42,6 +42,7 @@
 #include <casyncio/loop.h>
 #include <casyncio/debug.h>
 #include <casyncio/metrics.h>
+#include <casyncio/trace.h>
 #include <casyncio/renamed.h>
 #include <casyncio/guesses.h>
 

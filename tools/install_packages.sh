@@ -62,6 +62,7 @@ clang-format            cmd:clang-format
 clang-tidy              cmd:clang-tidy
 libdw-dev               header:elfutils/libdwfl.h
 gdb                     cmd:gdb
+systemtap-sdt-dev       header:sys/sdt.h
 valgrind                cmd:valgrind
 valgrind                header:valgrind/valgrind.h
 gcc-aarch64-linux-gnu   cmd:aarch64-linux-gnu-gcc

@@ -267,8 +267,7 @@ struct async_job {
     struct async__pool *pool;
     async_job *next, *prev;
     int state;
-    int64_t queued_at;
-    void *reserved;
+    int64_t queued_at, begun_at;
 };
 
 /* Has a thread of the loop's pool run job->work, and then the loop job->done. The job is the loop's

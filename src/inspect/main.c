@@ -1,6 +1,8 @@
 /* main.c - casyncio: what is my program doing? */
 #include "leaks.h"
+#include "show.h"
 #include "top.h"
+#include "trace.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -25,6 +27,8 @@ static const char help[] =
     "  casyncio leaks PID | CORE [PROGRAM]\n"
     "                               tasks that nothing can ever wake: what they wait for is out of "
     "reach\n"
+    "  casyncio trace PID | --svg FILE\n"
+    "                               a timeline (casyncio trace --help)\n"
     "  casyncio COMMAND ...         the program casyncio-COMMAND, beside this one or in the PATH\n"
     "  casyncio jobs ...            which shows the queues of a cluster: casyncio jobs --help\n"
     "\n"
@@ -325,6 +329,8 @@ int main(int count, char **arguments)
     int code;
 
     setlocale(LC_CTYPE, "");
+    if (count > 1 && strcmp(arguments[1], "trace") == 0)
+        return trace_main(count - 1, arguments + 1);
     if (count > 1) run_program(arguments + 1);
     if (!read_options(count, arguments, &options, &top, &code)) return code;
     const char *command = optind < count ? arguments[optind++] : "";

@@ -5,6 +5,8 @@
  * one is noticed. Then the walk goes back to the last task that is still there, and on from it. */
 #include "snapshot.h"
 
+#include "base/utf8.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,21 +57,6 @@ static void grow(struct texts *texts)
     *texts = larger;
 }
 
-/* The length of the character in UTF-8 that begins here, or 0: there is none that may be printed. */
-static size_t character(const unsigned char *at, size_t left)
-{
-    size_t length = *at < 0x80 ? 1 : *at >= 0xF0 && *at < 0xF5 ? 4 : *at >= 0xE0 ? 3 : 2;
-
-    if (*at < 0x20 || *at == 0x7F || (*at >= 0x80 && *at < 0xC2) || *at >= 0xF5 || length > left)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((at[i] & 0xC0) != 0x80) return 0;
-    if (length == 2 && *at == 0xC2 && at[1] < 0xA0) return 0; /* control characters */
-    if (length == 3 && ((*at == 0xE0 && at[1] < 0xA0) || (*at == 0xED && at[1] >= 0xA0))) return 0;
-    if (length == 4 && ((*at == 0xF0 && at[1] < 0x90) || (*at == 0xF4 && at[1] >= 0x90))) return 0;
-    return length;
-}
-
 /* Nothing that a terminal, or a reader of JSON, would take for anything but text. */
 static void clean(char *text)
 {
@@ -77,7 +64,7 @@ static void clean(char *text)
     size_t left = strlen(text);
 
     while (left > 0) {
-        size_t length = character(at, left);
+        size_t length = async__character(at, left);
         if (length == 0) *at = '?', length = 1;
         at += length;
         left -= length;
@@ -102,6 +89,11 @@ static const char *text_at(struct snapshot *snapshot, uint64_t address)
     entry->text = must(strdup(got ? text : "?"));
     texts->used++;
     return entry->text;
+}
+
+const char *snapshot_text(struct snapshot *snapshot, uint64_t address)
+{
+    return text_at(snapshot, address);
 }
 
 /* ---- fields ---- */
@@ -529,6 +521,8 @@ static void take_loop(const struct image *image, struct loop *loop, const struct
 
     loop->client = word(record, at->loop.client);
     loop->running = byte(record, at->loop.running);
+    loop->trace = word(record, at->loop.trace);
+    loop->wake_fd = (int)half(record, at->loop.wake_fd);
     loop->virtual_clock = byte(record, at->loop.virtual_clock);
     loop->timed = byte(record, at->loop.timed);
     loop->debug = byte(record, at->loop.debug);

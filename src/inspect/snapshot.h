@@ -38,6 +38,8 @@ struct loop {
     bool running, sleeping, virtual_clock, timed, debug, shared;
     uint64_t looks, sleeps, callbacks, watches, jobs, signals, foreign, count;
     uint32_t timers, forks;
+    uint64_t trace; /* the address of its struct async__trace, or 0 */
+    int wake_fd;
     int64_t ran, run_since, asleep, longest_step, timer_lag, clock;
     uint64_t descriptors, tasks_made, stacks_used, stacks_pooled;
     struct pool_counts {
@@ -76,6 +78,9 @@ bool loop_beat(const struct image *image, const struct loop *loop, struct beat *
 /* NULL: *error has a line, to be freed. */
 struct snapshot *snapshot_take(struct image *image, char **error);
 void snapshot_free(struct snapshot *snapshot); /* not the image */
+
+/* The text at an address, cleaned; NULL for 0. The snapshot's. */
+const char *snapshot_text(struct snapshot *snapshot, uint64_t address);
 
 /* The nodes of the tree, loop->nodes; the names are the snapshot's. */
 void snapshot_nodes(struct loop *loop);

@@ -33,7 +33,7 @@ struct async__layout {
         uint32_t now, last_poll, credit, timers, poller, client;
         uint32_t watches, jobs, signals, foreign, forks;
         uint32_t looks, sleeps, callbacks, ran, run_since, asleep, longest_step, timer_lag;
-        uint32_t fds, fds_length, wake_fd, executor, resolver;
+        uint32_t fds, fds_length, wake_fd, executor, resolver, trace;
     } loop;
     struct {
         uint32_t size, interest; /* of an entry of fds; a byte, 0: the kernel is not asked */
@@ -46,6 +46,11 @@ struct async__layout {
         uint32_t heap, length, cancelled, slots_used; /* in the loop's timers */
         uint32_t entry_size, when, slot;              /* of an entry of the heap */
     } timers;
+    struct {
+        uint32_t events, capacity, count, asker, begin; /* at loop->trace, if that is not NULL */
+        uint32_t event_size;
+    } trace;
+    uint64_t request; /* the address of the struct async__trace_request (trace_events.h) */
 };
 
 /* Of a thread pool, loop->executor or ->resolver, either of which may be NULL (pool.c). */

@@ -266,7 +266,7 @@ struct async_loop {
     bool stopping;       /* now */
     bool virtual_clock;
     bool special; /* a callback is chosen by the seed, or its run is timed: async__special_set */
-    bool timed;   /* debug mode, or ASYNC_MEASURE_STEPS */
+    bool timed;   /* debug mode, ASYNC_MEASURE_STEPS, or a trace */
     bool debug;   /* debug mode (debug.c) */
     async_callback *chosen; /* in a timed loop: what runs next, decided by the task that gave way */
     uint64_t seed;
@@ -309,6 +309,8 @@ struct async_loop {
         atomic_bool told;
     } wrong_thread; /* a call from another thread, on its way to be reported */
     struct async__watchdog *watchdog;
+    struct async__trace *trace;             /* NULL: none is on (trace.c) */
+    const struct async__trace_views *views; /* the client's, of its tasks; NULL: there are none */
     /* The client's: writes which task the callback is a step of, or, for NULL, which one runs, and with
      * `chain` those that await it. Async-signal-safe. NULL: there are no tasks. */
     void (*describe)(const async_callback *step, bool chain, char *text, size_t size);

@@ -5,6 +5,7 @@
  * generators, threads and the loop go. If nothing can ever happen any more while a main task still
  * waits (-EDEADLK), the call graph is noted for async_run_error_message, and everything is cancelled,
  * shields notwithstanding. */
+#include "../loop/trace.h"
 #include "context.h"
 #include "task.h"
 
@@ -305,7 +306,10 @@ static int open_runner(struct async_runner *runner, const async_run_options *giv
     if (!runner->loop) return -errno;
     start_watchdog(runner->loop);
     code = open_tasks(runner);
-    if (code < 0) async_loop_close(runner->loop);
+    if (code < 0)
+        async_loop_close(runner->loop);
+    else
+        async__trace_environment(runner->loop);
     return code;
 }
 

@@ -7,6 +7,7 @@
  * What is switched to has chores first, if there are any (`chores`): to free the stack of a task
  * that has just ended (the zombie), since a task cannot free the stack it runs on; and, in a
  * program with C++ in it, to put its own exceptions in the place of those of what ran before. */
+#include "../loop/trace.h"
 #include "task.h"
 
 #include <pthread.h>
@@ -137,6 +138,11 @@ static void step_back(async_callback *callback)
     step(callback);
 }
 
+bool async__switch_is_step(const async_callback *callback)
+{
+    return callback->run == step || callback->run == step_back;
+}
+
 static void back_in_callback(async_callback *callback) { (void)callback; }
 
 static void push_front(async_loop *loop, async_callback *callback)
@@ -147,10 +153,17 @@ static void push_front(async_loop *loop, async_callback *callback)
     loop->ready.next = callback;
 }
 
+/* For a trace: another step begins, within that of what makes the task; NULL: that goes on. */
+static inline void trace_step(async_loop *loop, async_callback *callback)
+{
+    if (async__unlikely(loop->trace != NULL)) async__trace_step(loop, callback, async__clock());
+}
+
 static void run_first(async_task *task, async_task *self)
 {
     struct async__tasks *tasks = task->tasks;
 
+    trace_step(tasks->loop, &task->step);
     async__ready_unlink(&task->step);
     task->state = ASYNC__RUNNING;
     async__current = task;
@@ -177,6 +190,7 @@ void async__switch_now(async_task *task)
     push_front(loop, &mark);
     run_first(task, NULL);
     async__current = NULL;
+    trace_step(loop, NULL);
     if (async__unlikely(task->tasks->chores)) async__do_chores(task->tasks);
     while (loop->ready.next != &mark) {
         async_callback *next = loop->ready.next;
@@ -236,6 +250,7 @@ void async__park(async__wait *wait)
     wait->interrupted = false;
     self->wait = wait;
     self->state = ASYNC__PARKED;
+    ASYNC__PROBE3(task__park, self->number, wait->what, wait->fd);
 #ifdef ASYNC_FAULTS
     if (async__fault(ASYNC__FAULT_WAIT)) async_cancel(self, "fault");
 #endif

@@ -218,6 +218,7 @@ static void finish(async_task *task, int result)
     task->result = result;
     if (async__unlikely(task->attended)) end_attended(task);
     task->state = ASYNC__DONE;
+    ASYNC__PROBE2(task__end, task->number, result);
     unlink_task(tasks, task);
     /* The hook makes the awaiting task ready. That task runs, and may release this one, only once
      * this one has left its stack. */
@@ -336,6 +337,7 @@ __attribute__((always_inline)) static inline async_task *make_task(
     async__fiber_init(&task->fiber, async__stack_base(tasks->stacks, top),
                       (void *)((uintptr_t)bottom & ~(uintptr_t)15), run_task, task);
     link_task(tasks, task);
+    ASYNC__PROBE2(task__begin, task->number, task->coroutine_name);
     async__switch_start(task);
     return task;
 }

@@ -14,6 +14,7 @@
 #define CASYNCIO_TASK_H
 
 #include "../base/faults.h"
+#include "../base/probes.h"
 #include "../fiber/fiber.h"
 #include "../loop/debug.h"
 #include "tree.h"
@@ -250,6 +251,8 @@ extern const async__claim async__claim_group, async__claim_wait, async__claim_as
 extern const async__mark async__mark_await, async__mark_group, async__mark_wait; /* the awaiter */
 extern const async__mark async__mark_list, async__mark_sleep; /* the list, the timer's slot */
 extern const struct async__task_layout async__task_layout;
+extern const struct async__trace_views
+    async__trace_views; /* what a trace tells of tasks (trace.c) */
 
 /* The task that the mark leads to from `task`, if it is one of that kind; else NULL. */
 static inline const async_task *async__marked(const async_task *task, const async__mark *mark)
@@ -270,7 +273,8 @@ bool async__observe_release(async_task *task);
 /* ---- switching (scheduler.c) ---- */
 
 void async__switch_open(async_loop *loop);
-void async__switch_start(async_task *task); /* makes a new task ready */
+bool async__switch_is_step(const async_callback *callback); /* a task's */
+void async__switch_start(async_task *task);                 /* makes a new task ready */
 void async__switch_now(
     async_task *task); /* runs a new task, which is ready, until it first parks */
 void async__switch_arrived(struct async__tasks *tasks); /* the first thing a fiber does */
@@ -383,6 +387,7 @@ void async__fault_at_wake(async_task *task);
  * even if it is cancelled before it is scheduled. */
 static inline void async__resume(async_task *task)
 {
+    ASYNC__PROBE(task__wake, task->number);
     task->wait = NULL;
     async__make_ready(task);
 #ifdef ASYNC_FAULTS
