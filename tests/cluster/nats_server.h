@@ -151,4 +151,12 @@ __attribute__((unused)) static int run_real(async_coroutine main, void *argument
     return async_run_with(main, argument, NULL);
 }
 
+/* test_<coroutine>: it is run on the real clock, and gives 0. */
+#define REAL(coroutine)                                                                            \
+    static void test_##coroutine(void **state)                                                     \
+    {                                                                                              \
+        (void)state;                                                                               \
+        assert_int_equal(run_real((async_coroutine)(void (*)(void))coroutine, NULL), 0);           \
+    }
+
 #endif

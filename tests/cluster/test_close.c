@@ -364,13 +364,6 @@ static int closed_by_a_job(void)
     return async_block_error();
 }
 
-#define REAL(coroutine)                                                                            \
-    static void test_##coroutine(void **state)                                                     \
-    {                                                                                              \
-        (void)state;                                                                               \
-        assert_int_equal(run_real((async_coroutine)(void (*)(void))coroutine, NULL), 0);           \
-    }
-
 REAL(closed_twice)
 REAL(closed_under_cancellation)
 REAL(closed_by_its_reader)

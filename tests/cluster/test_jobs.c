@@ -608,14 +608,6 @@ static int foreign_stream(void)
     return async_block_error();
 }
 
-#define REAL(coroutine)                                                                            \
-    static void test_##coroutine(void **state)                                                     \
-    {                                                                                              \
-        (void)state;                                                                               \
-        notes[0] = 0;                                                                              \
-        assert_int_equal(run_real((async_coroutine)(void (*)(void))coroutine, NULL), 0);           \
-    }
-
 REAL(call)
 REAL(in_threads)
 REAL(failures)

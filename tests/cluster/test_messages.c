@@ -360,14 +360,6 @@ static int cancel_connects(void)
     return 0;
 }
 
-#define REAL(coroutine)                                                                            \
-    static void test_##coroutine(void **state)                                                     \
-    {                                                                                              \
-        (void)state;                                                                               \
-        notes[0] = 0;                                                                              \
-        assert_int_equal(run_real((async_coroutine)(void (*)(void))coroutine, NULL), 0);           \
-    }
-
 REAL(publish_and_subscribe)
 REAL(groups)
 REAL(large_messages)

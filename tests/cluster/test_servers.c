@@ -210,13 +210,6 @@ static int sigterm(void)
     return async_block_error();
 }
 
-#define REAL(coroutine)                                                                            \
-    static void test_##coroutine(void **state)                                                     \
-    {                                                                                              \
-        (void)state;                                                                               \
-        assert_int_equal(run_real((async_coroutine)(void (*)(void))coroutine, NULL), 0);           \
-    }
-
 REAL(small_server)
 REAL(next_server)
 REAL(pauses)

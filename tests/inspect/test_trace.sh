@@ -3,30 +3,7 @@
 # pictures.
 # ctest: labels=programs timeout=300
 set -uo pipefail
-. "$SOURCE_DIR/tests/scratch.sh"
-casyncio=$BUILD_DIR/bin/casyncio
-target=$BUILD_DIR/tests/inspect_target
-sanitized=$(nm "$target" 2>/dev/null | grep -c '__asan_init\|__tsan_init')
-cd "$work" || exit 1
-
-# start PROGRAM ARGUMENT...: in the background, until it says that it is ready; its process in $pid
-start() {
-    "$@" >out 2>err </dev/null &
-    pid=$!
-    started+=("$pid")
-    for ((i = 0; i < 3000; i++)); do
-        ! grep -q '^ready$' out || return 0
-        kill -0 "$pid" 2>/dev/null || break
-        sleep 0.02
-    done
-    fault "$*: not ready: $(cat out err)"
-}
-
-end() {
-    kill -9 "$pid" 2>/dev/null
-    wait "$pid" 2>/dev/null
-    return 0
-}
+. "$SOURCE_DIR/tests/inspect/common.sh"
 
 # trace STATUS ARGUMENT...: the exit status has to be that; what it said in $said
 trace() {
