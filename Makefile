@@ -17,7 +17,7 @@ GENERATOR = $(shell test -f build/CMakeCache.txt || { command -v ninja >/dev/nul
 CLEAN = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL
 BUILD = $(CLEAN) cmake --build build --parallel $(JOBS)
 
-.PHONY: all build configure examples bench demo demo-cluster demo-web check-web test check check-all install clean format check-format python check-python bench-python help
+.PHONY: all build configure examples bench demo demo-cluster demo-web docs-pictures check-web test check check-all install clean format check-format python check-python bench-python help
 .DEFAULT_GOAL := build
 
 all: build
@@ -33,6 +33,7 @@ help:
 	@echo 'make examples      build/examples/01_hello and the others'
 	@echo 'make check-web     install chromium where it is missing, and test the chat in it'
 	@echo 'make bench         build and run the benchmarks (docs/benchmarks.md), a minute or two'
+	@echo 'make docs-pictures the pictures in docs/pictures, made by the tools that they are of'
 	@echo 'make python        the Python package, in build/python-X.Y, for PYTHON=$(PYTHON) (`pip install .` installs it)'
 	@echo 'make check-python  and its tests, CPython'"'"'s own for asyncio among them'
 	@echo 'make bench-python  and its benchmarks, beside the standard loop and uvloop: some minutes'
@@ -74,6 +75,9 @@ demo-web:
 	@$(MAKE) --no-print-directory examples
 	@test -x build/examples/20_chat_web || { echo 'it needs the HTTP server and WebSockets: see what cmake said' >&2; exit 1; }
 	@build/examples/20_chat_web serve $(PORT)
+
+docs-pictures: build
+	@tools/pictures.sh
 
 check-web:
 	@tools/install_packages.sh web

@@ -1,4 +1,4 @@
-/* casyncio-jobs - the queues of a cluster: what waits, what runs, what is dead.
+/* casyncio-jobs - the queues of a cluster: what waits, what runs, what is dead. `casyncio jobs` runs it as well.
  *
  *     casyncio-jobs [--url URL] [--watch [SECONDS]]             all queues
  *     casyncio-jobs [--url URL] dead QUEUE                      its dead jobs

@@ -22,6 +22,7 @@ declare -A about=(
     [tsan]="gcc, ThreadSanitizer: all tests"
     [valgrind]="valgrind's memcheck over the C tests of the gcc build"
     [fault]="the n-th allocation, system call, await fails, under AddressSanitizer"
+    [fuzz]="what bytes from the network reach, by libFuzzer, some seconds each"
     [aarch64]="AArch64 by Debian's cross compiler, run by qemu: fibers, loop, tasks, sync, processes"
     [musl]="musl, static: everything but HTTP and TLS"
     [tidy]="clang-tidy has nothing to say about src/"
@@ -32,7 +33,7 @@ declare -A about=(
     [python-3.15]="the Python face for CPython 3.15, in a root of Debian sid"
     [python-programs]="the tests that libraries have, on casyncio: aiohttp, asyncpg, ..., in roots of Debian trixie and sid"
 )
-order=(format gcc clang asan uring late tsan valgrind fault aarch64 musl tidy python python-asan python-tsan)
+order=(format gcc clang asan uring late tsan valgrind fault fuzz aarch64 musl tidy python python-asan python-tsan)
 more=(python-3.14 python-3.15 python-programs) # only when they are named: they need root, and a Debian mirror that answers
 
 stages=()
@@ -261,6 +262,40 @@ stage_fault() {
     fi
     local code=$?
     sed -n 's/^/   /p' build/fault/tests/fault_sweep.txt >&3
+    return $code
+}
+
+# fuzz_one TARGET SECONDS: what is found goes to build/fuzz/found, and what makes it fail beside it
+fuzz_one() {
+    local target=$1 found=build/fuzz/found/$1 corpus=() dict=()
+    mkdir -p "$found"
+    [ ! -d "fuzz/corpus/$target" ] || corpus=("fuzz/corpus/$target")
+    [ ! -f "fuzz/$target.dict" ] || dict=(-dict="fuzz/$target.dict")
+    "build/fuzz/fuzz/$target" "${dict[@]}" -max_total_time="$2" -max_len=4096 -timeout=20 -artifact_prefix="build/fuzz/$target-" \
+        "$found" "${corpus[@]}" >"build/fuzz/$target.log" 2>&1
+}
+
+stage_fuzz() {
+    local seconds=${FUZZ_SECONDS:-10} name code=0
+    if [ -n "$short" ]; then seconds=5; fi
+    command -v clang >/dev/null || { skip "there is no clang"; return 0; }
+    configure build/fuzz -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_FLAGS=-O1 -DCASYNCIO_FUZZ=ON \
+        -DCASYNCIO_SHARED=OFF -DCASYNCIO_EXAMPLES=OFF -DCASYNCIO_SANITIZE=address,undefined,fuzzer-no-link &&
+        build build/fuzz fuzz || return
+    echo "==== tests ===="
+    export -f fuzz_one
+    for name in build/fuzz/fuzz/*; do [ ! -f "$name" ] || basename "$name"; done |
+        fixed_addresses xargs -P "$jobs" -I{} bash -c 'fuzz_one {} '"$seconds"' && echo "{} good" || echo "{} bad"' >build/fuzz/results.txt
+    while read -r name result; do
+        sed -n '$p' "build/fuzz/$name.log"
+        if [ "$result" = good ]; then
+            passed=$((passed + 1))
+        else
+            failed=$((failed + 1)) code=1
+            echo "$name:"
+            tail -n 60 "build/fuzz/$name.log"
+        fi
+    done <build/fuzz/results.txt
     return $code
 }
 

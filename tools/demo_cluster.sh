@@ -5,7 +5,7 @@ set -euo pipefail
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 cd "$(dirname "$0")/.."
 programs=${1:-build/examples}
-jobs=$(dirname "$programs")/casyncio-jobs
+jobs=$(dirname "$programs")/bin/casyncio-jobs
 work=$(mktemp -d)
 started=()
 leave() {

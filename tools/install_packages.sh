@@ -55,11 +55,14 @@ ninja-build             cmd:ninja
 binutils                cmd:nm
 libcmocka-dev           header:cmocka.h
 libglib2.0-dev          header:glib-2.0/glib.h
+libjansson-dev          header:jansson.h
 clang                   cmd:clang
+libclang-rt-dev         file:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a
 clang-format            cmd:clang-format
 clang-tidy              cmd:clang-tidy
 libdw-dev               header:elfutils/libdwfl.h
 gdb                     cmd:gdb
+systemtap-sdt-dev       header:sys/sdt.h
 valgrind                cmd:valgrind
 valgrind                header:valgrind/valgrind.h
 gcc-aarch64-linux-gnu   cmd:aarch64-linux-gnu-gcc

@@ -20,7 +20,7 @@ import sys
 import textwrap
 
 # Names that are gone.
-WITHOUT_PAGES = {"renamed"}
+WITHOUT_PAGES = {"renamed", "guesses"}
 OTHERS = r"asyncio|Python|Go|trio|aiohttp|tokio|C\+\+|pthreads|janus|socat|subprocess|hyper|nghttp2|websockets"
 CODE = r"-E[A-Z0-9]{2,}|ASYNC_E[A-Z]+"
 # What the headers need for themselves has no page.

@@ -1,11 +1,20 @@
 #!/usr/bin/env python3
 """Jobs by dask.distributed, as bench/cluster.c has them by casyncio: sleeps of 1 ms, 20 ms and 1 s, on processes of
-8 threads each, 100 calls at once. Debian: python3-distributed.
+8 threads each, 100 calls at once; and what CPU time a job takes in all processes, the scheduler's among them, which is in
+this one. Debian: python3-distributed.
 
     bench/python/cluster_dask.py [WORKERS]
 """
 import sys
 import time
+
+
+def cpu_time():
+    import psutil
+
+    here = psutil.Process()
+    times = [process.cpu_times() for process in [here, *here.children(recursive=True)]]
+    return sum(time.user + time.system for time in times)
 
 
 def work(number, seconds):
@@ -42,9 +51,15 @@ def main():
         )
         with cluster, Client(cluster) as client:
             measure(client, 100, 0)
-            for count, seconds in ((2000, 0.001), (1000, 0.02), (100, 1)):
+            for count, seconds in ((500, 0.001), (500, 0.02), (100, 1)):
+                before = cpu_time()
                 wall = measure(client, count, seconds)
-                print(f"{workers} workers, {count} jobs of {seconds * 1000:g} ms: {count / wall:.0f} jobs a second", flush=True)
+                used = (cpu_time() - before) / count * 1e6
+                print(
+                    f"{workers} workers, {count} jobs of {seconds * 1000:g} ms: {count / wall:.0f} jobs a second, "
+                    f"CPU a job: {used:.0f} us",
+                    flush=True,
+                )
     return 0
 
 

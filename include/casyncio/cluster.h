@@ -10,7 +10,7 @@
  * growing pauses. Meanwhile what is published is kept, up to 8 MiB, and requests to the server wait.
  *
  * A cluster belongs to the loop in which it was made; any number of its tasks may use it at once.
- * It is closed when nothing uses it any more.
+ * What still waits in its calls when it is closed ends with -ECONNABORTED.
  *
  * Subjects are words with dots between them, without blanks: "room.tea". In a subscription `*` stands
  * for one word and `>` for one or more at the end.
@@ -79,8 +79,10 @@ static inline async_cluster *async_cluster_connect(const char *url,
 
 /* Sends what has been published, for as long as a scope and the connection allow, closes the connection,
  * and frees the cluster; NULL is fine. What still waits in calls and iterators of it gets -ECONNABORTED;
- * iterators and buckets are closed by themselves, also after this. 0; -ETIMEDOUT or the code of a
- * cancellation if not all could be sent. Blocks; it is closed in any case.
+ * iterators and buckets are closed by themselves, also after this. A job that runs on a worker of the
+ * cluster may close it. A second call while the first is under way waits for it. 0; -ETIMEDOUT or the code
+ * of a cancellation if not all could be sent: it is closed all the same; -EPERM outside of a task: it is
+ * not. Blocks.
  * nats-py: drain, close */
 ASYNC_API int async_cluster_close(async_cluster *cluster);
 
@@ -399,8 +401,8 @@ typedef struct async_cluster_worker_options {
 
 /* Serves the jobs until the task is cancelled: takes no more of them than it can run, and a job's function
  * may await anything. Then it lets what runs come to its end, for drain_timeout, cancels what is left (which
- * another worker will do again), and gives the code of the cancellation. The cluster must not be closed
- * meanwhile. Or an error, at the beginning: -EINVAL for a job that has no function, -EEXIST, ... */
+ * another worker will do again), and gives the code of the cancellation. -ECONNABORTED if
+ * the cluster is closed meanwhile. Or an error, at the beginning: -EINVAL for a job that has no function, -EEXIST, ... */
 ASYNC_API int async__cluster_serve(async_cluster *cluster,
                                    const async_cluster_worker_options *options, size_t options_size,
                                    const async_cluster_job *const *jobs, size_t count);

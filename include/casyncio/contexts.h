@@ -104,10 +104,10 @@ ASYNC_BEGIN
 /* async_shield () { ... }: cancellations and timeouts from outside do not reach the block, however
  * long it takes: put a timeout inside of it. They are due again when it is left.
  * asyncio: shield, but of code, not of a task */
-#define ASYNC_SHIELD() ASYNC__SHIELD(ASYNC__JOIN(async__scope_, __COUNTER__))
-#define ASYNC__SHIELD(scope)                                                                       \
+#define ASYNC_SHIELD() ASYNC__SHIELD(ASYNC__JOIN(async__scope_, __COUNTER__), 0)
+#define ASYNC__SHIELD(scope, nothing)                                                              \
     for (async_scope scope ASYNC_CLEANUP(async_scope_leave) = ASYNC__ZERO;                         \
-         async__shield_once(&scope);)
+         async__shield_once(&scope + (nothing));)
 
 #ifndef __cplusplus
 #define async_with(type, name, enter, exit) ASYNC_WITH(type, name, enter, exit)
@@ -123,7 +123,14 @@ ASYNC_BEGIN
 #define async_timeout_scope(scope, delay) ASYNC_TIMEOUT_SCOPE(scope, delay)
 #define async_timeout_at(when) ASYNC_TIMEOUT_AT(when)
 #define async_timeout_at_scope(scope, when) ASYNC_TIMEOUT_AT_SCOPE(scope, when)
-#define async_shield() ASYNC_SHIELD()
+#define async_shield(...)                                                                          \
+    ASYNC__SHIELD(ASYNC__JOIN(async__scope_, __COUNTER__),                                         \
+                  0 * sizeof(struct {                                                              \
+                      int no;                                                                      \
+                      _Static_assert(sizeof(#__VA_ARGS__) == 1,                                    \
+                                     "async_shield () { ... } is a block; `await shield(task)` "   \
+                                     "is async_wait(&task, 1, INFINITY, ASYNC_ALL_COMPLETED)");    \
+                  }))
 #endif
 
 /* ---- what the macros expand to ---- */

@@ -85,8 +85,9 @@ ASYNC_API int async_block_error(void);
  * nothing for 0 and more. */
 ASYNC_API int async_block_fail(int code);
 
-/* The message of the last error in the current task: what was raised, or async_strerror of the
- * code; "" if there is none. Never NULL. Good until the task's next error, or until the
+/* The message of the last error in the current task: what was raised; of a call that was refused its
+ * name, and why; of a timeout how long it was, and what it was that did not come in time; else
+ * async_strerror of the code; "" if there is none. Never NULL. Good until the task's next error, or until the
  * cancellation that it is about is taken back. */
 ASYNC_API const char *async_error_message(void);
 

@@ -14,7 +14,8 @@
  * when the call returns, whatever it returns. Strings that are given out belong to the response and
  * are valid until it is closed. Closing a session breaks off the transfers that are under way: their
  * responses remain, and what had arrived can be read; reading on is -ECONNABORTED. They still have
- * to be closed.
+ * to be closed. The end of the loop does the same to a session that was not closed; both may be freed
+ * later.
  *
  * Errors of a request, and of reading a body: these, and no others. Each has a message with the
  * method, the URL and what exactly was wrong:
@@ -36,11 +37,12 @@
  *                              is no http(s) URL
  *   ASYNC_ETOOMANYREDIRECTS    more than the session's max_redirects
  *   -EMSGSIZE                  a whole body is larger than the session's max_body
- *   -ECONNABORTED              the session was closed
+ *   -EOPNOTSUPP                a redirect asks for a body once more that cannot be had again
+ *   -ECONNABORTED              the session was closed, or its loop
  *   -ENOMEM
  *   -EIO                       any other failure of the system or of libcurl
  *   -ECANCELED                 the task was cancelled
- *   -EPERM                     outside a task
+ *   -EPERM                     outside a task, or in another loop than the session's
  *
  * Limits, in bytes: a URL 65536 (of a redirect too), a method 64, the header lines of a request
  * 262144; an answer's status line or header line 102400, its header lines together 262144, with
@@ -49,12 +51,43 @@
 #define CASYNCIO_HTTP_H
 
 #include <casyncio/contexts.h>
+#include <casyncio/files.h>
 #include <casyncio/iterators.h>
+#include <casyncio/streams.h>
 
 ASYNC_BEGIN
 
 typedef struct async_http_session async_http_session;
 typedef struct async_http_response async_http_response;
+
+/* ---- tracing ---- */
+
+/* What happens to a request, in the order of a simple one. */
+enum async_http_trace_event {
+    ASYNC_HTTP_TRACE_START,     /* it begins */
+    ASYNC_HTTP_TRACE_RESOLVED,  /* the host's or the proxy's address is known */
+    ASYNC_HTTP_TRACE_CONNECTED, /* the connection stands */
+    ASYNC_HTTP_TRACE_SECURED,   /* TLS has been agreed on */
+    ASYNC_HTTP_TRACE_REUSED,    /* in place of these three: a connection that there was */
+    ASYNC_HTTP_TRACE_SENDING,   /* the request begins to be sent */
+    ASYNC_HTTP_TRACE_SENT,      /* `size` bytes of a body of more than 64 KiB, or of one that comes
+                                 * piece by piece, are on their way */
+    ASYNC_HTTP_TRACE_HEADERS,   /* an answer's: `status` */
+    ASYNC_HTTP_TRACE_CHUNK,     /* `size` bytes of its body, as they came */
+    ASYNC_HTTP_TRACE_REDIRECT,  /* the answer leads to `url` */
+    ASYNC_HTTP_TRACE_RETRY,     /* it failed with `code`, and will be made again */
+    ASYNC_HTTP_TRACE_END,       /* with `code`: 0 or an error; -ECANCELED also if the response was
+                                 * freed before its end. The last, once for each START */
+};
+
+typedef struct async_http_trace {
+    enum async_http_trace_event event;
+    double time; /* of the loop's clock (async_now) */
+    const char *method, *url;
+    int status, code;
+    size_t size;
+    void *context; /* the request's trace_context */
+} async_http_trace;
 
 /* ---- sessions ---- */
 
@@ -87,6 +120,24 @@ typedef struct async_http_session_options {
     bool no_decompress;          /* ask for no compressed bodies, and give what comes as it is */
     bool http2;                  /* speak HTTP/2 with a TLS server that offers it */
     bool insecure_skip_verify;   /* trust any certificate, for any host: for tests */
+
+    /* Seconds in which something must come or go once the request is being sent (aiohttp: sock_read);
+     * time in which the program does not take what has come, or gives nothing, does not count. 0: no
+     * limit. */
+    double read_timeout;
+    /* "https://example.org/api/": URLs of requests may be relative to it (RFC 3986, 5.2: "v1/x" leads to
+     * /api/v1/x, "/x" to /x). */
+    const char *base_url;
+    /* How often a request is made again that failed before a line of an answer came: because of the network,
+     * the name or the connect_timeout, and only if its method is idempotent or none of it was sent.
+     * The first time after retry_delay seconds (0: 0.5), then twice as long each time, up to a minute;
+     * all within `timeout`. 0: never. */
+    int retries;
+    double retry_delay;
+    /* Is told what happens to requests. Runs in the loop, in the middle of things: it must not block,
+     * nor call what has to do with the session. */
+    void (*on_trace)(const async_http_trace *trace, void *data);
+    void *trace_data;
 } async_http_session_options;
 
 /* A new session in the running loop; `options` may be NULL. All of it is copied. NULL: -ENOMEM,
@@ -110,10 +161,36 @@ ASYNC_API void async_http_session_free(async_http_session *session);
     ASYNC_WITH(async_http_session *, session, async_http_session_new(options),                     \
                async_http_session_free)
 
+/* ---- cookies ----
+ *
+ * A session keeps the cookies that it is sent (but for no_cookies), and sends them where they belong. Here
+ * they are a text in Netscape's format, as curl's --cookie-jar: a line for each, "domain, TRUE|FALSE, path,
+ * TRUE|FALSE, expiry, name, value" with tabs between them, "#HttpOnly_" before the domain of those; other
+ * lines that begin with # are comments. An expiry of 0 is that of the session. */
+
+/* Adds a text's cookies to the session's: 0; -EINVAL for a line that is none, and then none is added, or if
+ * the session keeps none; -ECONNABORTED; -ENOMEM; -EBADF for a session that is NULL. Does not block. */
+ASYNC_API int async_http_cookies_load(async_http_session *session, const char *text);
+
+/* The session's cookies, to be freed with free(). NULL: the same errors. Does not block. */
+ASYNC_API char *async_http_cookies_save(async_http_session *session);
+
+/* The same from a file and to it, which is read and written in a thread. The file is written as a whole,
+ * readable by its owner alone, and takes another one's place. The errors are those above, and the
+ * system's, -ENOENT, -EACCES, ...; -EFBIG for more than 16 MiB. These block; a cancellation leaves the
+ * cookies, or the file, as they were or as they are to be.
+ * aiohttp: CookieJar.load, CookieJar.save */
+ASYNC_API int async_http_cookies_load_file(async_http_session *session, const char *path);
+ASYNC_API int async_http_cookies_save_file(async_http_session *session, const char *path);
+
+/* Forgets all of them: 0, or a code as above. Does not block. aiohttp: CookieJar.clear */
+ASYNC_API int async_http_cookies_clear(async_http_session *session);
+
 /* ---- requests ---- */
 
 typedef struct async_http_request_options {
-    const char *url;    /* http:// or https://; user:password@ becomes basic authentication */
+    const char *url;    /* http:// or https://, or relative to the session's base_url;
+                         * user:password@ becomes basic authentication */
     const char *method; /* any token; NULL: "GET" */
 
     /* "Name: value", ..., NULL. "Name:" suppresses a header that would be sent, "Name;" is sent
@@ -125,6 +202,18 @@ typedef struct async_http_request_options {
     const char *content_type;
     double timeout;    /* seconds; 0: the session's; INFINITY: none */
     bool no_redirects; /* give a redirecting response as it is (aiohttp: allow_redirects=False) */
+
+    /* In place of `body`, one that comes piece by piece while it is sent: an iterator of async_http_chunk
+     * (a generator, say), a stream up to its end, or a file from where it is to its end. body_size is
+     * its length if that is known: a body with another one is -EINVAL. 0: it is a file's, else it is
+     * not known, and the body is sent in chunks. */
+    async_iterator *body_iterator;
+    async_stream *body_stream;
+    async_file *body_file;
+
+    double connect_timeout, read_timeout; /* seconds; 0: the session's; INFINITY: none */
+    int retries;                          /* 0: the session's; -1: none */
+    void *trace_context;                  /* for on_trace (aiohttp: trace_request_ctx) */
 } async_http_request_options;
 
 /* Sends a request, follows redirects, and waits for the headers of the final response. A status
@@ -142,6 +231,15 @@ typedef struct async_http_request_options {
  * method that is an error, ASYNC_EINCOMPLETE or -ECONNRESET, since the server may have acted on the
  * request. A request with Expect: 100-continue that is answered with 417 before its body was sent is
  * sent again without that header.
+ *
+ * A body that comes piece by piece is asked for its next piece when the server has taken the one before,
+ * and no longer than it is wanted: until an answer of 300 or more has come. An answer below that is given
+ * when the body has been sent; the server must not need more than 256 KiB of its own answer to be read
+ * before that. The iterator is closed before the call returns, whatever it returns, as async_for does;
+ * the stream and the file stay open, where they are then. If asking fails, so does the request, with that
+ * code and message. An iterator's or a stream's cannot be sent twice: a redirect that would have it sent
+ * again (307, 308) is -EOPNOTSUPP, a connection that ends without an answer ASYNC_EINCOMPLETE. A file that
+ * can be sought is sent again from where it was.
  *
  * NULL: see the errors above. If it is cancelled, the transfer is broken off and its connection
  * closed; the server may or may not have seen the request. A `session` that is NULL gives NULL,
@@ -241,6 +339,13 @@ ASYNC_API const char *async_http_header(const async_http_response *response, con
 ASYNC_API size_t async_http_header_count(const async_http_response *response);
 ASYNC_API bool async_http_header_at(const async_http_response *response, size_t index,
                                     const char **name, const char **value);
+
+/* The redirects before this response, the first at 0: status, reason, version, URL and headers of each
+ * can be asked, and nothing else; they are freed with the response. NULL beyond the end.
+ * aiohttp: response.history */
+ASYNC_API size_t async_http_history_count(const async_http_response *response);
+ASYNC_API const async_http_response *async_http_history_at(const async_http_response *response,
+                                                           size_t index);
 
 /* 0 if the status is below 400, else ASYNC_EHTTPSTATUS and a message such as
  * "GET http://.../x: 404 Not Found".

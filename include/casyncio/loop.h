@@ -158,6 +158,13 @@ ASYNC_API void async_call_soon_threadsafe(async_loop *loop, async_callback *call
  * asyncio: Handle.cancel */
 ASYNC_API bool async_callback_cancel(async_callback *callback);
 
+/* Has `callback` run once, by async_loop_close, before anything of the loop is closed, in the reverse
+ * order of these calls: for what has watches or timers in the loop, and may be freed after it.
+ * async_callback_cancel takes it back. The callback can block nothing; it may take others back, and is
+ * not queued any more. Does not fail, and does not block. Also in a forked child that closes the loop.
+ * asyncio: none */
+ASYNC_API void async_loop_at_close(async_loop *loop, async_callback *callback);
+
 /* ---- timers ---- */
 
 typedef struct async_timer {
@@ -260,8 +267,7 @@ struct async_job {
     struct async__pool *pool;
     async_job *next, *prev;
     int state;
-    int64_t queued_at;
-    void *reserved;
+    int64_t queued_at, begun_at;
 };
 
 /* Has a thread of the loop's pool run job->work, and then the loop job->done. The job is the loop's

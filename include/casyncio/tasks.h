@@ -208,8 +208,8 @@ ASYNC_API async_task *async_eager_task_factory(async_loop *loop, async_coroutine
  *
  * NULL gives the code for which the last task could not be made, else -EINVAL. -EINVAL for the
  * calling task itself, and, in debug mode, for a handle that has been released; -EBUSY if
- * another task awaits or gathers it already, or a group owns it; -EDEADLK if it waits, by way of
- * others, for this task; -EPERM outside a task.
+ * another task awaits or gathers it already, or a group owns it (the message says what has it);
+ * -EDEADLK if it waits, by way of others, for this task; -EPERM outside a task.
  * asyncio: `await task` */
 ASYNC_API int async_await(async_task *task);
 
@@ -423,7 +423,8 @@ typedef struct async_scope {
     bool shield; /* what is outside does not reach in */
     bool entered, expired;
     bool limited; /* a shield of a block's exit: see async_run_options.exit_timeout */
-    void *reserved[2];
+    double began; /* the loop's time at which a timeout was entered */
+    void *reserved[1];
 } async_scope;
 
 /* Enters a scope whose blocking calls give -ETIMEDOUT once `delay` seconds have gone: 0 or less is

@@ -111,7 +111,7 @@ static void write_now(async_cluster *self)
 
 static void writable(async_callback *callback)
 {
-    write_now(async__cluster_container(callback, async_cluster, writer.callback));
+    write_now(async__container(callback, async_cluster, writer.callback));
 }
 
 static void tell_subs(async_cluster *self, bool all)
@@ -128,7 +128,7 @@ static void tell_subs(async_cluster *self, bool all)
 
 static void readable(async_callback *callback)
 {
-    async_cluster *self = async__cluster_container(callback, async_cluster, reader.callback);
+    async_cluster *self = async__container(callback, async_cluster, reader.callback);
 
     natsConnection_ProcessReadEvent(self->connection);
     tell_subs(self, false);
@@ -159,7 +159,7 @@ static void start(async_cluster *self, int fd)
 
 void async__cluster_run(async_callback *callback)
 {
-    async_cluster *self = async__cluster_container(callback, async_cluster, callback);
+    async_cluster *self = async__container(callback, async_cluster, callback);
 
     pthread_mutex_lock(&self->mutex);
     unsigned told = self->told;

@@ -21,10 +21,10 @@ struct async_cluster_bucket {
     char name[65], stream[72];
 };
 
-static int check(const async_cluster_bucket *bucket, const char *what)
+static int enter(const async_cluster_bucket *bucket, const char *what)
 {
     if (!bucket) return async__cluster_raise(-EBADF, "%s: no bucket", what);
-    return async__cluster_check(bucket->cluster, what);
+    return async__cluster_enter(bucket->cluster, what);
 }
 
 static int check_key(const char *what, const char *key, bool wildcards)
@@ -88,14 +88,12 @@ async_cluster_bucket *async__cluster_bucket_open(async_cluster *cluster, const c
         return NULL;
     }
     self->cluster = cluster;
+    cluster->references++;
     snprintf(self->name, sizeof self->name, "%s", name);
     snprintf(self->stream, sizeof self->stream, "KV_%s", name);
-    if (make_bucket(self, &options) < 0) {
-        async__free(self);
-        return NULL;
-    }
-    cluster->references++;
-    return self;
+    if (make_bucket(self, &options) == 0) return self;
+    async_cluster_bucket_close(self);
+    return NULL;
 }
 
 void async_cluster_bucket_close(async_cluster_bucket *bucket)
@@ -111,13 +109,17 @@ static int put(async_cluster_bucket *bucket, const char *what, const char *key, 
                size_t size, const char *const *headers, uint64_t *revision)
 {
     char subject[ASYNC__CLUSTER_SUBJECT_MAX];
-    int code = check(bucket, what);
+    int code = enter(bucket, what);
 
-    if (code == 0) code = check_key(what, key, false);
-    if (code == 0 && !value && size > 0) code = async__cluster_raise(-EINVAL, "%s: no value", what);
     if (code < 0) return code;
-    subject_of(bucket, key, subject);
-    return async__cluster_store(bucket->cluster, subject, headers, value, size, revision, NULL);
+    async_cluster *cluster = bucket->cluster; /* the bucket may be closed meanwhile */
+    code = check_key(what, key, false);
+    if (code == 0 && !value && size > 0) code = async__cluster_raise(-EINVAL, "%s: no value", what);
+    if (code == 0) {
+        subject_of(bucket, key, subject);
+        code = async__cluster_store(cluster, subject, headers, value, size, revision, NULL);
+    }
+    return async__cluster_leave(cluster, code);
 }
 
 int async_cluster_put(async_cluster_bucket *bucket, const char *key, const void *value, size_t size,
@@ -161,14 +163,12 @@ static void fill(async_cluster_entry *entry, const async_cluster_bucket *bucket,
     entry->reserved[0] = msg;
 }
 
-async_cluster_entry *async_cluster_get(async_cluster_bucket *bucket, const char *key)
+static async_cluster_entry *get(const async_cluster_bucket *bucket, const char *key)
 {
     char subject[ASYNC__CLUSTER_SUBJECT_MAX];
     natsMsg *msg = NULL;
-    int code = check(bucket, "async_cluster_get");
 
-    if (code == 0) code = check_key("async_cluster_get", key, false);
-    if (code < 0) return NULL;
+    if (check_key("async_cluster_get", key, false) < 0) return NULL;
     subject_of(bucket, key, subject);
     if (async__cluster_last(bucket->cluster, bucket->stream, subject, &msg) < 0) return NULL;
     if (!msg || async__cluster_header(msg, "KV-Operation")) {
@@ -187,6 +187,15 @@ async_cluster_entry *async_cluster_get(async_cluster_bucket *bucket, const char 
         return NULL;
     }
     fill(entry, bucket, stored, msg, strtoull(sequence, NULL, 10));
+    return entry;
+}
+
+async_cluster_entry *async_cluster_get(async_cluster_bucket *bucket, const char *key)
+{
+    if (enter(bucket, "async_cluster_get") < 0) return NULL;
+    const async_cluster_bucket own = *bucket; /* it may be closed meanwhile */
+    async_cluster_entry *entry = get(&own, key);
+    async__cluster_release(own.cluster);
     return entry;
 }
 
@@ -216,7 +225,7 @@ struct watch {
 
 static void watch_ready(struct async__cluster_sub *sub)
 {
-    async_event_set(&async__cluster_container(sub, struct watch, sub)->event);
+    async_event_set(&async__container(sub, struct watch, sub)->event);
 }
 
 static int make_consumer(struct watch *self)
@@ -309,7 +318,7 @@ static int take(struct watch *self, natsMsg *msg)
 
 static int watch_next(async_iterator *iterator, void *value)
 {
-    struct watch *self = async__cluster_container(iterator, struct watch, iterator);
+    struct watch *self = async__container(iterator, struct watch, iterator);
     natsMsg *msg;
     int code = async_checkpoint(), got = 0;
 
@@ -330,7 +339,7 @@ static int watch_next(async_iterator *iterator, void *value)
 
 static void watch_close(async_iterator *iterator)
 {
-    struct watch *self = async__cluster_container(iterator, struct watch, iterator);
+    struct watch *self = async__container(iterator, struct watch, iterator);
 
     natsMsg_Destroy(self->entry.reserved[0]);
     async__cluster_remove(self->bucket.cluster, &self->sub);
@@ -341,13 +350,13 @@ static void watch_close(async_iterator *iterator)
 async_iterator *async_cluster_watch(async_cluster_bucket *bucket, const char *keys)
 {
     natsInbox *inbox = NULL;
-    int code = check(bucket, "async_cluster_watch");
 
-    if (code == 0) code = check_key("async_cluster_watch", keys ? keys : ">", true);
-    if (code < 0) return NULL;
+    if (check_key("async_cluster_watch", keys ? keys : ">", true) < 0) return NULL;
+    if (enter(bucket, "async_cluster_watch") < 0) return NULL;
     struct watch *self = async__alloc_zeroed(sizeof *self);
     if (!self || natsInbox_Create(&inbox) != NATS_OK) {
         async__free(self);
+        async__cluster_release(bucket->cluster);
         async__cluster_raise(-ENOMEM, "no memory for a watch");
         return NULL;
     }
@@ -358,8 +367,7 @@ async_iterator *async_cluster_watch(async_cluster_bucket *bucket, const char *ke
     self->bucket = *bucket;
     self->sub.ready = watch_ready;
     subject_of(bucket, keys ? keys : ">", self->filter);
-    bucket->cluster->references++;
-    code = async__cluster_add(bucket->cluster, &self->sub, self->inbox, NULL);
+    int code = async__cluster_add(bucket->cluster, &self->sub, self->inbox, NULL);
     if (code == 0) code = ask(self);
     if (code == 0) return &self->iterator;
     watch_close(&self->iterator);

@@ -130,9 +130,8 @@ static async_cluster_future *create(async_cluster *cluster, const async_cluster_
                                     const void *in, async_cluster_call_options *options)
 {
     async_cluster_job job;
-    int code = async__cluster_check(cluster, "job");
+    int code = async__cluster_job_check("job", given, &job);
 
-    if (code == 0) code = async__cluster_job_check("job", given, &job);
     if (code == 0) code = check_options(job.name, options);
     if (code == 0 && !in && job.in_size > 0)
         code = async__cluster_raise(-EINVAL, "job %s: no input", job.name);
@@ -164,7 +163,9 @@ async_cluster_future *async__cluster_submit(async_cluster *cluster, const async_
         async__cluster_raise(-EINVAL, "job: an option of a newer version");
         return NULL;
     }
+    if (async__cluster_enter(cluster, "job") < 0) return NULL;
     async_cluster_future *self = create(cluster, job, in, &options);
+    async__cluster_release(cluster); /* the future has a reference of its own */
     if (!self) return NULL;
     /* Another caller may have had the result, longer ago than the queue remembers the key. */
     int code = options.key ? async__cluster_look(self) : 0;
@@ -215,7 +216,7 @@ struct cancelling {
 /* When the server has taken it out of the queue, or has not: if a worker has it, it has it by now. */
 static void taken_out(struct async__cluster_ask *ask, int code)
 {
-    struct cancelling *self = async__cluster_container(ask, struct cancelling, ask);
+    struct cancelling *self = async__container(ask, struct cancelling, ask);
 
     natsMsg_Destroy(ask->answer);
     if (code == 0)
@@ -248,7 +249,6 @@ static void take_out(const async_cluster_future *self)
 void async_cluster_cancel(async_cluster_future *self)
 {
     if (!self) return;
-    if (self->sequence && !self->result && !self->cluster->closed && self->cluster->connection)
-        take_out(self);
+    if (self->sequence && !self->result && !self->cluster->closed) take_out(self);
     release(self);
 }

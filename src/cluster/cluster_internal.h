@@ -16,6 +16,7 @@
 #ifndef CASYNCIO_CLUSTER_INTERNAL_H
 #define CASYNCIO_CLUSTER_INTERNAL_H
 
+#include "../base/container.h"
 #include "../base/faults.h"
 #include "../base/memory.h"
 #include "../base/options.h"
@@ -28,8 +29,6 @@
 #include <nats/nats.h>
 #include <pthread.h>
 
-#define async__cluster_container(pointer, type, member)                                            \
-    ((type *)((char *)(pointer)-offsetof(type, member)))
 /* Errors of the library itself have no place in its source. */
 #define async__cluster_raise(...) async_raise_at(NULL, 0, NULL, __VA_ARGS__)
 
@@ -73,8 +72,8 @@ struct async_cluster {
     int fd; /* a duplicate of the socket, our own; -1: none */
     async_watch reader, writer;
     bool is_reading, is_writing;
-    bool connected, closed;
-    unsigned references; /* the cluster's own, iterators' and buckets' */
+    bool connected, closing, closed;
+    unsigned references; /* the cluster's own, iterators', buckets', and of calls under way */
     unsigned connects;
     async_event up;      /* set while it is connected, and once it is closed */
     async_event drained; /* set unless much waits to be sent */
@@ -104,6 +103,11 @@ void async__cluster_unwatch(async_cluster *self);
 /* ---- messages ---- */
 
 int async__cluster_check(const async_cluster *cluster, const char *what);
+/* A public call that waits has a reference meanwhile, since another task may close the cluster: after that
+ * the connection and JetStream's context are closed, and say so, but are there. 0: it has one. leave() gives it
+ * back, and the code that it is given. */
+int async__cluster_enter(async_cluster *cluster, const char *what);
+int async__cluster_leave(async_cluster *cluster, int code);
 int async__cluster_check_subject(const char *what, const char *subject, bool wildcards);
 /* A status of the client library's as a code, with a message: "publish to room.tea: ...". */
 int async__cluster_fail(async_cluster *cluster, natsStatus status, const char *what,

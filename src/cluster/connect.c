@@ -299,9 +299,19 @@ void async__cluster_release(async_cluster *self)
 {
     if (--self->references > 0) return;
     async__cluster_caller_free(self);
+    jsCtx_Destroy(self->js);
+    natsConnection_Destroy(self->connection);
+    natsOptions_Destroy(self->options);
     async__free(self->slots);
     pthread_mutex_destroy(&self->mutex);
     async__free(self);
+}
+
+/* It is closed, or another task is about it. */
+static int wait_until_closed(async_cluster *self)
+{
+    self->references++;
+    return async__cluster_leave(self, async_event_wait(&self->down));
 }
 
 int async_cluster_close(async_cluster *self)
@@ -309,17 +319,16 @@ int async_cluster_close(async_cluster *self)
     int code = 0;
 
     if (!self) return 0;
+    if (!async_current_task())
+        return async__cluster_raise(-EPERM, "async_cluster_close outside of a task");
+    if (self->closing) return wait_until_closed(self);
+    self->closing = true;
     if (self->connected && self->inbox_sub.sub) code = async_cluster_flush(self);
-    jsCtx_Destroy(self->js);
-    self->js = NULL;
-    if (self->inbox_sub.sub) async__cluster_remove(self, &self->inbox_sub);
-    async__cluster_caller_close(self);
+    /* What waits is told before its subscription is taken away. */
     if (self->connection) close_connection(self);
+    async__cluster_remove(self, &self->inbox_sub);
+    async__cluster_caller_close(self);
     async__cluster_unwatch(self);
-    natsConnection_Destroy(self->connection);
-    self->connection = NULL;
-    natsOptions_Destroy(self->options);
-    self->options = NULL;
     self->closed = true;
     async__cluster_release(self);
     return code == -ECONNABORTED || code == -ECONNRESET ? 0 : code;
@@ -334,19 +343,17 @@ unsigned async_cluster_reconnects(const async_cluster *self)
 
 size_t async_cluster_max_payload(const async_cluster *self)
 {
-    if (!self || !self->connection) return 0;
+    if (!self || !self->connection || self->closed) return 0;
     return (size_t)natsConnection_GetMaxPayload(self->connection);
 }
 
-int async_cluster_flush(async_cluster *self)
+static int flush(async_cluster *self)
 {
     char reply[ASYNC__CLUSTER_SUBJECT_MAX];
     struct async__cluster_ask ask = {.done = NULL};
-    int code = async__cluster_check(self, "async_cluster_flush");
 
-    if (code < 0) return code;
     /* A message to ourselves comes back when the server has taken all before it. */
-    code = async__cluster_ask_begin(self, &ask, reply, sizeof reply);
+    int code = async__cluster_ask_begin(self, &ask, reply, sizeof reply);
     if (code < 0) return code;
     natsStatus status = async__cluster_send(self, reply, NULL, NULL, 0);
     if (status == NATS_OK) code = async_future_wait(&ask.future, NULL);
@@ -356,6 +363,12 @@ int async_cluster_flush(async_cluster *self)
     if (code == -ECONNRESET || code == -ECONNABORTED)
         return async__cluster_raise(code, "flush: the connection was lost");
     return code;
+}
+
+int async_cluster_flush(async_cluster *self)
+{
+    int code = async__cluster_enter(self, "async_cluster_flush");
+    return code < 0 ? code : async__cluster_leave(self, flush(self));
 }
 
 /* ---- publish ---- */
@@ -368,11 +381,10 @@ natsStatus async__cluster_send(async_cluster *self, const char *subject, const c
     return natsConnection_Publish(self->connection, subject, data, (int)size);
 }
 
-int async_cluster_publish(async_cluster *self, const char *subject, const void *data, size_t size)
+static int publish(async_cluster *self, const char *subject, const void *data, size_t size)
 {
-    int code = async__cluster_check(self, "async_cluster_publish");
+    int code = async__cluster_check_subject("async_cluster_publish", subject, false);
 
-    if (code == 0) code = async__cluster_check_subject("async_cluster_publish", subject, false);
     if (code == 0 && !data && size > 0)
         code = async__cluster_raise(-EINVAL, "publish to %s: no data", subject);
     if (code == 0 && size > async_cluster_max_payload(self))
@@ -388,4 +400,10 @@ int async_cluster_publish(async_cluster *self, const char *subject, const void *
     }
     natsStatus status = async__cluster_send(self, subject, NULL, data, size);
     return status == NATS_OK ? 0 : async__cluster_fail(self, status, "publish to", subject);
+}
+
+int async_cluster_publish(async_cluster *self, const char *subject, const void *data, size_t size)
+{
+    int code = async__cluster_enter(self, "async_cluster_publish");
+    return code < 0 ? code : async__cluster_leave(self, publish(self, subject, data, size));
 }

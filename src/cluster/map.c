@@ -27,23 +27,22 @@ struct ended {
     char message[240];
 };
 
-static int check(struct many *self, const async_cluster_call_options *given, size_t size,
+/* 0: it has a reference to the cluster, for the calls that are made later. */
+static int enter(struct many *self, const async_cluster_call_options *given, size_t size,
                  const char *what)
 {
     if (async__options(&self->options, sizeof self->options, given, size) < 0)
         return async__cluster_raise(-EINVAL, "%s: an option of a newer version", what);
     if (self->options.key)
         return async__cluster_raise(-EINVAL, "%s: one key for several jobs", what);
-    int code = async__cluster_check(self->cluster, what);
-    if (code < 0) return code;
     async_cluster_job job;
-    code = async__cluster_job_check(what, self->job, &job);
+    int code = async__cluster_job_check(what, self->job, &job);
     if (code == 0 && self->count > 0 &&
         ((!self->inputs && job.in_size > 0) || (!self->outputs && job.out_size > 0)))
         code = async__cluster_raise(-EINVAL, "%s: job %s: an array is NULL", what, job.name);
     if (!self->options.limit) self->options.limit = LIMIT;
     if (self->options.limit > self->count) self->options.limit = self->count;
-    return code;
+    return code < 0 ? code : async__cluster_enter(self->cluster, what);
 }
 
 static int call(struct many *self, size_t index)
@@ -79,6 +78,23 @@ static int first_of(const int *codes, size_t count, const char *name)
     return 0;
 }
 
+static int map(struct many *self)
+{
+    for (size_t i = 0; self->codes && i < self->count; i++)
+        self->codes[i] = -ECANCELED; /* of those that are not called */
+    async_group *group = async_group_enter();
+    if (!group) return async_error_code();
+    for (size_t i = 0; i < self->options.limit; i++)
+        async_group_create_task_with(group, mapper, self,
+                                     &(async_task_options){.coroutine = "async_cluster_map"});
+    int code = async_group_leave(group);
+    /* A task that is cancelled by itself is no failure of its group, but its call has no result. */
+    if (code >= 0 && self->done < self->count)
+        code = async__cluster_raise(-ECANCELED, "map of %s: a call was cancelled", self->job->name);
+    if (code >= 0 && self->options.all) code = first_of(self->codes, self->count, self->job->name);
+    return code;
+}
+
 int async__cluster_map(async_cluster *cluster, const async_cluster_job *job, const void *inputs,
                        void *outputs, size_t count, const async_cluster_call_options *given,
                        size_t size)
@@ -86,31 +102,17 @@ int async__cluster_map(async_cluster *cluster, const async_cluster_job *job, con
     struct many self = {
         .cluster = cluster, .job = job, .inputs = inputs, .outputs = outputs, .count = count};
     int *own = NULL;
-    int code = check(&self, given, size, "async_cluster_map");
+    int code = enter(&self, given, size, "async_cluster_map");
 
-    if (code < 0 || count == 0) return code;
+    if (code < 0) return code;
     self.codes = self.options.codes;
-    if (!self.codes && self.options.all) {
+    if (!self.codes && self.options.all && count > 0) {
         self.codes = own = async__alloc_zeroed(count * sizeof *own);
-        if (!own) return async__cluster_raise(-ENOMEM, "no memory for a map of %s", job->name);
+        if (!own) code = async__cluster_raise(-ENOMEM, "no memory for a map of %s", job->name);
     }
-    for (size_t i = 0; self.codes && i < count; i++)
-        self.codes[i] = -ECANCELED; /* of those that are not called */
-    async_group *group = async_group_enter();
-    if (!group) {
-        async__free(own);
-        return async_error_code();
-    }
-    for (size_t i = 0; i < self.options.limit; i++)
-        async_group_create_task_with(group, mapper, &self,
-                                     &(async_task_options){.coroutine = "async_cluster_map"});
-    code = async_group_leave(group);
-    /* A task that is cancelled by itself is no failure of its group, but its call has no result. */
-    if (code >= 0 && self.done < count)
-        code = async__cluster_raise(-ECANCELED, "map of %s: a call was cancelled", job->name);
-    if (code >= 0 && self.options.all) code = first_of(self.codes, count, job->name);
+    if (code == 0 && count > 0) code = map(&self);
     async__free(own);
-    return code;
+    return async__cluster_leave(cluster, code);
 }
 
 /* ---- as completed ---- */
@@ -143,7 +145,7 @@ static int completer(void *argument)
 
 static int completing_next(async_iterator *iterator, void *value)
 {
-    struct completing *self = async__cluster_container(iterator, struct completing, iterator);
+    struct completing *self = async__container(iterator, struct completing, iterator);
 
     if (self->given == self->many.count) return 0;
     int code = async_queue_get(self->many.ended, &self->last);
@@ -156,11 +158,12 @@ static int completing_next(async_iterator *iterator, void *value)
 
 static void completing_close(async_iterator *iterator)
 {
-    struct completing *self = async__cluster_container(iterator, struct completing, iterator);
+    struct completing *self = async__container(iterator, struct completing, iterator);
 
     for (size_t i = 0; i < self->task_count; i++)
         async_cancel(self->tasks[i], NULL);
     if (self->task_count > 0) async_gather_results(self->tasks, self->task_count, NULL);
+    async__cluster_release(self->many.cluster);
     async_queue_free(self->many.ended);
     async__free(self->tasks);
     async__free(self);
@@ -199,13 +202,15 @@ async_iterator *async__cluster_as_completed(async_cluster *cluster, const async_
     self->iterator = (async_iterator){.next = completing_next,
                                       .close = completing_close,
                                       .size = sizeof(async_cluster_completed)};
-    int code = check(&self->many, given, size, "async_cluster_as_completed");
-    if (code == 0) {
-        self->job = *job;
-        self->many.job = &self->job;
-        self->many.codes = self->many.options.codes;
-        code = start(self);
+    int code = enter(&self->many, given, size, "async_cluster_as_completed");
+    if (code < 0) {
+        async__free(self);
+        return NULL;
     }
+    self->job = *job;
+    self->many.job = &self->job;
+    self->many.codes = self->many.options.codes;
+    code = start(self);
     if (code == 0) return &self->iterator;
     char text[256];
     snprintf(text, sizeof text, "%s", async_error_message());

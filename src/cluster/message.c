@@ -10,9 +10,23 @@ int async__cluster_check(const async_cluster *cluster, const char *what)
 {
     if (!cluster) return async__cluster_raise(-EBADF, "%s: no cluster", what);
     if (!async_current_task()) return async__cluster_raise(-EPERM, "%s outside of a task", what);
-    if (cluster->closed || !cluster->connection)
+    if (cluster->closed)
         return async__cluster_raise(-ECONNABORTED, "%s: the connection is closed", what);
     return 0;
+}
+
+int async__cluster_enter(async_cluster *cluster, const char *what)
+{
+    int code = async__cluster_check(cluster, what);
+
+    if (code == 0) cluster->references++;
+    return code;
+}
+
+int async__cluster_leave(async_cluster *cluster, int code)
+{
+    async__cluster_release(cluster);
+    return code;
 }
 
 static int code_of(natsStatus status)
@@ -131,17 +145,16 @@ async_cluster_message *async_cluster_request(async_cluster *cluster, const char 
                                              const void *data, size_t size)
 {
     natsMsg *answer;
-    int code = async__cluster_check(cluster, "async_cluster_request");
+    int code = async__cluster_check_subject("async_cluster_request", subject, false);
 
-    if (code == 0) code = async__cluster_check_subject("async_cluster_request", subject, false);
+    if (code == 0) code = async__cluster_enter(cluster, "async_cluster_request");
     if (code < 0) return NULL;
     async_cluster_message *message = async__alloc_zeroed(sizeof *message);
-    if (!message) {
-        async__cluster_raise(-ENOMEM, "no memory for the answer of %s", subject);
-        return NULL;
-    }
-    code = async__cluster_ask_alone(cluster, subject, data, size, &answer);
-    if (code < 0) {
+    if (message)
+        code = async__cluster_ask_alone(cluster, subject, data, size, &answer);
+    else
+        code = async__cluster_raise(-ENOMEM, "no memory for the answer of %s", subject);
+    if (async__cluster_leave(cluster, code) < 0) {
         async__free(message);
         return NULL;
     }
@@ -169,7 +182,7 @@ struct subscription {
 
 static void subscription_ready(struct async__cluster_sub *sub)
 {
-    async_event_set(&async__cluster_container(sub, struct subscription, sub)->event);
+    async_event_set(&async__container(sub, struct subscription, sub)->event);
 }
 
 static int lost_messages(struct subscription *self)
@@ -183,7 +196,7 @@ static int lost_messages(struct subscription *self)
 
 static int subscription_next(async_iterator *iterator, void *value)
 {
-    struct subscription *self = async__cluster_container(iterator, struct subscription, iterator);
+    struct subscription *self = async__container(iterator, struct subscription, iterator);
     natsMsg *msg = NULL;
     int code = async_checkpoint();
 
@@ -204,7 +217,7 @@ static int subscription_next(async_iterator *iterator, void *value)
 
 static void subscription_close(async_iterator *iterator)
 {
-    struct subscription *self = async__cluster_container(iterator, struct subscription, iterator);
+    struct subscription *self = async__container(iterator, struct subscription, iterator);
 
     natsMsg_Destroy(self->message.reserved[0]);
     async__cluster_remove(self->cluster, &self->sub);

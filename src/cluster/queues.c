@@ -64,7 +64,7 @@ static natsStatus look_at(jsCtx *js, const jsStreamInfo *stream, async_cluster_q
 
 static natsStatus look_at_all(struct async__cluster_block *block, jsErrCode *error)
 {
-    struct look *self = async__cluster_container(block, struct look, block);
+    struct look *self = async__container(block, struct look, block);
     jsStreamInfoList *streams = NULL;
     natsStatus status = js_Streams(&streams, block->cluster->js, NULL, error);
 
@@ -85,11 +85,11 @@ ssize_t async_cluster_queues(async_cluster *cluster, async_cluster_queue *queues
     struct look self = {.block = {cluster, look_at_all, "look at", "the queues", 0, 0, ""},
                         .queues = queues,
                         .capacity = capacity};
-    int code = async__cluster_check(cluster, "async_cluster_queues");
 
-    if (code == 0 && !queues && capacity > 0)
-        code = async__cluster_raise(-EINVAL, "async_cluster_queues: no place for them");
-    if (code == 0) code = async__cluster_block(&self.block);
+    if (!queues && capacity > 0)
+        return async__cluster_raise(-EINVAL, "async_cluster_queues: no place for them");
+    int code = async__cluster_enter(cluster, "async_cluster_queues");
+    if (code == 0) code = async__cluster_leave(cluster, async__cluster_block(&self.block));
     return code < 0 ? code : (ssize_t)self.count;
 }
 
@@ -105,7 +105,7 @@ struct fetch {
 
 static natsStatus bounds(struct async__cluster_block *block, jsErrCode *error)
 {
-    struct fetch *self = async__cluster_container(block, struct fetch, block);
+    struct fetch *self = async__container(block, struct fetch, block);
     jsStreamInfo *info = NULL;
     natsStatus status = js_GetStreamInfo(&info, block->cluster->js, self->stream, NULL, error);
 
@@ -120,7 +120,7 @@ static natsStatus bounds(struct async__cluster_block *block, jsErrCode *error)
 /* The message of that number, or of none. */
 static natsStatus get(struct async__cluster_block *block, jsErrCode *error)
 {
-    struct fetch *self = async__cluster_container(block, struct fetch, block);
+    struct fetch *self = async__container(block, struct fetch, block);
     natsStatus status =
         js_GetMsg(&self->msg, block->cluster->js, self->stream, self->number, NULL, error);
 
@@ -131,7 +131,7 @@ static natsStatus get(struct async__cluster_block *block, jsErrCode *error)
 
 static natsStatus forget(struct async__cluster_block *block, jsErrCode *error)
 {
-    struct fetch *self = async__cluster_container(block, struct fetch, block);
+    struct fetch *self = async__container(block, struct fetch, block);
     return js_DeleteMsg(block->cluster->js, self->stream, self->number, NULL, error);
 }
 
@@ -143,17 +143,19 @@ static int run(struct fetch *self,
     return async__cluster_block(&self->block);
 }
 
+/* 0: it has a reference to the cluster. */
 static int open_dead(struct fetch *self, async_cluster *cluster, const char *queue,
                      const char *what)
 {
-    int code = async__cluster_check(cluster, what);
+    int code = async__cluster_name_ok(queue);
 
-    if (code == 0) code = async__cluster_name_ok(queue);
+    if (code == 0) code = async__cluster_enter(cluster, what);
     if (code < 0) return code;
     snprintf(self->stream, sizeof self->stream, "CASYNCIO_DEAD_%s", queue);
     self->block = (struct async__cluster_block){
         .cluster = cluster, .what = "look at the dead of", .name = self->stream};
-    return run(self, bounds);
+    code = run(self, bounds);
+    return code < 0 ? async__cluster_leave(cluster, code) : code;
 }
 
 /* What is buried in a message: 0, or it is none of ours. */
@@ -184,7 +186,7 @@ struct dead_jobs {
 
 static int dead_next(async_iterator *iterator, void *value)
 {
-    struct dead_jobs *self = async__cluster_container(iterator, struct dead_jobs, iterator);
+    struct dead_jobs *self = async__container(iterator, struct dead_jobs, iterator);
     struct fetch *fetch = &self->fetch;
     async_cluster_dead *dead = value;
 
@@ -217,7 +219,7 @@ static int dead_next(async_iterator *iterator, void *value)
 
 static void dead_close(async_iterator *iterator)
 {
-    struct dead_jobs *self = async__cluster_container(iterator, struct dead_jobs, iterator);
+    struct dead_jobs *self = async__container(iterator, struct dead_jobs, iterator);
 
     async__cluster_release(self->fetch.block.cluster);
     async__free(self);
@@ -238,7 +240,6 @@ async_iterator *async_cluster_dead_jobs(async_cluster *cluster, const char *queu
     self->iterator = (async_iterator){
         .next = dead_next, .close = dead_close, .size = sizeof(async_cluster_dead)};
     self->fetch.number = self->fetch.first > 0 ? self->fetch.first - 1 : 0;
-    cluster->references++;
     return &self->iterator;
 }
 
@@ -282,25 +283,34 @@ static int revive(struct fetch *self, const char *queue)
     return code < 0 ? code : run(self, forget);
 }
 
-ssize_t async_cluster_requeue(async_cluster *cluster, const char *queue, uint64_t number)
+static ssize_t requeue(struct fetch *self, const char *queue, uint64_t number)
 {
-    struct fetch self = {.number = 0};
     ssize_t count = 0;
-    int code = open_dead(&self, cluster, queue, "async_cluster_requeue");
+    int code = 0;
 
-    if (code < 0) return code;
-    uint64_t first = number ? number : self.first, last = number ? number : self.last;
-    for (self.number = first; self.number <= last && code == 0; self.number++) {
-        if (self.number == 0) continue;
-        code = run(&self, get);
-        if (code < 0 || !self.msg) continue;
-        code = revive(&self, queue);
+    uint64_t first = number ? number : self->first, last = number ? number : self->last;
+    for (self->number = first; self->number <= last && code == 0; self->number++) {
+        if (self->number == 0) continue;
+        code = run(self, get);
+        if (code < 0 || !self->msg) continue;
+        code = revive(self, queue);
         count += code == 0;
-        natsMsg_Destroy(self.msg);
-        self.msg = NULL;
+        natsMsg_Destroy(self->msg);
+        self->msg = NULL;
     }
     if (code == 0 && number && count == 0)
         code = async__cluster_raise(-ENOENT, "queue %s has no dead job %llu", queue,
                                     (unsigned long long)number);
     return code < 0 ? code : count;
+}
+
+ssize_t async_cluster_requeue(async_cluster *cluster, const char *queue, uint64_t number)
+{
+    struct fetch self = {.number = 0};
+    int code = open_dead(&self, cluster, queue, "async_cluster_requeue");
+
+    if (code < 0) return code;
+    ssize_t count = requeue(&self, queue, number);
+    async__cluster_release(cluster);
+    return count;
 }

@@ -63,7 +63,7 @@ static void answer(async_cluster *cluster, struct async__cluster_ask *ask, int c
 
 void async__cluster_inbox_ready(struct async__cluster_sub *sub)
 {
-    async_cluster *cluster = async__cluster_container(sub, async_cluster, inbox_sub);
+    async_cluster *cluster = async__container(sub, async_cluster, inbox_sub);
     natsMsg *msg;
     int got;
 
@@ -176,7 +176,7 @@ struct alone {
 
 static void alone_ready(struct async__cluster_sub *sub)
 {
-    async_event_set(&async__cluster_container(sub, struct alone, sub)->event);
+    async_event_set(&async__container(sub, struct alone, sub)->event);
 }
 
 static int wait_alone(async_cluster *cluster, struct alone *self, const char *subject,

@@ -68,7 +68,7 @@ static void deliver(async_cluster_future *self, const char *kind, natsMsg *msg)
 
 void async__cluster_future_ready(struct async__cluster_sub *sub)
 {
-    async_cluster_future *self = async__cluster_container(sub, async_cluster_future, sub);
+    async_cluster_future *self = async__container(sub, async_cluster_future, sub);
     natsMsg *msg;
 
     while (async__cluster_take(sub, &msg) == 1) {
@@ -107,8 +107,7 @@ static void route(struct async__cluster_caller *caller, natsMsg *msg)
 
 void async__cluster_caller_ready(struct async__cluster_sub *sub)
 {
-    struct async__cluster_caller *caller =
-        async__cluster_container(sub, struct async__cluster_caller, sub);
+    struct async__cluster_caller *caller = async__container(sub, struct async__cluster_caller, sub);
     natsMsg *msg;
     bool any = false;
 
@@ -337,7 +336,7 @@ static int notes_next(struct coming *self, void *value)
 
 static int coming_next(async_iterator *iterator, void *value)
 {
-    struct coming *self = async__cluster_container(iterator, struct coming, iterator);
+    struct coming *self = async__container(iterator, struct coming, iterator);
     int code = async_checkpoint();
 
     natsMsg_Destroy(self->message.reserved[0]);
@@ -348,7 +347,7 @@ static int coming_next(async_iterator *iterator, void *value)
 
 static void coming_close(async_iterator *iterator)
 {
-    struct coming *self = async__cluster_container(iterator, struct coming, iterator);
+    struct coming *self = async__container(iterator, struct coming, iterator);
 
     natsMsg_Destroy(self->message.reserved[0]);
     async__free(self);

@@ -87,7 +87,7 @@ struct stream_work {
 
 static natsStatus add_stream(struct async__cluster_block *work, jsErrCode *error)
 {
-    struct stream_work *self = async__cluster_container(work, struct stream_work, work);
+    struct stream_work *self = async__container(work, struct stream_work, work);
     jsErrCode ignored = 0;
     natsStatus status = js_AddStream(NULL, work->cluster->js, self->config, NULL, error);
 
@@ -146,7 +146,7 @@ struct consumer_work {
 
 static natsStatus add_consumer(struct async__cluster_block *work, jsErrCode *error)
 {
-    struct consumer_work *self = async__cluster_container(work, struct consumer_work, work);
+    struct consumer_work *self = async__container(work, struct consumer_work, work);
     jsConsumerInfo *info = NULL;
     natsStatus status =
         js_AddConsumer(&info, work->cluster->js, self->stream, self->config, NULL, error);

@@ -72,12 +72,12 @@ static void wake(struct async__cluster_worker *self) { async_event_set(&self->ch
 
 static void source_ready(struct async__cluster_sub *sub)
 {
-    wake(async__cluster_container(sub, struct async__cluster_source, sub)->worker);
+    wake(async__container(sub, struct async__cluster_source, sub)->worker);
 }
 
 static void cancel_ready(struct async__cluster_sub *sub)
 {
-    struct other *other = async__cluster_container(sub, struct other, sub);
+    struct other *other = async__container(sub, struct other, sub);
     natsMsg *msg;
 
     while (async__cluster_take(sub, &msg) == 1) {
@@ -95,7 +95,7 @@ static void cancel_ready(struct async__cluster_sub *sub)
 /* "Is there a worker?" That there is an answer is the answer. */
 static void question_ready(struct async__cluster_sub *sub)
 {
-    struct other *other = async__cluster_container(sub, struct other, sub);
+    struct other *other = async__container(sub, struct other, sub);
     natsMsg *msg;
     char text[128], host[64] = "";
 
@@ -112,7 +112,7 @@ static void question_ready(struct async__cluster_sub *sub)
 
 void async__cluster_acknowledge(async_cluster *cluster, natsMsg *msg, const char *word)
 {
-    if (cluster->closed || !cluster->connection) return;
+    if (cluster->closed) return;
     async__cluster_send(cluster, natsMsg_GetReply(msg), NULL, word, strlen(word));
 }
 
@@ -439,15 +439,16 @@ int async__cluster_serve(async_cluster *cluster, const async_cluster_worker_opti
                          size_t size, const async_cluster_job *const *jobs, size_t count)
 {
     struct async__cluster_worker self = {.cluster = cluster, .beat_every = 10};
-    int code = async__cluster_check(cluster, "async_cluster_serve");
+    int code;
 
-    if (code < 0) return code;
     if (async__options(&self.options, sizeof self.options, given, given ? size : 0) < 0)
         return async__cluster_raise(-EINVAL, "async_cluster_serve: an option of a newer version");
     if (!jobs || count == 0 || isnan(self.options.drain_timeout))
         return async__cluster_raise(-EINVAL, "async_cluster_serve: no jobs, or no time to drain");
     if (!self.options.concurrency) self.options.concurrency = (unsigned)get_nprocs();
     if (self.options.drain_timeout == 0) self.options.drain_timeout = DRAIN_TIMEOUT;
+    code = async__cluster_enter(cluster, "async_cluster_serve");
+    if (code < 0) return code;
     self.connects = cluster->connects;
     code = open_worker(&self, jobs, count);
     if (code == 0) {
@@ -458,7 +459,7 @@ int async__cluster_serve(async_cluster *cluster, const async_cluster_worker_opti
         if (self.group) async_group_leave(self.group);
     }
     close_worker(&self);
-    return code;
+    return async__cluster_leave(cluster, code);
 }
 
 /* ---- a worker as a program ---- */

@@ -37,6 +37,7 @@ struct async__stack_pool {
     size_t floor;  /* async__stack_get_slow is asked when idle has come down to this */
     size_t usable; /* from a stack's base to the end of its top page */
     size_t page_mask;
+    size_t total; /* stacks, handed out and idle */
 };
 
 /* A pool for the calling thread; NULL: errno is ENOMEM, or EINVAL for a size that is too large for

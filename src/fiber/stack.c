@@ -87,7 +87,6 @@ struct pool {
     async__stack_pool head;
     struct slab *slabs; /* newest first: only the newest has any that are not ready */
     size_t size, guard, page;
-    size_t total;
     size_t cold;
     size_t quiet; /* tops[cold .. quiet) have been idle for a whole period */
     int64_t period_began;
@@ -102,12 +101,9 @@ const char *async__stack_error(void) { return why; }
 
 static struct pool *pool_of(const async__stack_pool *head) { return (struct pool *)head; }
 
-size_t async__stack_pool_total(const async__stack_pool *head) { return pool_of(head)->total; }
+size_t async__stack_pool_total(const async__stack_pool *head) { return head->total; }
 
-size_t async__stack_pool_used(const async__stack_pool *head)
-{
-    return pool_of(head)->total - head->idle;
-}
+size_t async__stack_pool_used(const async__stack_pool *head) { return head->total - head->idle; }
 
 /* ---- advice to the kernel, for many ranges at once ---- */
 
@@ -251,7 +247,7 @@ static bool grow(struct pool *pool)
         why = "no memory, or no address space (RLIMIT_AS)";
         return false;
     }
-    void **tops = async__realloc(pool->head.tops, (pool->total + slab->count) * sizeof *tops);
+    void **tops = async__realloc(pool->head.tops, (pool->head.total + slab->count) * sizeof *tops);
     if (!tops) {
         munmap(slab->memory, slab->count * pool->size);
         async__free(slab->valgrind);
@@ -287,7 +283,7 @@ static bool make(struct pool *pool, size_t count)
             slab->valgrind[number] = VALGRIND_STACK_REGISTER(end - pool->head.usable, end);
     }
     slab->ready += count;
-    pool->total += count;
+    pool->head.total += count;
     return count > 0;
 }
 

@@ -20,6 +20,7 @@
  * watched ends its transfer. */
 #include "http_internal.h"
 
+#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -49,6 +50,11 @@ void async__http_finish(async_http_response *response, int code)
     response->code = code;
     async__http_stop(response);
     async_timer_cancel(response->session->loop, &response->timeout);
+    async_timer_cancel(response->session->loop, &response->read_timer);
+    async__http_trace_connection(response);
+    async__http_trace(response, ASYNC_HTTP_TRACE_END, &(struct async__http_traced){.code = code});
+    response->traced = false;
+    async_scope_cancel(response->interrupt);
     async__free(response->upload_copy);
     response->upload_copy = NULL;
     async_event_set(&response->changed);
@@ -58,6 +64,18 @@ static void defer_work(async_http_session *session)
 {
     session->work_deferred = true;
     async_call_soon(session->loop, &session->deferred);
+}
+
+void async__http_progress(async_http_response *response)
+{
+    if (!isinf(response->read_timeout))
+        response->last_read = async_loop_time(response->session->loop);
+}
+
+void async__http_run_soon(async_http_response *response)
+{
+    response->due = true;
+    defer_work(response->session);
 }
 
 /* `code` is what the loop says of a descriptor that it cannot watch. */
@@ -70,6 +88,16 @@ static void fail_later(async_http_response *response, int code)
     defer_work(response->session);
 }
 
+/* After a 417 curl itself begins again, unless the server closes the connection. */
+static bool refused_unsent(const async_http_response *response)
+{
+    curl_off_t sent = 1;
+
+    if (!response->refused) return false;
+    curl_easy_getinfo(response->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+    return sent == 0;
+}
+
 /* The end of a transfer is that of the response, unless another one has to follow: then the task
  * that waits for the response begins it, whatever has become of a redirect's body. */
 static void on_done(async_http_session *session, async_http_response *response, CURLcode result)
@@ -77,11 +105,19 @@ static void on_done(async_http_session *session, async_http_response *response, 
     curl_socket_t fd = CURL_SOCKET_BAD; /* unless its connection is in curl's pool now */
 
     curl_easy_getinfo(response->easy, CURLINFO_ACTIVESOCKET, &fd);
-    if (response->redirected || response->again) {
+    if (result == CURLE_OK && refused_unsent(response)) response->again = true;
+    bool another = response->redirected || response->again;
+    int code = another ? 0 : async__http_code(response, result);
+    response->again_later = async__http_may_retry(response, code);
+    if (another || response->again_later) {
+        async__http_trace_connection(response);
+        if (response->again_later)
+            async__http_trace(response, ASYNC_HTTP_TRACE_RETRY,
+                              &(struct async__http_traced){.code = code});
         async__http_stop(response);
         async_event_set(&response->changed);
     } else {
-        async__http_finish(response, async__http_code(response, result));
+        async__http_finish(response, code);
     }
     watch_idle(session, fd, response);
 }
@@ -139,13 +175,12 @@ static void drive(async_http_session *session, curl_socket_t fd, int ready)
 
 static void on_deferred(async_callback *callback)
 {
-    drive(async__http_container(callback, async_http_session, deferred), CURL_SOCKET_TIMEOUT, 0);
+    drive(async__container(callback, async_http_session, deferred), CURL_SOCKET_TIMEOUT, 0);
 }
 
 static void on_time(async_callback *callback)
 {
-    drive(async__http_container(callback, async_http_session, timer.callback), CURL_SOCKET_TIMEOUT,
-          0);
+    drive(async__container(callback, async_http_session, timer.callback), CURL_SOCKET_TIMEOUT, 0);
 }
 
 static int on_timer(CURLM *multi, long milliseconds, void *data)
@@ -171,7 +206,7 @@ static void look_at_idle(struct async__http_socket *socket);
 static void on_ready(async_watch *watch, int which)
 {
     struct async__http_socket *socket =
-        async__http_container(watch - which, struct async__http_socket, watch);
+        async__container(watch - which, struct async__http_socket, watch);
     int ready = which == 0 ? CURL_CSELECT_IN : CURL_CSELECT_OUT;
 
     if (socket->idle) {
@@ -185,12 +220,12 @@ static void on_ready(async_watch *watch, int which)
 
 static void on_readable(async_callback *callback)
 {
-    on_ready(async__http_container(callback, async_watch, callback), 0);
+    on_ready(async__container(callback, async_watch, callback), 0);
 }
 
 static void on_writable(async_callback *callback)
 {
-    on_ready(async__http_container(callback, async_watch, callback), 1);
+    on_ready(async__container(callback, async_watch, callback), 1);
 }
 
 static int port_of(int fd, int (*name_of)(int, struct sockaddr *, socklen_t *))
@@ -394,10 +429,7 @@ static void on_uninteresting(struct async__http_socket *socket, async_http_respo
     forget_socket(socket);
     /* An address has failed. 7.88 goes on to the next one only when it is run again, which
      * nothing makes it do before the connection times out. */
-    if (connecting && response && response->running) {
-        response->due = true;
-        defer_work(response->session);
-    }
+    if (connecting && response && response->running) async__http_run_soon(response);
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *unused)

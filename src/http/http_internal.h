@@ -3,10 +3,14 @@
  *   session.c      options, the pool of responses, closing
  *   driver.c       how one CURLM sits on the loop: sockets, timers, what has finished
  *   request.c      a request's options become a curl handle's; waits for the headers
+ *   upload.c       bodies of requests that come piece by piece
  *   redirect.c     where a redirect leads, and what the next request keeps of the last one
  *   receive.c      what curl hands over: header lines and pieces of the body
  *   codings.c      content codings
  *   tls_end.c      whether a TLS connection was ended, or cut off
+ *   retry.c        which requests that failed are made again, and when
+ *   trace.c        what a session's on_trace is told
+ *   cookies.c      cookies as a text, and in a file
  *   response.c     what the user asks of a response
  *   curl_errors.c  CURLcodes as casyncio's codes, and the messages
  *
@@ -20,6 +24,7 @@
 #define CASYNCIO_HTTP_INTERNAL_H
 
 #include "../base/buffer.h"
+#include "../base/container.h"
 #include "../base/faults.h"
 #include "../base/memory.h"
 #include "../base/options.h"
@@ -52,9 +57,6 @@
 #define ASYNC__HTTP_TOO_LARGE "the body is larger than the session's max_body"
 #define ASYNC__HTTP_MET_ITSELF "there is no listener: the connection met itself"
 
-#define async__http_container(pointer, type, member)                                               \
-    ((type *)((char *)(pointer)-offsetof(type, member)))
-
 /* A descriptor of curl's, or a number that was one. */
 struct async__http_socket {
     async_watch watch[2]; /* to read, to write */
@@ -70,7 +72,8 @@ struct async__http_socket {
 struct async__http_decoder; /* codings.c */
 
 struct async_http_session {
-    async_loop *loop;
+    async_loop *loop; /* NULL once that is closed */
+    async_callback loop_closed;
     CURLM *multi;
     CURLSH *share; /* cookies and TLS sessions, for all handles */
     CURL *model;   /* has the session's options; each response's handle begins as a copy of it */
@@ -84,11 +87,28 @@ struct async_http_session {
     async_http_response *pool; /* closed, to be used again */
     int pooled, pool_max;
     size_t pooled_bytes; /* of bodies' buffers */
-    double timeout;
+    double timeout, connect_timeout, read_timeout, retry_delay;
+    int retries;
+    char *base_url;
+    void (*on_trace)(const async_http_trace *trace, void *data);
+    void *trace_data;
     size_t max_body;
     int max_redirects;
     struct curl_slist *secret_headers; /* names */
     bool cookies, decompress;
+};
+
+/* A request's body that comes piece by piece. It lies in the frame of the call. */
+struct async__http_upload {
+    async_iterator *iterator; /* one of these */
+    async_stream *stream;
+    async_file *file;
+    int64_t length;     /* -1: it is not known */
+    int64_t again_from; /* where it begins in the file; negative: it cannot be sent twice */
+    uint64_t taken;     /* bytes, so far */
+    bool ended;
+    bool rewind; /* the file, before it is read */
+    char *buffer;
 };
 
 struct async_http_response {
@@ -97,6 +117,9 @@ struct async_http_response {
     CURL *easy;
     async_event changed; /* something came, or it has finished */
     async_timer timeout;
+    async_timer read_timer;         /* for read_timeout */
+    double read_timeout, last_read; /* seconds; the loop's time when something last came or went */
+    double connect_timeout;         /* that its handle has */
     async_iterator chunks;
 
     bool running;  /* in the CURLM */
@@ -143,6 +166,23 @@ struct async_http_response {
     const char *upload;
     char *upload_copy;
     size_t upload_size, upload_at, upload_from;
+    /* A body that comes piece by piece: `upload` is its piece. */
+    struct async__http_upload *source; /* while the call is under way */
+    bool streamed;                     /* it is one */
+    bool hungry;                       /* curl has paused, and waits for a piece */
+    bool upload_ended;                 /* there is none */
+    async_scope *interrupt; /* in which the call waits for something other than `changed` */
+
+    int retries, tried; /* that are left, and that were used up */
+    bool again_later;   /* it is made again, after a while */
+
+    bool traced; /* what happens is told */
+    bool connection_traced;
+    double transfer_began; /* the loop's time */
+    void *trace_context;
+
+    async_http_response *history; /* the redirects before, the last first: heads and nothing else */
+    char *own_url;                /* of those */
 
     char detail[CURL_ERROR_SIZE];     /* what exactly was wrong, in words */
     char curl_error[CURL_ERROR_SIZE]; /* what curl says of it */
@@ -152,7 +192,9 @@ struct async_http_response {
 struct async__http_request {
     const async_http_request_options *options;
     const char *method;
-    char *url;             /* of a redirect, curl's to free; NULL: the options' */
+    const char *first_url;
+    char *url;                         /* of a redirect, curl's to free; NULL: the first */
+    struct async__http_upload *upload; /* NULL: the body is in memory */
     char *user, *password; /* those of the URL, for redirects within its origin; curl's to free */
     bool with_body;
     bool became_get;     /* headers about the body are left out */
@@ -167,6 +209,7 @@ async_http_response *async__http_response_take(async_http_session *session);
 void async__http_response_free(async_http_response *response);
 /* 0 seconds is `otherwise`; -EINVAL for what is negative or no number. */
 int async__http_seconds(double seconds, double otherwise, double *result);
+CURLcode async__http_set_connect_timeout(CURL *easy, double seconds);
 bool async__http_header_ok(const char *line);
 
 /* ---- driver.c ---- */
@@ -182,11 +225,52 @@ void async__http_finish(async_http_response *response, int code);
 
 bool async__http_met_itself(const async_http_response *response); /* a connection that failed */
 
+/* Something has come or gone, or may come from now on. */
+void async__http_progress(async_http_response *response);
+/* Has curl run the transfer soon: also from inside of curl. */
+void async__http_run_soon(async_http_response *response);
+
+/* ---- upload.c ---- */
+
+int async__http_upload_open(struct async__http_upload *self,
+                            const async_http_request_options *options); /* 0, a code, raised */
+void async__http_close_iterator(async_iterator *iterator);              /* which may be NULL */
+void async__http_upload_close(struct async__http_upload *self);
+/* Whether it can be sent from its beginning, as it is to be then. Does not block. */
+bool async__http_upload_rewind(struct async__http_upload *self);
+/* Whether the call has to go on for the body's sake. */
+bool async__http_upload_wanted(const async_http_response *response);
+/* Gets the next piece for curl, and waits for it: 0, or a code, raised. */
+int async__http_upload_feed(async_http_response *response);
+
+/* ---- retry.c ---- */
+
+bool async__http_may_retry(const async_http_response *response, int code);
+int async__http_wait_to_retry(async_http_response *response); /* 0, a code */
+
+/* ---- trace.c ---- */
+
+struct async__http_traced {
+    double time;     /* 0: now */
+    const char *url; /* NULL: the response's */
+    int code;
+    size_t size;
+};
+
+/* `what` may be NULL. */
+void async__http_trace(const async_http_response *response, enum async_http_trace_event event,
+                       const struct async__http_traced *what);
+void async__http_trace_connection(async_http_response *response);
+
 /* ---- redirect.c ---- */
 
+bool async__http_is_url(const char *text); /* begins with http:// or https:// */
+/* What a relative URL leads to from another one: 0 and *url, curl's to free; a code, and *why. */
+int async__http_resolve(const char *base, const char *relative, char **url, const char **why);
 bool async__http_is_redirect(int status);
 /* Makes the request the one that the response's redirect asks for: 0, or a code, raised. */
 int async__http_follow(async_http_response *response, struct async__http_request *request);
+void async__http_forget_history(async_http_response *response);
 /* Whether a header line of the user's belongs into the request as it is now. */
 bool async__http_keeps_header(const async_http_session *session,
                               const struct async__http_request *request, const char *line);

@@ -126,6 +126,15 @@ static bool ends_with_connection(const async_http_response *response)
            strcmp(response->method, "HEAD") != 0;
 }
 
+/* curl sends no more of a body when the answer is an error or a redirect, but stays paused. */
+static void stop_upload(async_http_response *response)
+{
+    if (!response->source || response->status < 300) return;
+    async_scope_cancel(response->interrupt);
+    async_event_set(&response->changed);
+    if (response->hungry) async__http_run_soon(response);
+}
+
 static int end_block(async_http_response *response)
 {
     response->receiving = false;
@@ -134,6 +143,8 @@ static int end_block(async_http_response *response)
         return ASYNC_EHTTP;
     }
     if (response->status < 200) return 0;
+    async__http_trace(response, ASYNC_HTTP_TRACE_HEADERS, NULL);
+    stop_upload(response);
     if (response->follow && response->location && async__http_is_redirect(response->status)) {
         response->redirected = true;
         return 0;
@@ -154,6 +165,7 @@ static int end_block(async_http_response *response)
 static int take_line(async_http_response *response, const char *line, size_t length)
 {
     response->header_bytes += length;
+    async__http_progress(response);
     if (response->header_bytes > ASYNC__HTTP_HEADERS_MAX) {
         async__http_detail(response, "its headers are larger than %d bytes",
                            ASYNC__HTTP_HEADERS_MAX);
@@ -279,6 +291,9 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
             return CURL_WRITEFUNC_PAUSE;
         }
         response->body_bytes += size;
+        async__http_progress(response);
+        async__http_trace(response, ASYNC_HTTP_TRACE_CHUNK,
+                          &(struct async__http_traced){.size = size});
         code =
             response->decoder ? take_coded(response, data, size) : take_plain(response, data, size);
     }
@@ -322,10 +337,24 @@ static int before_sending(void *context, char *remote, char *local, int remote_p
         response->again = true;
         return CURL_PREREQFUNC_ABORT;
     }
-    return may_send(response, response->method) ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+    if (!may_send(response, response->method)) return CURL_PREREQFUNC_ABORT;
+    async__http_progress(response);
+    async__http_trace_connection(response);
+    async__http_trace(response, ASYNC_HTTP_TRACE_SENDING, NULL);
+    return CURL_PREREQFUNC_OK;
 }
 
-/* Of a large request body. */
+/* Of a body that comes piece by piece there is nothing just now, or nothing more. */
+static size_t on_empty(async_http_response *response)
+{
+    if (response->upload_ended) return 0;
+    if (!response->source) return CURL_READFUNC_ABORT; /* the call has ended, and not the body */
+    response->hungry = true;
+    async_event_set(&response->changed);
+    return CURL_READFUNC_PAUSE;
+}
+
+/* Of a large request body, or one that comes piece by piece. */
 static size_t on_upload(char *data, size_t size, size_t count, void *context)
 {
     async_http_response *response = context;
@@ -333,13 +362,29 @@ static size_t on_upload(char *data, size_t size, size_t count, void *context)
 
     size *= count;
     if (size > left) size = left;
-    if (size == 0) return 0;
+    if (size == 0) return response->streamed ? on_empty(response) : 0;
     if (response->upload_copy)
         memcpy(data, response->upload_copy + (response->upload_at - response->upload_from), size);
     else
         memcpy(data, response->upload + response->upload_at, size);
     response->upload_at += size;
+    async__http_progress(response);
+    async__http_trace(response, ASYNC_HTTP_TRACE_SENT, &(struct async__http_traced){.size = size});
+    if (response->streamed && size == left) async_event_set(&response->changed);
     return size;
+}
+
+static int rewind_source(async_http_response *response, curl_off_t offset)
+{
+    response->hungry = response->upload_ended = false;
+    response->upload_at = response->upload_size = 0;
+    if (offset == 0 && response->source && async__http_upload_rewind(response->source))
+        return CURL_SEEKFUNC_OK;
+    if (!response->failure) {
+        response->failure = ASYNC_EINCOMPLETE;
+        async__http_detail(response, "no answer came, and the body cannot be sent twice");
+    }
+    return CURL_SEEKFUNC_FAIL;
 }
 
 /* For a connection that ended before the answer: before the headers have come, and so before the
@@ -348,6 +393,7 @@ static int on_rewind(void *context, curl_off_t offset, int origin)
 {
     async_http_response *response = context;
 
+    if (origin == SEEK_SET && response->streamed) return rewind_source(response, offset);
     if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > response->upload_size ||
         response->upload_copy)
         return CURL_SEEKFUNC_FAIL;

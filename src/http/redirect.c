@@ -122,6 +122,28 @@ static bool is_foreign(const char *location)
            !(length == 5 && strncasecmp(location, "https", length) == 0);
 }
 
+bool async__http_is_url(const char *text)
+{
+    return strncasecmp(text, "http://", 7) == 0 || strncasecmp(text, "https://", 8) == 0;
+}
+
+int async__http_resolve(const char *base, const char *relative, char **url, const char **why)
+{
+    CURLU *parts = curl_url();
+    CURLUcode bad = parts ? CURLUE_OK : CURLUE_OUT_OF_MEMORY;
+
+    *why = "it is not http or https";
+    if (is_foreign(relative)) bad = CURLUE_UNSUPPORTED_SCHEME;
+    if (!bad) bad = curl_url_set(parts, CURLUPART_URL, base, CURLU_ALLOW_SPACE);
+    if (!bad && *relative)
+        bad = curl_url_set(parts, CURLUPART_URL, relative, CURLU_URLENCODE | CURLU_ALLOW_SPACE);
+    if (!bad) bad = curl_url_get(parts, CURLUPART_URL, url, 0);
+    curl_url_cleanup(parts);
+    if (bad && bad != CURLUE_UNSUPPORTED_SCHEME) *why = curl_url_strerror(bad);
+    if (bad) return bad == CURLUE_OUT_OF_MEMORY ? -ENOMEM : -EINVAL;
+    return 0;
+}
+
 /* `next` is the URL of before, and becomes the one that `location` leads to from there. */
 static int go_to(async_http_response *response, struct async__http_request *request, CURLU *before,
                  CURLU *next, const char *location)
@@ -153,9 +175,47 @@ static int go_to(async_http_response *response, struct async__http_request *requ
     return 0;
 }
 
+/* ---- the history ---- */
+
+/* The head of the redirect goes there. */
+static int keep_head(async_http_response *response)
+{
+    const char *url = async_http_url(response);
+    size_t size = strlen(url) + 1;
+    async_http_response *hop = async__alloc_zeroed(sizeof *hop);
+
+    if (hop) hop->own_url = async__alloc(size);
+    if (!hop || !hop->own_url) {
+        async__free(hop);
+        return -ENOMEM;
+    }
+    memcpy(hop->own_url, url, size);
+    memcpy(hop->method, response->method, sizeof hop->method);
+    memcpy(hop->version, response->version, sizeof hop->version);
+    hop->status = response->status;
+    hop->heads = response->heads;
+    hop->index = response->index;
+    response->heads = response->index = (struct async__buffer){0};
+    hop->history = response->history;
+    response->history = hop;
+    return 0;
+}
+
+void async__http_forget_history(async_http_response *response)
+{
+    while (response->history) {
+        async_http_response *hop = response->history;
+        response->history = hop->history;
+        async__buffer_free(&hop->heads);
+        async__buffer_free(&hop->index);
+        async__free(hop->own_url);
+        async__free(hop);
+    }
+}
+
 int async__http_follow(async_http_response *response, struct async__http_request *request)
 {
-    const char *current = request->url ? request->url : request->options->url;
+    const char *current = request->url ? request->url : request->first_url;
     int max = response->session->max_redirects;
 
     response->detail[0] = 0;
@@ -175,6 +235,10 @@ int async__http_follow(async_http_response *response, struct async__http_request
     }
     curl_url_cleanup(before);
     curl_url_cleanup(next);
+    if (code == 0 && keep_head(response) < 0) code = async__http_raise(response, -ENOMEM);
+    if (code == 0)
+        async__http_trace(response, ASYNC_HTTP_TRACE_REDIRECT,
+                          &(struct async__http_traced){.url = request->url});
     if (code == 0) change_method(request, response->status);
     return code;
 }

@@ -44,6 +44,11 @@ static void append(struct headers *headers, const char *line)
     if (headers->count++ > 0) node[-1].next = node;
 }
 
+static bool is_streamed(const async_http_request_options *options)
+{
+    return options->body_iterator || options->body_stream || options->body_file;
+}
+
 /* The line, or NULL if there is no need for one; *code: -ENOMEM. */
 static const char *content_type(struct headers *headers, const async_http_session *session,
                                 const async_http_request_options *options, int *code)
@@ -64,7 +69,8 @@ static const char *content_type(struct headers *headers, const async_http_sessio
     for (const struct curl_slist *line = session->headers; line; line = line->next)
         if (same_name(prefix, line->data)) return NULL;
     /* An empty one keeps curl from calling it a form. */
-    return options->body_size ? "Content-Type: application/octet-stream" : "Content-Type:";
+    return options->body_size || is_streamed(options) ? "Content-Type: application/octet-stream"
+                                                      : "Content-Type:";
 }
 
 static int count_lines(const async_http_session *session, const char *const *own)
@@ -126,6 +132,11 @@ static CURLcode set_body(async_http_response *response, const async_http_request
     CURL *easy = response->easy;
     CURLcode bad = curl_easy_setopt(easy, CURLOPT_POST, 1L);
 
+    if (response->source) {
+        bad |= curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                                (curl_off_t)response->source->length);
+        return bad | curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);
+    }
     bad |= curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)options->body_size);
     if (options->body_size <= ASYNC__HTTP_SMALL_BODY)
         return bad | curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS,
@@ -184,23 +195,43 @@ static bool is_idempotent(const char *method)
 
 /* ---- checking ---- */
 
-static int invalid(const async_http_request_options *options, const char *what)
+static int refuse(const async_http_request_options *options, int code, const char *what)
 {
     return async__http_raise_for(options->method ? options->method : "GET",
-                                 options->url ? options->url : "(no URL)", -EINVAL,
-                                 async_strerror(-EINVAL), what);
+                                 options->url ? options->url : "(no URL)", code,
+                                 async_strerror(code), what);
 }
 
-static int check_url(const async_http_request_options *options)
+static int invalid(const async_http_request_options *options, const char *what)
 {
-    const char *url = options->url;
+    return refuse(options, -EINVAL, what);
+}
+
+static int check_url(const async_http_request_options *options, const char *url)
+{
     char words[80];
 
-    if (!url || (strncasecmp(url, "http://", 7) != 0 && strncasecmp(url, "https://", 8) != 0))
-        return invalid(options, "a URL begins with http:// or https://");
     if (strlen(url) <= ASYNC__HTTP_URL_MAX) return 0;
     snprintf(words, sizeof words, "the URL is longer than %d bytes", ASYNC__HTTP_URL_MAX);
     return invalid(options, words);
+}
+
+/* *resolved is curl's to free, or NULL: the URL is the options'. */
+static int find_url(const async_http_session *session, const async_http_request_options *options,
+                    char **resolved)
+{
+    const char *url = options->url, *why;
+
+    *resolved = NULL;
+    if (!url || (!async__http_is_url(url) && !session->base_url))
+        return invalid(options, "a URL begins with http:// or https://");
+    int code = check_url(options, url);
+    if (code < 0 || async__http_is_url(url)) return code;
+    code = async__http_resolve(session->base_url, url, resolved, &why);
+    if (code < 0) return refuse(options, code, why);
+    code = check_url(options, *resolved);
+    if (code < 0) curl_free(*resolved);
+    return code;
 }
 
 static int check_method(const async_http_request_options *options, const char *method)
@@ -235,12 +266,21 @@ static int check_headers(const async_http_session *session,
 static int check(const async_http_session *session, const async_http_request_options *options,
                  const char *method, bool with_body)
 {
-    int code = check_url(options);
+    async_loop *loop = async_get_running_loop();
 
-    if (code == 0) code = check_method(options, method);
+    if (!session->loop) return refuse(options, -ECONNABORTED, "the session's loop has been closed");
+    if (loop && loop != session->loop)
+        return refuse(options, -EPERM, "the session is another loop's");
+    int code = check_method(options, method);
     if (code == 0) code = check_headers(session, options);
     if (code < 0) return code;
-    if (options->body_size && !options->body) return invalid(options, "the body is NULL");
+    int bodies =
+        !!options->body + !!options->body_iterator + !!options->body_stream + !!options->body_file;
+    if (bodies > 1) return invalid(options, "there is more than one body");
+    if (options->body_size && bodies == 0) return invalid(options, "the body is NULL");
+    if (options->body_iterator && options->body_iterator->size != sizeof(async_http_chunk))
+        return invalid(options, "the body's iterator does not give async_http_chunk");
+    if (options->body_size > INT64_MAX) return invalid(options, "the body is too large");
     if (with_body && strcmp(method, "HEAD") == 0) return invalid(options, "HEAD has no body");
     return 0;
 }
@@ -251,15 +291,34 @@ static int check(const async_http_session *session, const async_http_request_opt
 static void clear_transfer(async_http_response *response)
 {
     response->redirected = response->receiving = response->paused = response->due = false;
-    response->refused = response->again = false;
+    response->refused = response->again = response->again_later = false;
+    response->connection_traced = false;
     response->sends = response->status = response->socket_code = response->failure = 0;
     response->sent = 0;
     response->header_bytes = response->discarded = 0;
     response->body_bytes = 0;
+    response->filling.end = 0;
+    async__http_decoder_free(response->decoder);
+    response->decoder = NULL;
     response->upload = NULL;
+    response->upload_at = response->upload_size = 0;
+    response->hungry = response->upload_ended = false;
     response->detail[0] = response->curl_error[0] = 0;
     response->met_itself = false;
     if (response->until_close) async__http_watch_tls_end(response, false);
+}
+
+static void trace_start(async_http_response *response, const char *url)
+{
+    bool first = !response->traced;
+
+    if (!response->session->on_trace) return;
+    response->transfer_began = async_loop_time(response->session->loop);
+    response->traced = true;
+    if (first)
+        async__http_trace(
+            response, ASYNC_HTTP_TRACE_START,
+            &(struct async__http_traced){.time = response->transfer_began, .url = url});
 }
 
 static int start(async_http_response *response)
@@ -278,7 +337,7 @@ static int keep_unsent(async_http_response *response)
 {
     size_t left = response->upload_size - response->upload_at;
 
-    if (!response->upload || response->finished || response->redirected) return 0;
+    if (response->source || !response->upload || !response->running) return 0;
     response->upload_copy = async__alloc(left ? left : 1);
     if (!response->upload_copy) return -ENOMEM;
     memcpy(response->upload_copy, response->upload + response->upload_at, left);
@@ -296,7 +355,7 @@ static int set_request(async_http_response *response, const struct async__http_r
     response->repeatable = is_idempotent(request->method);
     response->expects = request->with_body && !request->no_expectation &&
                         has_expectation(response->session, request);
-    bad |= curl_easy_setopt(easy, CURLOPT_URL, request->url ? request->url : request->options->url);
+    bad |= curl_easy_setopt(easy, CURLOPT_URL, request->url ? request->url : request->first_url);
     if (request->redirects > 0) {
         bad |= curl_easy_setopt(easy, CURLOPT_USERNAME, request->user);
         bad |= curl_easy_setopt(easy, CURLOPT_PASSWORD, request->password);
@@ -311,39 +370,94 @@ static int transfer(async_http_response *response, const struct async__http_requ
     struct headers headers;
 
     clear_transfer(response);
+    response->source = request->with_body && request->upload ? request->upload : NULL;
+    response->streamed = response->source != NULL;
+    if (response->source && !async__http_upload_rewind(response->source)) {
+        async__http_detail(response, "its body cannot be sent again");
+        response->source = NULL;
+        return async__http_raise(response, -EOPNOTSUPP);
+    }
     int code = make_headers(&headers, response, request);
     if (code == 0) code = set_request(response, request);
+    if (code == 0) trace_start(response, request->url ? request->url : request->first_url);
     if (code == 0) code = start(response);
     if (code < 0) async__http_raise(response, code);
 
-    while (code == 0 && response->running && !response->headers_done)
-        code = async__http_wait(response);
+    while (code == 0 && response->running &&
+           (!response->headers_done || async__http_upload_wanted(response)))
+        code = response->hungry && async__http_upload_wanted(response)
+                   ? async__http_upload_feed(response)
+                   : async__http_wait(response);
     if (code == 0 && response->finished && !response->headers_done)
         code = async__http_raise(response, response->code);
     if (code == 0 && keep_unsent(response) < 0) code = async__http_raise(response, -ENOMEM);
     if (code < 0 && response->session) async__http_finish(response, code);
+    if (response->source) response->upload = NULL;
+    response->source = NULL;
     curl_easy_setopt(response->easy, CURLOPT_HTTPHEADER, NULL);
     free_headers(&headers);
     return code;
 }
 
-static int perform(async_http_response *response, struct async__http_request *request,
-                   double timeout)
+struct limits {
+    double timeout, connect, read;
+    int retries;
+};
+
+static int set_limits(const async_http_session *session, const async_http_request_options *options,
+                      struct limits *limits)
 {
+    limits->retries = options->retries == 0 ? session->retries : options->retries;
+    if (options->retries < -1) return invalid(options, "the number of retries is negative");
+    if (async__http_seconds(options->timeout, session->timeout, &limits->timeout) == 0 &&
+        async__http_seconds(options->connect_timeout, session->connect_timeout, &limits->connect) ==
+            0 &&
+        async__http_seconds(options->read_timeout, session->read_timeout, &limits->read) == 0)
+        return 0;
+    return invalid(options, "the timeout is negative or not a number");
+}
+
+static int begin(async_http_response *response, const struct async__http_request *request,
+                 const struct limits *limits)
+{
+    async_loop *loop = response->session->loop;
     int code = 0;
 
     response->follow = !request->options->no_redirects;
-    if (!isinf(timeout))
-        code = async_call_later(response->session->loop, &response->timeout, timeout);
+    response->retries = limits->retries;
+    response->read_timeout = limits->read;
+    response->trace_context = request->options->trace_context;
+    if (response->connect_timeout != limits->connect) {
+        async__http_set_connect_timeout(response->easy, limits->connect);
+        response->connect_timeout = limits->connect;
+    }
+    if (!isinf(limits->timeout)) code = async_call_later(loop, &response->timeout, limits->timeout);
+    if (code == 0 && !isinf(limits->read))
+        code = async_call_later(loop, &response->read_timer, limits->read);
     if (code < 0)
-        return async__http_raise_for(request->method, request->options->url, code,
-                                     async_strerror(code), NULL);
+        async__http_raise_for(request->method, request->first_url, code, async_strerror(code),
+                              NULL);
+    return code;
+}
+
+/* What the next transfer of the request is to be like: 0 or a code. */
+static int prepare_next(async_http_response *response, struct async__http_request *request)
+{
+    if (response->again_later) return async__http_wait_to_retry(response);
+    if (!response->again) return async__http_follow(response, request);
+    request->no_expectation = true;
+    return 0;
+}
+
+static int perform(async_http_response *response, struct async__http_request *request,
+                   const struct limits *limits)
+{
+    int code = begin(response, request, limits);
+
+    if (code < 0) return code;
     code = transfer(response, request);
-    while (code == 0 && (response->redirected || response->again)) {
-        if (response->again)
-            request->no_expectation = true;
-        else
-            code = async__http_follow(response, request);
+    while (code == 0 && (response->redirected || response->again || response->again_later)) {
+        code = prepare_next(response, request);
         if (code == 0) code = transfer(response, request);
     }
     if (request->redirects > 0) {
@@ -356,41 +470,68 @@ static int perform(async_http_response *response, struct async__http_request *re
     return code;
 }
 
+/* The body's iterator is closed in any case. */
+static async_http_response *not_made(const async_http_request_options *options)
+{
+    async__http_close_iterator(options->body_iterator);
+    return NULL;
+}
+
+/* With options that are in order. */
+static async_http_response *make_request(async_http_session *session,
+                                         struct async__http_request *request,
+                                         const struct limits *limits)
+{
+    struct async__http_upload upload;
+    const char *url = request->first_url;
+    bool streamed = is_streamed(request->options);
+    async_http_response *response = NULL;
+
+    if (!streamed || async__http_upload_open(&upload, request->options) == 0) {
+        request->upload = streamed ? &upload : NULL;
+        response = async__http_response_take(session);
+        if (!response)
+            async__http_raise_for(request->method, url, -ENOMEM, async_strerror(-ENOMEM), NULL);
+    }
+    if (response && perform(response, request, limits) < 0) {
+        async_http_response_free(response);
+        response = NULL;
+    }
+    if (streamed) async__http_upload_close(&upload);
+    return response;
+}
+
 async_http_response *async__http_request(async_http_session *session,
                                          const async_http_request_options *given,
                                          size_t options_size)
 {
     async_http_request_options taken;
     const async_http_request_options *options = &taken;
-    double timeout;
 
-    if (!session) {
-        async__http_null("session");
-        return NULL;
-    }
     if (async__options(&taken, sizeof taken, given, options_size) < 0) {
         async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP request: an option of a newer version");
         return NULL;
     }
+    if (!session) {
+        async__http_null("session");
+        return not_made(options);
+    }
     const char *method = options->method ? options->method : "GET";
-    bool with_body = options->body_size > 0 || options->content_type ||
+    bool with_body = options->body_size > 0 || options->content_type || is_streamed(options) ||
                      strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
                      strcmp(method, "PATCH") == 0;
-    if (check(session, options, method, with_body) < 0) return NULL;
-    if (async__http_seconds(options->timeout, session->timeout, &timeout) < 0) {
-        invalid(options, "the timeout is negative or not a number");
-        return NULL;
-    }
-    async_http_response *response = async__http_response_take(session);
-    if (!response) {
-        async__http_raise_for(method, options->url, -ENOMEM, async_strerror(-ENOMEM), NULL);
-        return NULL;
-    }
-    struct async__http_request request = {
-        .options = options, .method = method, .with_body = with_body};
-    if (perform(response, &request, timeout) == 0) return response;
-    async_http_response_free(response);
-    return NULL;
+    if (check(session, options, method, with_body) < 0) return not_made(options);
+    struct limits limits;
+    char *resolved;
+    if (set_limits(session, options, &limits) < 0 || find_url(session, options, &resolved) < 0)
+        return not_made(options);
+    struct async__http_request request = {.options = options,
+                                          .method = method,
+                                          .first_url = resolved ? resolved : options->url,
+                                          .with_body = with_body};
+    async_http_response *response = make_request(session, &request, &limits);
+    curl_free(resolved);
+    return response;
 }
 
 /* ---- the usual ones ---- */

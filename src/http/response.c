@@ -23,7 +23,9 @@ const char *async_http_version(const async_http_response *response) { return res
 
 const char *async_http_url(const async_http_response *response)
 {
-    char *url = NULL;
+    char *url = response->own_url;
+
+    if (url) return url;
     curl_easy_getinfo(response->easy, CURLINFO_EFFECTIVE_URL, &url);
     return url ? url : "";
 }
@@ -53,6 +55,25 @@ const char *async_http_header(const async_http_response *response, const char *w
     for (size_t i = 0; async_http_header_at(response, i, &name, &value); i++)
         if (strcasecmp(name, wanted) == 0) return value;
     return NULL;
+}
+
+size_t async_http_history_count(const async_http_response *response)
+{
+    size_t count = 0;
+
+    while ((response = response->history))
+        count++;
+    return count;
+}
+
+const async_http_response *async_http_history_at(const async_http_response *response, size_t index)
+{
+    size_t count = async_http_history_count(response);
+
+    if (index >= count) return NULL;
+    for (size_t back = count - index; back > 0; back--)
+        response = response->history;
+    return response;
 }
 
 int async_http_raise_for_status(const async_http_response *response)
@@ -93,7 +114,7 @@ static void check_complete(async_http_response *response)
 
 int async__http_next_chunk(async_iterator *self, void *value)
 {
-    async_http_response *response = async__http_container(self, async_http_response, chunks);
+    async_http_response *response = async__container(self, async_http_response, chunks);
     async_http_chunk *chunk = value;
     int code = 0;
 

@@ -69,6 +69,10 @@ bool async__http_header_ok(const char *line)
 
 /* ---- options ---- */
 
+/* Bytes that curl reads at a time (its default is 16 KiB): fewer calls and pauses for a large body.
+ * Each transfer allocates as much: a larger buffer would be mapped and unmapped for each. */
+enum { READ_BUFFER = 64 * 1024 };
+
 static CURLcode set_tls(CURL *model, const async_http_session_options *options)
 {
     CURLcode bad = curl_easy_setopt(model, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
@@ -111,15 +115,21 @@ static CURLcode set_http(CURL *model, const async_http_session_options *options)
     return bad;
 }
 
-static CURLcode set_behaviour(async_http_session *session, double connect_timeout)
+CURLcode async__http_set_connect_timeout(CURL *easy, double seconds)
 {
-    CURL *model = session->model;
-    double milliseconds = ceil(connect_timeout * 1e3);
-    CURLcode bad = CURLE_OK;
+    double milliseconds = ceil(seconds * 1e3);
 
     if (!(milliseconds < INT_MAX)) milliseconds = INT_MAX;
-    bad |= curl_easy_setopt(model, CURLOPT_CONNECTTIMEOUT_MS, (long)milliseconds);
+    return curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)milliseconds);
+}
+
+static CURLcode set_behaviour(async_http_session *session)
+{
+    CURL *model = session->model;
+    CURLcode bad = async__http_set_connect_timeout(model, session->connect_timeout);
+
     bad |= curl_easy_setopt(model, CURLOPT_NOSIGNAL, 1L);
+    bad |= curl_easy_setopt(model, CURLOPT_BUFFERSIZE, (long)READ_BUFFER);
     /* A look-up that is abandoned goes on in its thread, which cleans up after itself; without
      * this to cancel would wait for it. */
     bad |= curl_easy_setopt(model, CURLOPT_QUICK_EXIT, 1L);
@@ -184,7 +194,7 @@ static int check_strings(const async_http_session_options *options)
 {
     const char *const strings[] = {options->user_agent,  options->ca_file, options->ca_path,
                                    options->certificate, options->key,     options->key_password,
-                                   options->proxy};
+                                   options->proxy,       options->base_url};
     size_t size = 0;
 
     for (size_t i = 0; i < sizeof strings / sizeof *strings; i++)
@@ -221,7 +231,10 @@ static int check_options(const async_http_session_options *options)
                                   *header);
     if (options->user_agent && strpbrk(options->user_agent, "\r\n"))
         return async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP session: bad user agent");
-    if (options->max_redirects < 0 || options->connections < -1 ||
+    if (options->base_url && !async__http_is_url(options->base_url))
+        return async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP session: bad base URL: %.200s",
+                              options->base_url);
+    if (options->retries < 0 || options->max_redirects < 0 || options->connections < -1 ||
         options->connections_per_host < 0)
         return async_raise_at(NULL, 0, NULL, -EINVAL, "HTTP session: a limit is negative");
     if (options->proxy && !proxy_ok(options->proxy))
@@ -236,13 +249,25 @@ static int check_options(const async_http_session_options *options)
 
 /* ---- making and closing ---- */
 
+static int keep_base_url(async_http_session *session, const char *url)
+{
+    size_t size = url ? strlen(url) + 1 : 0;
+
+    if (!url) return 0;
+    session->base_url = async__alloc(size);
+    if (!session->base_url) return -ENOMEM;
+    memcpy(session->base_url, url, size);
+    return 0;
+}
+
 static int open_session(async_http_session *session, const async_http_session_options *options)
 {
-    double connect_timeout;
     int code = check_options(options);
     if (code < 0) return code;
     if (async__http_seconds(options->timeout, 300, &session->timeout) < 0 ||
-        async__http_seconds(options->connect_timeout, 30, &connect_timeout) < 0)
+        async__http_seconds(options->connect_timeout, 30, &session->connect_timeout) < 0 ||
+        async__http_seconds(options->read_timeout, INFINITY, &session->read_timeout) < 0 ||
+        async__http_seconds(options->retry_delay, 0.5, &session->retry_delay) < 0)
         return async_raise_at(NULL, 0, NULL, -EINVAL,
                               "HTTP session: a timeout is negative or not a number");
 
@@ -254,15 +279,39 @@ static int open_session(async_http_session *session, const async_http_session_op
     if (!options->no_cookies)
         curl_share_setopt(session->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_COOKIE);
     set_limits(session, options);
+    session->retries = options->retries;
+    session->on_trace = options->on_trace;
+    session->trace_data = options->trace_data;
     code = set_headers(session, options);
+    if (code == 0) code = keep_base_url(session, options->base_url);
     if (code < 0) return code;
     CURLcode bad = set_tls(session->model, options) | set_proxy(session->model, options) |
-                   set_http(session->model, options) | set_behaviour(session, connect_timeout);
+                   set_http(session->model, options) | set_behaviour(session);
     return bad == CURLE_OK ? 0 : -ENOMEM;
 }
 
-static void free_session(async_http_session *session)
+/* A response that outlives its session keeps its handle, for its URL, but nothing of the
+ * session's. */
+static void orphan(async_http_response *response)
 {
+    if (!response->finished) {
+        async__http_finish(response, -ECONNABORTED);
+        async__http_detail(response, "the session was closed");
+    }
+    curl_easy_setopt(response->easy, CURLOPT_SHARE, NULL);
+    response->session = NULL;
+}
+
+/* Ends all that is the loop's, which is not used any more. */
+static void leave_loop(async_http_session *session)
+{
+    if (!session->loop) return;
+    while (session->open) {
+        async_http_response *response = session->open;
+        session->open = response->next;
+        orphan(response);
+        response->next = response->previous = NULL;
+    }
     while (session->pool) {
         async_http_response *response = session->pool;
         session->pool = response->next;
@@ -270,8 +319,22 @@ static void free_session(async_http_session *session)
     }
     if (session->multi) curl_multi_cleanup(session->multi);
     async__http_driver_close(session);
+    async_callback_cancel(&session->loop_closed);
+    session->multi = NULL;
+    session->loop = NULL;
+}
+
+static void on_loop_closed(async_callback *callback)
+{
+    leave_loop(async__container(callback, async_http_session, loop_closed));
+}
+
+static void free_session(async_http_session *session)
+{
+    leave_loop(session);
     if (session->model) curl_easy_cleanup(session->model);
     if (session->share) curl_share_cleanup(session->share);
+    async__free(session->base_url);
     curl_slist_free_all(session->headers);
     curl_slist_free_all(session->secret_headers);
     async_debug_closed(session);
@@ -301,6 +364,8 @@ async_http_session *async__http_session_new(const async_http_session_options *gi
         session->loop = loop;
         code = open_session(session, &options);
         if (code == 0) {
+            session->loop_closed.run = on_loop_closed;
+            async_loop_at_close(loop, &session->loop_closed);
             async_debug_opened(session, "HTTP session");
             return session;
         }
@@ -310,28 +375,9 @@ async_http_session *async__http_session_new(const async_http_session_options *gi
     return NULL;
 }
 
-/* A response that outlives its session keeps its handle, for its URL, but nothing of the
- * session's. */
-static void orphan(async_http_response *response)
-{
-    if (!response->finished) {
-        async__http_finish(response, -ECONNABORTED);
-        async__http_detail(response, "the session was closed");
-    }
-    curl_easy_setopt(response->easy, CURLOPT_SHARE, NULL);
-    response->session = NULL;
-}
-
 void async_http_session_free(async_http_session *session)
 {
-    if (!session) return;
-    while (session->open) {
-        async_http_response *response = session->open;
-        session->open = response->next;
-        orphan(response);
-        response->next = response->previous = NULL;
-    }
-    free_session(session);
+    if (session) free_session(session);
 }
 
 /* ---- responses: new, closed, used again ---- */
@@ -339,10 +385,28 @@ void async_http_session_free(async_http_session *session)
 static void on_timeout(async_callback *callback)
 {
     async_http_response *response =
-        async__http_container(callback, async_http_response, timeout.callback);
+        async__container(callback, async_http_response, timeout.callback);
 
     async__http_finish(response, -ETIMEDOUT);
     async__http_detail(response, "not complete in time");
+}
+
+static void on_read_timer(async_callback *callback)
+{
+    async_http_response *response =
+        async__container(callback, async_http_response, read_timer.callback);
+    async_loop *loop = response->session->loop;
+    bool waits = response->running && response->sends > 0 && !response->paused && !response->hungry;
+
+    if (!waits) response->last_read = async_loop_time(loop);
+    double left = response->last_read + response->read_timeout - async_loop_time(loop);
+    if (left > 0) {
+        int code = async_call_later(loop, &response->read_timer, left);
+        if (code < 0) async__http_finish(response, code);
+        return;
+    }
+    async__http_finish(response, -ETIMEDOUT);
+    async__http_detail(response, "nothing came for %g s", response->read_timeout);
 }
 
 static async_http_response *new_response(async_http_session *session)
@@ -355,6 +419,8 @@ static async_http_response *new_response(async_http_session *session)
         return NULL;
     }
     response->timeout.callback.run = on_timeout;
+    response->read_timer.callback.run = on_read_timer;
+    response->connect_timeout = session->connect_timeout;
     response->chunks =
         (async_iterator){.next = async__http_next_chunk, .size = sizeof(async_http_chunk)};
 
@@ -401,6 +467,8 @@ async_http_response *async__http_response_take(async_http_session *session)
 
     response->running = response->finished = response->headers_done = false;
     response->whole = response->redirected = response->paused = false;
+    response->traced = response->again_later = false;
+    response->tried = 0;
     response->code = response->status = 0;
     response->changed = (async_event)ASYNC_EVENT_INIT;
     response->heads.end = response->index.end = 0;
@@ -418,6 +486,7 @@ void async__http_response_free(async_http_response *response)
     async__buffer_free(&response->filling);
     async__buffer_free(&response->held);
     async__free(response->upload_copy);
+    async__http_forget_history(response);
     async__http_decoder_free(response->decoder);
     async__free(response);
 }
@@ -447,6 +516,7 @@ void async_http_response_free(async_http_response *response)
         return;
     }
     async__http_finish(response, -ECANCELED);
+    async__http_forget_history(response);
     async__http_decoder_free(response->decoder);
     response->decoder = NULL;
     if (response->next) response->next->previous = response->previous;

@@ -207,6 +207,36 @@ static void take_notes(struct image *image, const unsigned char *notes, size_t s
     }
 }
 
+/* A core that names no files, as qemu's: of the program that was named it is known where it is mapped. */
+static void take_program(struct image *image)
+{
+    enum { HEADERS = 64, PAGE = 4096 };
+    const struct core *core = image->data;
+    Elf64_Ehdr file;
+    Elf64_Phdr headers[HEADERS] = {{0}};
+    char *path = core->program && core->program_start ? realpath(core->program, NULL) : NULL;
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    bool good = fd >= 0 && read_at(fd, 0, &file, sizeof file) &&
+                memcmp(file.e_ident, ELFMAG, SELFMAG) == 0 && file.e_phnum <= HEADERS &&
+                file.e_phentsize == sizeof *headers &&
+                read_at(fd, file.e_phoff, headers, file.e_phnum * sizeof *headers);
+    uint64_t bias = 0;
+
+    for (size_t i = 0; good && i < file.e_phnum; i++)
+        if (headers[i].p_type == PT_LOAD && headers[i].p_offset == 0 && file.e_type == ET_DYN)
+            bias = core->program_start - file.e_phoff - headers[i].p_vaddr;
+    for (size_t i = 0; good && i < file.e_phnum; i++) {
+        const Elf64_Phdr *header = &headers[i];
+        uint64_t above = header->p_vaddr % PAGE, start = bias + header->p_vaddr - above;
+        uint64_t size = (header->p_filesz + above + PAGE - 1) / PAGE * PAGE;
+        if (header->p_type == PT_LOAD && start + size > start && header->p_offset >= above)
+            add_mapping(image, (struct mapping){start, start + size, header->p_offset - above, true,
+                                                header->p_flags & PF_W, must(strdup(path))});
+    }
+    if (fd >= 0) close(fd);
+    free(path);
+}
+
 /* What lies in no file: the heap, stacks, and the rest. */
 static void add_anonymous(struct image *image, const Elf64_Phdr *header, size_t files)
 {
@@ -231,6 +261,7 @@ static void take_headers(struct image *image, const Elf64_Phdr *headers, size_t 
             take_notes(image, notes, headers[i].p_filesz);
         free(notes);
     }
+    if (image->mapping_count == 0) take_program(image);
     size_t files = image->mapping_count;
     for (size_t i = 0; i < count; i++) {
         const Elf64_Phdr *header = &headers[i];

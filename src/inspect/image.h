@@ -60,6 +60,8 @@ void image_free(struct image *image);
 
 /* False: less than all of it could be read; what could not is 0. */
 bool image_read(const struct image *image, uint64_t address, void *to, size_t size);
+/* Of a live process. False: not all of it could be written, and errno says why. */
+bool image_write(const struct image *image, uint64_t address, const void *data, size_t size);
 /* The word at an address, or 0. */
 uint64_t image_word(const struct image *image, uint64_t address);
 const struct mapping *image_mapping(const struct image *image, uint64_t address);

@@ -1,6 +1,6 @@
 /* json.c - the same, for programs. Addresses are texts, since many readers have numbers of 53 bits. What
  * is not known, or not there, is null. */
-#include "show.h"
+#include "python.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -23,7 +23,7 @@ static void text(FILE *out, const char *text)
     fputc('"', out);
 }
 
-static void member(FILE *out, const char *name, const char *value)
+void json_member(FILE *out, const char *name, const char *value)
 {
     fprintf(out, ", \"%s\": ", name);
     text(out, value);
@@ -63,10 +63,10 @@ static void frames_of(FILE *out, struct unwinder *unwinder, const struct loop *l
     fputs(", \"frames\": [", out);
     for (size_t i = 0; i < count; i++) {
         fprintf(out, "%s{\"address\": \"%#" PRIx64 "\"", i ? ", " : "", frames[i]->pc);
-        member(out, "function", frames[i]->function);
-        member(out, "file", frames[i]->file);
+        json_member(out, "function", frames[i]->function);
+        json_member(out, "file", frames[i]->file);
         if (frames[i]->file) fprintf(out, ", \"line\": %d", frames[i]->line);
-        member(out, "module", frames[i]->module);
+        json_member(out, "module", frames[i]->module);
         fprintf(out, ", \"offset\": %" PRIu64 "}", frames[i]->offset);
     }
     fprintf(out, "], \"frames_cut\": %s", cut ? "true" : "false");
@@ -79,13 +79,13 @@ static void show_task(FILE *out, const struct loop *loop, size_t index, struct u
     const struct task *task = &loop->tasks[index];
 
     fprintf(out, "{\"id\": %" PRIu64, task->number);
-    member(out, "name", task->name);
-    member(out, "coroutine", task->coroutine_name);
-    member(out, "made_at", task->where);
-    member(out, "state", states[task->state]);
+    json_member(out, "name", task->name);
+    json_member(out, "coroutine", task->coroutine_name);
+    json_member(out, "made_at", task->where);
+    json_member(out, "state", states[task->state]);
     fprintf(out, ", \"moved\": %s, \"cancelled\": %s, \"main\": %s", task->moved ? "true" : "false",
             task->cancelled ? "true" : "false", task->is_main ? "true" : "false");
-    member(out, "waits_for", task->what);
+    json_member(out, "waits_for", task->what);
     if (task->fd >= 0) fprintf(out, ", \"descriptor\": %d", task->fd);
     address(out, "object", task->list);
     id(out, "held_by", loop, loop->nodes[index].holder);
@@ -93,8 +93,7 @@ static void show_task(FILE *out, const struct loop *loop, size_t index, struct u
     seconds(out, "since", (int64_t)((uint64_t)loop->clock - (uint64_t)task->since),
             task->since && !loop->virtual_clock);
     seconds(out, "cpu", task->ran, loop->timed);
-    if (task->state != ASYNC__RUNNING && task->sp >= task->base && task->sp < task->top)
-        fprintf(out, ", \"stack\": %" PRIu64, task->top - task->sp);
+    if (task_depth(task)) fprintf(out, ", \"stack\": %" PRIu64, task_depth(task));
     address(out, "group", task->group);
     id(out, "awaited_by", loop, loop->nodes[index].parent);
     address(out, "address", task->address);
@@ -129,13 +128,17 @@ void show_json(FILE *out, const struct snapshot *snapshot, const struct options 
     fputs("\"process\": ", out);
     text(out, image->title);
     if (image->pid) fprintf(out, ", \"pid\": %d", image->pid);
-    member(out, "casyncio", snapshot->layout_count ? snapshot->layouts[0].library : NULL);
-    member(out, "problem", snapshot->problem);
+    json_member(out, "casyncio", snapshot->layout_count ? snapshot->layouts[0].library : NULL);
+    json_member(out, "problem", snapshot->problem);
     fputs(", \"loops\": [", out);
     for (size_t i = 0; i < snapshot->loop_count; i++) {
         fputs(i ? ",\n  " : "\n  ", out);
         show_one_loop(out, &snapshot->loops[i], unwinder, options->internal);
     }
     fputs("]", out);
+    if (is_python(snapshot)) {
+        fputs(", \"python_tasks\": ", out);
+        show_python(out, snapshot, "json", options->frames);
+    }
     unwinder_free(unwinder);
 }

@@ -40,6 +40,22 @@ static ssize_t read_piece(const struct image *self, uint64_t address, void *to, 
     return pread(live->memory, to, size, (off_t)address);
 }
 
+bool image_write(const struct image *image, uint64_t address, const void *data, size_t size)
+{
+    char name[64];
+    struct iovec here = {(void *)(uintptr_t)data, size}, there = {(void *)(uintptr_t)address, size};
+    ssize_t done = process_vm_writev(image->pid, &here, 1, &there, 1, 0);
+
+    if (done == (ssize_t)size) return true;
+    if (done >= 0 || (errno != ENOSYS && errno != EPERM) || address > INT64_MAX) return false;
+    snprintf(name, sizeof name, "/proc/%d/mem", image->pid);
+    int memory = open(name, O_WRONLY | O_CLOEXEC);
+    if (memory < 0) return false;
+    done = pwrite(memory, data, size, (off_t)address);
+    close(memory);
+    return done == (ssize_t)size;
+}
+
 /* A piece that cannot be read whole may be so up to the end of a page. */
 static size_t read_live(const struct image *self, uint64_t address, void *to, size_t size)
 {

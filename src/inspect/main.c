@@ -1,9 +1,14 @@
 /* main.c - casyncio: what is my program doing? */
 #include "leaks.h"
 #include "show.h"
+#include "top.h"
+#include "trace.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <getopt.h>
+#include <limits.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,9 +21,16 @@ static const char help[] =
     "stack\n"
     "  casyncio ps CORE [PROGRAM]   the same of a core file, of the program that it is of\n"
     "  casyncio pstree CORE [PROGRAM]\n"
+    "  casyncio top PID             what it does now: refreshed every second, with keys (h shows "
+    "them); or lines\n"
+    "                               where the output is no terminal\n"
     "  casyncio leaks PID | CORE [PROGRAM]\n"
     "                               tasks that nothing can ever wake: what they wait for is out of "
     "reach\n"
+    "  casyncio trace PID | --svg FILE\n"
+    "                               a timeline (casyncio trace --help)\n"
+    "  casyncio COMMAND ...         the program casyncio-COMMAND, beside this one or in the PATH\n"
+    "  casyncio jobs ...            which shows the queues of a cluster: casyncio jobs --help\n"
     "\n"
     "The process needs no preparation, no debug information and no help: it is read from outside "
     "while it\n"
@@ -35,6 +47,20 @@ static const char help[] =
     "  --internal    pstree: the library's own frames as well\n"
     "  --json        for programs: an object for each process, in an array\n"
     "  --help, --version\n"
+    "\n"
+    "  --interval S  top: seconds, 1; --count N: so many pictures; --once: one, after one "
+    "interval\n"
+    "  --sort KEY    top: cpu (where it is counted), wait, total, id, name or stack\n"
+    "  --filter TEXT top: tasks that have it in their name, coroutine or wait\n"
+    "  --rows N      top, without a terminal: so many tasks, 20; 0: all. --json: an object a line\n"
+    "\n"
+    "top learns how busy a loop is, and how long its longest step takes, by some hundred looks a "
+    "second at\n"
+    "what it does, which costs the process nothing. CPU time of tasks is only known where it is "
+    "counted (as\n"
+    "for ps). Of a wait it shows the time if that is counted, and else, with a +, for how long it "
+    "has seen\n"
+    "the task in the same place, which the task may have left and come back to.\n"
     "\n"
     "leaks holds the process while it scans its memory. It is conservative: what it names is lost, "
     "unless\n"
@@ -57,6 +83,22 @@ static const char help[] =
     "Exit status: 0; 1: a process or a core could not be read, and why is said on standard error; "
     "2: the\n"
     "command line is wrong.\n";
+
+enum option_number {
+    STOP,
+    ALL,
+    NO_FRAMES,
+    INTERNAL,
+    JSON,
+    HELP,
+    VERSION,
+    ONCE,
+    INTERVAL,
+    COUNT_OPTION,
+    ROWS,
+    SORT,
+    FILTER
+};
 
 typedef void show_function(FILE *out, const struct snapshot *snapshot,
                            const struct options *options);
@@ -153,14 +195,60 @@ static int usage(const char *wrong)
     return 2;
 }
 
-static bool read_options(int count, char **arguments, struct options *options, int *code)
+static bool read_number(const char *text, double least, double most, double *number)
 {
-    enum { STOP, ALL, NO_FRAMES, INTERNAL, JSON, HELP, VERSION };
+    char *end;
+
+    *number = strtod(text, &end);
+    return end != text && !*end && *number >= least && *number <= most;
+}
+
+/* Those of `casyncio top` alone. NULL, or what is wrong. */
+static const char *read_top_option(int option, const char *value, struct top_options *top)
+{
+    double number;
+
+    switch (option) {
+    case INTERVAL:
+        if (!read_number(value, 0.1, 3600, &top->interval))
+            return "--interval: 0.1 to 3600 seconds";
+        return NULL;
+    case COUNT_OPTION:
+        if (!read_number(value, 1, 1e9, &number)) return "--count: 1 or more";
+        top->count = (unsigned)number;
+        return NULL;
+    case ROWS:
+        if (!read_number(value, 0, 1e9, &number)) return "--rows: a number";
+        top->rows = (unsigned)number;
+        return NULL;
+    case SORT:
+        return top_sort_named(value, &top->sort) ? NULL
+                                                 : "--sort: cpu, wait, total, id, name or stack";
+    default:
+        if (strlen(value) >= sizeof top->filter) return "--filter: at most 63 bytes";
+        strcpy(top->filter, value);
+        return NULL;
+    }
+}
+
+static bool read_options(int count, char **arguments, struct options *options,
+                         struct top_options *top, int *code)
+{
     static const struct option known[] = {
-        {"stop", no_argument, NULL, STOP},           {"all", no_argument, NULL, ALL},
-        {"no-frames", no_argument, NULL, NO_FRAMES}, {"internal", no_argument, NULL, INTERNAL},
-        {"json", no_argument, NULL, JSON},           {"help", no_argument, NULL, HELP},
-        {"version", no_argument, NULL, VERSION},     {0},
+        {"stop", no_argument, NULL, STOP},
+        {"all", no_argument, NULL, ALL},
+        {"no-frames", no_argument, NULL, NO_FRAMES},
+        {"internal", no_argument, NULL, INTERNAL},
+        {"json", no_argument, NULL, JSON},
+        {"help", no_argument, NULL, HELP},
+        {"version", no_argument, NULL, VERSION},
+        {"once", no_argument, NULL, ONCE},
+        {"interval", required_argument, NULL, INTERVAL},
+        {"count", required_argument, NULL, COUNT_OPTION},
+        {"rows", required_argument, NULL, ROWS},
+        {"sort", required_argument, NULL, SORT},
+        {"filter", required_argument, NULL, FILTER},
+        {0},
     };
 
     *code = 0;
@@ -170,7 +258,18 @@ static bool read_options(int count, char **arguments, struct options *options, i
         case ALL: options->all = true; break;
         case NO_FRAMES: options->frames = false; break;
         case INTERNAL: options->internal = true; break;
-        case JSON: options->json = true; break;
+        case JSON: options->json = top->json = true; break;
+        case ONCE: top->once = true; break;
+        case INTERVAL:
+        case COUNT_OPTION:
+        case ROWS:
+        case SORT:
+        case FILTER: {
+            const char *wrong = read_top_option(option, optarg, top);
+            if (!wrong) break;
+            *code = usage(wrong);
+            return false;
+        }
         case HELP: fputs(help, stdout); return false;
         case VERSION: puts("casyncio " CASYNCIO_VERSION); return false;
         default: *code = 2; return false;
@@ -198,14 +297,48 @@ static bool look_at_named(int count, char **names, show_function *show,
     return good;
 }
 
+/* Commands that are programs of their own, as git has them: so this one needs nothing of what they need. Returns if
+ * there is none. */
+static void run_program(char **arguments)
+{
+    static const char *const own[] = {"ps", "pstree", "top", "leaks"};
+    char name[NAME_MAX], path[PATH_MAX], *command = arguments[0];
+
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(command, own[i]) == 0) return;
+    if (*command == '-' || strchr(command, '/')) return;
+    if (snprintf(name, sizeof name, "casyncio-%s", command) >= (int)sizeof name) return;
+    arguments[0] = name;
+    ssize_t size = readlink("/proc/self/exe", path, sizeof path - sizeof name);
+    while (size > 0 && path[size - 1] != '/')
+        size--;
+    if (size > 0) {
+        strcpy(path + size, name);
+        execv(path, arguments);
+    }
+    execvp(name, arguments);
+    arguments[0] = command;
+    if (errno != ENOENT) fprintf(stderr, "casyncio: %s: %s\n", name, strerror(errno));
+}
+
 int main(int count, char **arguments)
 {
     struct options options = {.frames = true};
+    struct top_options top = {.interval = 1, .rows = 20};
     show_function *show = NULL;
     int code;
 
-    if (!read_options(count, arguments, &options, &code)) return code;
+    setlocale(LC_CTYPE, "");
+    if (count > 1 && strcmp(arguments[1], "trace") == 0)
+        return trace_main(count - 1, arguments + 1);
+    if (count > 1) run_program(arguments + 1);
+    if (!read_options(count, arguments, &options, &top, &code)) return code;
     const char *command = optind < count ? arguments[optind++] : "";
+    if (strcmp(command, "top") == 0) {
+        if (options.all || options.stop || count - optind != 1 || !process_id(arguments[optind]))
+            return usage("top is of one process");
+        return top_run(process_id(arguments[optind]), &top);
+    }
     if (strcmp(command, "ps") == 0) {
         options.frames = false;
         show = show_rows;

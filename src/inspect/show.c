@@ -1,5 +1,5 @@
 /* show.c - see show.h. */
-#include "show.h"
+#include "python.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -40,7 +40,7 @@ void show_loop(FILE *out, const struct snapshot *snapshot, size_t index)
     else if (loop->client)
         fputs("tasks that this program does not know, ", out);
     else
-        fputs("no tasks of C (in a Python program they are Python's: python -m asyncio ps), ", out);
+        fputs("no tasks of C, ", out);
     fprintf(out,
             "%" PRIu32 " timers, %" PRIu64 " watches, %" PRIu64 " jobs in threads, %" PRIu64
             " callbacks run%s",
@@ -84,7 +84,7 @@ void show_frame(FILE *out, const struct place_in_code *frame)
 
 /* ---- rows ---- */
 
-static char *label_of(const struct loop *loop, size_t index)
+char *label_of(const struct loop *loop, size_t index)
 {
     if (index == ASYNC__NO_NODE) return text_of("-");
     const struct async__node *node = &loop->nodes[index];
@@ -100,7 +100,7 @@ static void print_time(FILE *out, int64_t time, bool counted)
         fprintf(out, " %9s", "-");
 }
 
-static uint64_t depth_of(const struct task *task)
+uint64_t task_depth(const struct task *task)
 {
     return task->state != ASYNC__RUNNING && task->sp >= task->base && task->sp < task->top
                ? task->top - task->sp
@@ -118,8 +118,8 @@ static void show_row(FILE *out, const struct loop *loop, size_t index)
             task->moved ? "moves" : states[task->state]);
     print_time(out, (int64_t)((uint64_t)loop->clock - (uint64_t)task->since), waits);
     print_time(out, task->ran, loop->timed);
-    if (depth_of(task))
-        fprintf(out, " %6" PRIu64, depth_of(task));
+    if (task_depth(task))
+        fprintf(out, " %6" PRIu64, task_depth(task));
     else
         fprintf(out, " %6s", "-");
     if (task->group)
@@ -145,6 +145,7 @@ void show_rows(FILE *out, const struct snapshot *snapshot, const struct options 
         for (size_t k = 0; k < loop->task_count; k++)
             show_row(out, loop, k);
     }
+    if (is_python(snapshot)) show_python(out, snapshot, "ps", false);
 }
 
 /* ---- the tree ---- */
@@ -193,5 +194,6 @@ void show_tree(FILE *out, const struct snapshot *snapshot, const struct options 
         async__print_tree(out, loop->nodes, loop->task_count, unwinder ? show_node_frames : NULL,
                           &tree);
     }
+    if (is_python(snapshot)) show_python(out, snapshot, "pstree", options->frames);
     unwinder_free(unwinder);
 }

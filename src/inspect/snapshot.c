@@ -5,6 +5,8 @@
  * one is noticed. Then the walk goes back to the last task that is still there, and on from it. */
 #include "snapshot.h"
 
+#include "base/utf8.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +17,10 @@ enum {
     LOOPS = 1024,
     TASKS = 1 << 24,
     TIMERS = 1 << 22,
+    DESCRIPTORS = 1 << 22,
     REPAIRS = 1000, /* of one walk, and some more for each task that it has found */
     TEXT = 256,
+    NEAR = 1024,
     STRUCT = 4096, /* no struct that a layout describes is larger */
 };
 
@@ -53,21 +57,6 @@ static void grow(struct texts *texts)
     *texts = larger;
 }
 
-/* The length of the character in UTF-8 that begins here, or 0: there is none that may be printed. */
-static size_t character(const unsigned char *at, size_t left)
-{
-    size_t length = *at < 0x80 ? 1 : *at >= 0xF0 && *at < 0xF5 ? 4 : *at >= 0xE0 ? 3 : 2;
-
-    if (*at < 0x20 || *at == 0x7F || (*at >= 0x80 && *at < 0xC2) || *at >= 0xF5 || length > left)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((at[i] & 0xC0) != 0x80) return 0;
-    if (length == 2 && *at == 0xC2 && at[1] < 0xA0) return 0; /* control characters */
-    if (length == 3 && ((*at == 0xE0 && at[1] < 0xA0) || (*at == 0xED && at[1] >= 0xA0))) return 0;
-    if (length == 4 && ((*at == 0xF0 && at[1] < 0x90) || (*at == 0xF4 && at[1] >= 0x90))) return 0;
-    return length;
-}
-
 /* Nothing that a terminal, or a reader of JSON, would take for anything but text. */
 static void clean(char *text)
 {
@@ -75,7 +64,7 @@ static void clean(char *text)
     size_t left = strlen(text);
 
     while (left > 0) {
-        size_t length = character(at, left);
+        size_t length = async__character(at, left);
         if (length == 0) *at = '?', length = 1;
         at += length;
         left -= length;
@@ -100,6 +89,11 @@ static const char *text_at(struct snapshot *snapshot, uint64_t address)
     entry->text = must(strdup(got ? text : "?"));
     texts->used++;
     return entry->text;
+}
+
+const char *snapshot_text(struct snapshot *snapshot, uint64_t address)
+{
+    return text_at(snapshot, address);
 }
 
 /* ---- fields ---- */
@@ -144,6 +138,50 @@ static unsigned char byte(const struct record *record, uint32_t offset)
     unsigned char value;
     field(record, offset, &value, sizeof value);
     return value;
+}
+
+/* ---- a task's neighbourhood ---- */
+
+/* What a task waits for lies in one of its frames, a few hundred bytes below the task itself: both are
+ * read by one system call, and so are of one moment. It is an image, which reads what it has from there. */
+struct near {
+    struct image image;
+    const struct image *real;
+    uint64_t start;
+    size_t size;
+    unsigned char bytes[NEAR + STRUCT];
+};
+
+static size_t read_near(const struct image *image, uint64_t address, void *to, size_t size)
+{
+    const struct near *near = (const struct near *)image; /* its first member */
+
+    if (address < near->start || size > near->size || address - near->start > near->size - size)
+        return near->real->read(near->real, address, to, size);
+    memcpy(to, near->bytes + (address - near->start), size);
+    return size;
+}
+
+static void look_near(struct near *near, uint64_t address, uint32_t size)
+{
+    size_t all = NEAR + (size < STRUCT ? size : STRUCT);
+
+    near->start = address - NEAR;
+    near->size = 0; /* where it cannot be read whole, each part is on its own */
+    if (address > NEAR && near->real->read(near->real, near->start, near->bytes, all) == all)
+        near->size = all;
+}
+
+static struct near *near_of(const struct image *image)
+{
+    struct near *near = must(malloc(sizeof *near));
+
+    near->image = *image;
+    near->image.read = read_near;
+    near->real = image;
+    near->start = 0;
+    near->size = 0;
+    return near;
 }
 
 /* ---- layouts ---- */
@@ -240,10 +278,10 @@ static bool is_in_list(const struct image *image, const struct async__task_layou
     return list && image_word(image, link) == task->wait;
 }
 
-static void take_wait(struct snapshot *snapshot, const struct loop *loop, struct task *task)
+static void take_wait(struct snapshot *snapshot, const struct image *image, const struct loop *loop,
+                      struct task *task)
 {
     const struct async__task_layout *layout = &loop->tasks_layout;
-    const struct image *image = snapshot->image;
     struct record wait;
 
     task->fd = -1;
@@ -304,8 +342,8 @@ static bool read_task(const struct image *image, const struct loop *loop, uint64
            take_task(loop, record, task);
 }
 
-static void fill_in(struct snapshot *snapshot, const struct loop *loop, const struct record *record,
-                    struct task *task)
+static void fill_in(struct snapshot *snapshot, const struct image *image, const struct loop *loop,
+                    const struct record *record, struct task *task)
 {
     const struct async__task_layout *layout = &loop->tasks_layout;
 
@@ -313,8 +351,8 @@ static void fill_in(struct snapshot *snapshot, const struct loop *loop, const st
     task->name = text_at(snapshot, word(record, layout->task.name));
     task->coroutine_name = text_at(snapshot, word(record, layout->task.coroutine_name));
     task->where = text_at(snapshot, word(record, layout->task.where));
-    take_awaiter(snapshot->image, loop, task);
-    take_wait(snapshot, loop, task);
+    take_awaiter(image, loop, task);
+    take_wait(snapshot, image, loop, task);
 }
 
 static void append(struct loop *loop, const struct task *task)
@@ -348,11 +386,13 @@ static void walk(struct snapshot *snapshot, struct loop *loop)
     const struct image *image = snapshot->image;
     uint64_t at = image_word(image, loop->client + layout->tasks.first), before = 0, number = 0;
     uint64_t repairs = 0;
+    struct near *near = near_of(image);
     struct record record;
     struct task task;
 
     while (at && loop->task_count < TASKS) {
-        bool good = read_task(image, loop, at, &record, &task) &&
+        look_near(near, at, layout->task.size);
+        bool good = read_task(&near->image, loop, at, &record, &task) &&
                     word(&record, layout->task.previous) == before && task.number > number;
         uint64_t next = word(&record, layout->task.next);
         if (!good) {
@@ -367,13 +407,14 @@ static void walk(struct snapshot *snapshot, struct loop *loop)
         number = task.number;
         /* After a step back, those that are known come once more. */
         if (loop->task_count == 0 || number > loop->tasks[loop->task_count - 1].number) {
-            fill_in(snapshot, loop, &record, &task);
+            fill_in(snapshot, &near->image, loop, &record, &task);
             append(loop, &task);
         }
         before = at;
         at = next;
     }
     loop->incomplete = at != 0;
+    free(near);
 }
 
 static void take_marks(const struct image *image, struct loop *loop)
@@ -405,6 +446,9 @@ static void read_tasks(struct snapshot *snapshot, struct loop *loop)
     loop->pool = word(&record, at->tasks.stacks);
     loop->page_mask = image_word(image, loop->pool + at->stacks.page_mask);
     loop->usable = image_word(image, loop->pool + at->stacks.usable);
+    loop->stacks_pooled = image_word(image, loop->pool + at->stacks.idle);
+    loop->stacks_used = image_word(image, loop->pool + at->stacks.total) - loop->stacks_pooled;
+    loop->tasks_made = word(&record, at->tasks.numbers);
     take_marks(image, loop);
     loop->count = word(&record, at->tasks.count);
     walk(snapshot, loop);
@@ -412,12 +456,73 @@ static void read_tasks(struct snapshot *snapshot, struct loop *loop)
 
 /* ---- loops ---- */
 
+static uint64_t count_descriptors(const struct image *image, const struct loop *loop,
+                                  const struct record *record)
+{
+    const struct async__layout *at = loop->layout;
+    uint64_t length = half(record, at->loop.fds_length), size = at->fd.size, count = 0;
+
+    if (length > DESCRIPTORS || size == 0 || size > 256 || at->fd.interest >= size) return 0;
+    unsigned char *entries = must(malloc(length * size + 1));
+    size_t got = image->read(image, word(record, at->loop.fds), entries, length * size) / size;
+    for (size_t i = 0; i < got; i++)
+        count += entries[i * size + at->fd.interest] != 0 && i != half(record, at->loop.wake_fd);
+    free(entries);
+    return count;
+}
+
+static void add_pool(const struct image *image, const struct async__pool_layout *at, uint64_t pool,
+                     struct pool_counts *counts)
+{
+    struct record record;
+
+    if (!read_record(image, pool, at->size, &record)) return;
+    uint64_t threads = half(&record, at->threads), idle = half(&record, at->idle);
+    int64_t most = (int64_t)word(&record, at->waited_most);
+    counts->threads += threads;
+    counts->max_threads += half(&record, at->max_threads);
+    counts->working += threads > idle ? threads - idle : 0;
+    counts->queued += half(&record, at->queued);
+    counts->begun += word(&record, at->begun);
+    counts->waited += (int64_t)word(&record, at->waited);
+    if (most > counts->waited_most) counts->waited_most = most;
+}
+
+static void take_pools(const struct image *image, struct loop *loop, const struct record *record)
+{
+    const struct async__layout *at = loop->layout;
+    struct async__pool_layout layout;
+
+    if (!image_read(image, at->pool, &layout, sizeof layout)) return;
+    add_pool(image, &layout, word(record, at->loop.executor), &loop->pools);
+    add_pool(image, &layout, word(record, at->loop.resolver), &loop->pools);
+}
+
+static void take_beat(const struct async__layout *at, const struct record *record,
+                      struct beat *beat)
+{
+    beat->callbacks = word(record, at->loop.callbacks) -
+                      (uint64_t)(int64_t)(int32_t)half(record, at->loop.credit);
+    beat->runs = byte(record, at->loop.running) && word(record, at->loop.sleeps) % 2 == 0;
+}
+
+bool loop_beat(const struct image *image, const struct loop *loop, struct beat *beat)
+{
+    struct record record;
+
+    if (!read_record(image, loop->address, loop->layout->loop.size, &record)) return false;
+    take_beat(loop->layout, &record, beat);
+    return true;
+}
+
 static void take_loop(const struct image *image, struct loop *loop, const struct record *record)
 {
     const struct async__layout *at = loop->layout;
 
     loop->client = word(record, at->loop.client);
     loop->running = byte(record, at->loop.running);
+    loop->trace = word(record, at->loop.trace);
+    loop->wake_fd = (int)half(record, at->loop.wake_fd);
     loop->virtual_clock = byte(record, at->loop.virtual_clock);
     loop->timed = byte(record, at->loop.timed);
     loop->debug = byte(record, at->loop.debug);
@@ -425,7 +530,9 @@ static void take_loop(const struct image *image, struct loop *loop, const struct
     loop->looks = word(record, at->loop.looks);
     loop->sleeps = word(record, at->loop.sleeps);
     loop->sleeping = loop->sleeps % 2;
-    loop->callbacks = word(record, at->loop.callbacks) - half(record, at->loop.credit);
+    struct beat beat;
+    take_beat(at, record, &beat);
+    loop->callbacks = beat.callbacks;
     loop->watches = word(record, at->loop.watches);
     loop->jobs = word(record, at->loop.jobs);
     loop->signals = word(record, at->loop.signals);
@@ -441,6 +548,8 @@ static void take_loop(const struct image *image, struct loop *loop, const struct
     loop->clock = loop->virtual_clock ? (int64_t)word(record, at->loop.now)
                   : image->now        ? image->now
                                       : (int64_t)word(record, at->loop.last_poll);
+    loop->descriptors = count_descriptors(image, loop, record);
+    take_pools(image, loop, record);
     read_timers(image, loop, record);
 }
 
@@ -568,11 +677,23 @@ size_t task_stack(const struct snapshot *snapshot, const struct loop *loop, cons
     if (task->moved || task->state == ASYNC__RUNNING || task->sp < task->base ||
         task->sp >= task->address)
         return 0;
-    if (size > task->address - task->sp) size = task->address - task->sp;
-    size_t got = snapshot->image->read(snapshot->image, task->sp, to, size);
+    /* The task lies above its frames and is read after them, by the same call if there is room: if it is
+     * still where it was, what was read before it belongs together. */
+    uint64_t depth = task->address - task->sp, above = loop->tasks_layout.task.size;
+    size_t wanted = above <= STRUCT && depth + above <= size ? depth + above
+                    : depth < size                           ? depth
+                                                             : size;
+    size_t got = snapshot->image->read(snapshot->image, task->sp, to, wanted);
+    bool with_task = got > depth && got == wanted;
+    if (got > depth) got = depth;
     if (snapshot->image->pid == 0 || snapshot->image->stopped < 0) return got;
-    /* Whether it is still where it was: what was read before this belongs together then. */
-    if (!read_task(snapshot->image, loop, task->address, &record, &now) ||
+    if (with_task) {
+        record.size = (uint32_t)above;
+        memcpy(record.bytes, (char *)to + depth, above);
+        now = (struct task){.address = task->address};
+    }
+    if (!(with_task ? take_task(loop, &record, &now)
+                    : read_task(snapshot->image, loop, task->address, &record, &now)) ||
         now.number != task->number || now.sp != task->sp || now.state != task->state ||
         (task->wait && now.wait != task->wait))
         return 0;

@@ -38,7 +38,16 @@ struct loop {
     bool running, sleeping, virtual_clock, timed, debug, shared;
     uint64_t looks, sleeps, callbacks, watches, jobs, signals, foreign, count;
     uint32_t timers, forks;
+    uint64_t trace; /* the address of its struct async__trace, or 0 */
+    int wake_fd;
     int64_t ran, run_since, asleep, longest_step, timer_lag, clock;
+    uint64_t descriptors, tasks_made, stacks_used, stacks_pooled;
+    struct pool_counts {
+        uint64_t threads, max_threads, working,
+            queued;     /* now: threads in a job, jobs without one */
+        uint64_t begun; /* jobs, and how long they waited, in ns */
+        int64_t waited, waited_most;
+    } pools;            /* both together */
     struct task *tasks; /* in the order in which they were made */
     size_t task_count;
     bool incomplete; /* it changed too fast */
@@ -58,9 +67,20 @@ struct snapshot {
     char *problem; /* why a layout could not be used, or NULL */
 };
 
+/* What a loop does at a moment, which is two words of its memory. */
+struct beat {
+    uint64_t callbacks; /* that have run */
+    bool runs;          /* a callback, or looks outside; false: it sleeps, or does not run */
+};
+/* False: the loop could not be read. */
+bool loop_beat(const struct image *image, const struct loop *loop, struct beat *beat);
+
 /* NULL: *error has a line, to be freed. */
 struct snapshot *snapshot_take(struct image *image, char **error);
 void snapshot_free(struct snapshot *snapshot); /* not the image */
+
+/* The text at an address, cleaned; NULL for 0. The snapshot's. */
+const char *snapshot_text(struct snapshot *snapshot, uint64_t address);
 
 /* The nodes of the tree, loop->nodes; the names are the snapshot's. */
 void snapshot_nodes(struct loop *loop);

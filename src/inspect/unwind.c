@@ -289,6 +289,11 @@ static struct step *step_at(struct unwinder *unwinder, uint64_t pc)
     return *entry = look_up(unwinder, pc);
 }
 
+const struct place_in_code *place_at(struct unwinder *unwinder, uint64_t address)
+{
+    return &step_at(unwinder, address)->place;
+}
+
 /* ---- from frame to frame ---- */
 
 struct frame {

@@ -26,6 +26,9 @@ void unwinder_free(struct unwinder *unwinder);
 size_t task_frames(struct unwinder *unwinder, const struct loop *loop, const struct task *task,
                    bool internal, const struct place_in_code **frames, bool *cut);
 
+/* What is at an address of the program's code. */
+const struct place_in_code *place_at(struct unwinder *unwinder, uint64_t address);
+
 /* The thread that runs the task, or NULL. */
 const struct thread *task_thread(const struct snapshot *snapshot, const struct task *task);
 /* The frames of a thread, innermost first. */

@@ -35,7 +35,7 @@ void async__datagram_unref(async_datagram_endpoint *endpoint);
 /* A checkpoint in the middle of a call: other tasks may run, and close the endpoint. */
 static inline int async__datagram_again(async_datagram_endpoint *endpoint)
 {
-    int code = async__checkpoint();
+    int code = async__checkpoint_in("datagram");
     if (async__unlikely(code < 0)) return code;
     return async__unlikely(endpoint->closed) ? async__datagram_closed() : 0;
 }

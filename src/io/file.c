@@ -55,12 +55,12 @@ static int await_turn(async_file *file)
     return code;
 }
 
-int async__file_enter(async_file *file)
+int async__file_enter_in(async_file *file, const char *call)
 {
-    if (!file) return async__misuse(async__failf(-EBADF, "there is no file: it is NULL"));
+    if (!file) return async__misuse(async__failf(-EBADF, "%s: the file is NULL", call));
     /* Before the checkpoint, where another task may close the file. */
     file->references++;
-    int code = async__checkpoint();
+    int code = async__checkpoint_in(call);
     if (code == 0 && file->closed) code = async__file_closed(file);
     if (code == 0 && file->busy) code = await_turn(file);
     if (code < 0)
@@ -195,7 +195,7 @@ async_file *async_file_open(const char *path, const char *mode)
 {
     int flags = parse_mode(mode);
     if (!path) {
-        async__misuse(async__failf(-EINVAL, "open: the path is NULL"));
+        async__misuse(async__failf(-EINVAL, "async_file_open: the path is NULL"));
         return NULL;
     }
     if (flags < 0) {
@@ -292,7 +292,7 @@ static int write_all(async_file *file, const char *data, size_t size)
         data += n;
         size -= (size_t)n;
         if (size == 0) break;
-        code = async__checkpoint();
+        code = async__checkpoint_in("async_file_write");
         if (code < 0) return code;
         if (file->closed) return async__file_closed(file);
     }
@@ -339,7 +339,7 @@ static int64_t seek(async_file *file, int64_t offset, int whence)
 
 int64_t async_file_seek(async_file *file, int64_t offset, int whence)
 {
-    if (!file) return async__failf(-EBADF, "there is no file: it is NULL");
+    if (!file) return async__failf(-EBADF, "%s: the file is NULL", __func__);
     if (file->closed) return async__file_closed(file);
     if (file->busy)
         return async__failf(-EBUSY, "seek in %s: another call is under way", file->path);
@@ -365,9 +365,9 @@ static ssize_t run_stat(async__op *op)
 }
 
 static int run_simple(async_file *file, ssize_t (*run)(async__op *), int64_t size,
-                      struct stat *status, const char *what)
+                      struct stat *status, const char *what, const char *call)
 {
-    int code = async__file_enter(file);
+    int code = async__file_enter_in(file, call);
     if (code < 0) return code;
     enum async__opcode opcode = run == run_sync ? ASYNC__OP_SYNC : ASYNC__OP_WORK;
     struct async__work *work = async__work_new(file, opcode, run, 0);
@@ -385,16 +385,19 @@ static int run_simple(async_file *file, ssize_t (*run)(async__op *), int64_t siz
     return (int)async__file_leave(file, code);
 }
 
-int async_file_sync(async_file *file) { return run_simple(file, run_sync, 0, NULL, "sync"); }
+int async_file_sync(async_file *file)
+{
+    return run_simple(file, run_sync, 0, NULL, "sync", __func__);
+}
 
 int async_file_truncate(async_file *file, int64_t size)
 {
-    return run_simple(file, run_truncate, size, NULL, "truncate");
+    return run_simple(file, run_truncate, size, NULL, "truncate", __func__);
 }
 
 int async_file_stat(async_file *file, struct stat *status)
 {
-    return run_simple(file, run_stat, 0, status, "stat");
+    return run_simple(file, run_stat, 0, status, "stat", __func__);
 }
 
 int async_file_fd(const async_file *file) { return file && !file->closed ? file->fd : -EBADF; }

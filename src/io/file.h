@@ -68,7 +68,8 @@ void async__work_detach(struct async__work *work);
 /* ---- calls (file.c) ---- */
 
 /* Takes a reference and the turn: 0, and _leave must follow; or a code. */
-int async__file_enter(async_file *file);
+#define async__file_enter(file) async__file_enter_in(file, __func__)
+int async__file_enter_in(async_file *file, const char *call);
 ssize_t async__file_leave(async_file *file, ssize_t result);
 /* Passes the turn on; if there is none to pass it to and the file is closed, closes the descriptor. */
 void async__file_end_turn(async_file *file);

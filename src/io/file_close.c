@@ -89,7 +89,7 @@ static int close_idle(async_file *file)
     struct async__work *work = in_thread ? close_work(file, fd) : NULL;
 
     if (!work) return async_close(fd);
-    int code = async__checkpoint();
+    int code = async__checkpoint_in("async_file_close");
     if (code < 0) {
         async__work_detach(work);
         return code;

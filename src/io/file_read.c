@@ -173,7 +173,7 @@ static ssize_t find_line(async_file *file, size_t limit)
         ssize_t n = read_ahead(file);
         if (n < 0) return n;
         if (n == 0) return (ssize_t)(async__buffer_size(&file->ahead));
-        int code = async__checkpoint();
+        int code = async__checkpoint_in("async_file_readline");
         if (code < 0) return code;
         if (file->closed) return async__file_closed(file);
     }
@@ -230,7 +230,7 @@ static ssize_t copy_line(struct lines *self)
 static int next_line(async_iterator *iterator, void *value)
 {
     struct lines *self = async__container(iterator, struct lines, iterator);
-    int code = async__file_enter(self->file);
+    int code = async__file_enter_in(self->file, "async_file_lines");
     if (code < 0) return code;
     ssize_t n = async__file_leave(self->file, copy_line(self));
     if (n <= 0) return (int)n;

@@ -133,23 +133,25 @@ void async__stream_give_turn(async_stream *stream);
 void async__stream_end_if_due(async_stream *stream);
 
 int async__stream_closed(void); /* fail with -EBADF and a message */
-int async__stream_null(void);
+#define async__stream_null() async__stream_null_in(__func__)
+int async__stream_null_in(const char *call);
 
 /* A checkpoint in the middle of a call: other tasks may run, and close the stream. */
 static inline int async__stream_again(async_stream *stream)
 {
-    int code = async__checkpoint();
+    int code = async__checkpoint_in("stream");
     if (async__unlikely(code < 0)) return code;
     return async__unlikely(stream->closed) ? async__stream_closed() : 0;
 }
 
 /* The beginning and the end of every call that may block. The first takes a reference, is a
  * checkpoint and gives a code if the call cannot go on; the second must follow in any case. */
-static inline int async__stream_enter(async_stream *stream)
+#define async__stream_enter(stream) async__stream_enter_in(stream, __func__)
+static inline int async__stream_enter_in(async_stream *stream, const char *call)
 {
-    if (async__unlikely(!stream)) return async__stream_null();
+    if (async__unlikely(!stream)) return async__stream_null_in(call);
     stream->references++;
-    int code = async__checkpoint();
+    int code = async__checkpoint_in(call);
     if (async__unlikely(code < 0)) return code;
     return async__unlikely(stream->closed | stream->unready) ? async__stream_not_ready(stream) : 0;
 }
@@ -211,7 +213,8 @@ struct async__fetch {
 
 /* Begins a reading call: one at a time. After a code the caller still has the stream's reference,
  * and gives it up by async__stream_leave; else by async__read_end. */
-int async__read_begin(async_stream *stream);
+#define async__read_begin(stream) async__read_begin_in(stream, __func__)
+int async__read_begin_in(async_stream *stream, const char *call);
 ssize_t async__read_end(async_stream *stream, ssize_t result);
 /* Waits until there is something: how much; 0 is the end. */
 ssize_t async__read_fetch(struct async__fetch *self);

@@ -247,7 +247,7 @@ static int start(struct async__outbox *self)
 
     if (self->flush.under_way) return 0;
     /* Without a loop nothing could send it later. */
-    int code = loop ? submit(self, loop) : async__no_task();
+    int code = loop ? submit(self, loop) : async__no_task_in("async_stream_write");
     if (code == 0) {
         stream->references++;
         return 0;

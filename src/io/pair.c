@@ -24,13 +24,14 @@ int async__stream_pair(async_stream *ends[2], const async_pair_options *given, s
     async_pair_options options;
     async__wire *wires[2];
 
+    if (!ends) return async__failf(-EINVAL, "async_stream_pair: the place for the ends is NULL");
     ends[0] = ends[1] = NULL;
     if (async__options(&options, sizeof options, given, size) < 0)
         return async__failf(-EINVAL, "async_stream_pair: an option of a newer version");
     int code = check(&options);
     if (code < 0) return code;
     code = async__memory_pair(wires, &options);
-    if (code < 0) return async__failf(code, "no memory for a pair of streams");
+    if (code < 0) return async__failf(code, "async_stream_pair: no memory");
     ends[0] = async__stream_create(wires[0]);
     ends[1] = ends[0] ? async__stream_create(wires[1]) : NULL;
     if (ends[1]) return 0;

@@ -71,6 +71,9 @@ int async_getaddrinfo(const char *host, const char *service, const struct addrin
 {
     static const struct addrinfo none;
 
+    if (!list)
+        return async__misuse(
+            async__failf(-EINVAL, "async_getaddrinfo: the place for the list is NULL"));
     *list = NULL;
     int code = async__checkpoint();
     if (code < 0) return code;

@@ -231,11 +231,11 @@ static int64_t send_fd(async_stream *to, int fd, const char *name, int64_t offse
     struct transfer self = {.to = to, .name = name, .sent = sent ? sent : &total};
 
     *self.sent = 0;
-    if (!to) return async__stream_null();
+    if (!to) return async__stream_null_in("async_sendfile");
     /* Before the checkpoint, where another task may close the file. */
     self.fd = ASYNC__CALL(fcntl(fd, F_DUPFD_CLOEXEC, 0));
     if (self.fd < 0) return async__misuse(failed(&self, -errno));
-    int code = async__stream_enter(to);
+    int code = async__stream_enter_in(to, "async_sendfile");
     if (code == 0) code = async__write_check(to);
     if (code == 0) code = transfer(&self, offset, count, sent);
     if (self.fd >= 0) close(self.fd);
@@ -247,7 +247,7 @@ int64_t async_sendfile(async_stream *to, async_file *file, int64_t offset, int64
                        int64_t *sent)
 {
     if (sent) *sent = 0;
-    if (!file) return async__misuse(async__failf(-EBADF, "there is no file: it is NULL"));
+    if (!file) return async__misuse(async__failf(-EBADF, "%s: the file is NULL", __func__));
     if (file->closed) return async__misuse(async__file_closed(file));
     file->references++; /* the path is there for messages */
     int64_t result = send_fd(to, file->fd, file->path, offset, count, sent);

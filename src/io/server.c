@@ -221,7 +221,7 @@ static int make_spare(async_server *server)
 /* A descriptor, -EAGAIN to call again, or a code. */
 static int accept_once(async_server *server)
 {
-    int code = async__checkpoint();
+    int code = async__checkpoint_in("async_server_accept");
     if (code < 0) return code;
     if (server->closed) return closed();
     int fd = make_spare(server);
@@ -263,7 +263,7 @@ async_stream *async_server_accept(async_server *server)
 {
     async_stream *stream = NULL;
     if (!server) {
-        async__misuse(async__failf(-EBADF, "there is no server: it is NULL"));
+        async__misuse(async__failf(-EBADF, "%s: the server is NULL", __func__));
         return NULL;
     }
     if (async__server_accept_stream(server, &stream) < 0) return NULL;
@@ -290,7 +290,7 @@ static void close_clients(async_iterator *iterator)
 async_iterator *async_server_clients(async_server *server)
 {
     if (!server) { /* keep the error of the start that failed */
-        async__fail_null("the server");
+        async__fail_null("async_server_clients: the server");
         return NULL;
     }
     if (server->iterating || server->serving) {
@@ -307,7 +307,7 @@ async_iterator *async_server_clients(async_server *server)
 int async_server_set_filter(async_server *server, int (*make)(void *data, async_stream *stream),
                             void (*drop)(void *data), void *data)
 {
-    if (!server) return async__misuse(async__failf(-EBADF, "there is no server: it is NULL"));
+    if (!server) return async__misuse(async__failf(-EBADF, "%s: the server is NULL", __func__));
     if (server->make_filter) return async__failf(-EBUSY, "the server has a filter already");
     if (server->spare) async__stream_unref(server->spare);
     server->spare = NULL;

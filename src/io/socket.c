@@ -57,10 +57,13 @@ static bool is_stream(int fd)
 ssize_t async_recv(int fd, void *buffer, size_t size, int flags)
 {
     if (async__unlikely(size == 0) && is_stream(fd)) return async__checkpoint();
-    async__op op = operation(fd, ASYNC__READ, ASYNC__OP_RECV);
+    async__op op;
+    async__op_init(&op, NULL, ASYNC__READ, ASYNC__OP_RECV);
+    op.watch.fd = fd;
     op.buffer = buffer;
     op.length = size;
     op.flags = flags;
+    op.then = NULL;
     return async__op_await(&op, "recv");
 }
 
@@ -92,7 +95,9 @@ ssize_t async_read(int fd, void *buffer, size_t size)
 
 static ssize_t send_some(int fd, const void *data, size_t size, int flags, bool wait_first)
 {
-    async__op op = operation(fd, ASYNC__WRITE, ASYNC__OP_SEND);
+    async__op op;
+    async__op_init(&op, NULL, ASYNC__WRITE, ASYNC__OP_SEND);
+    op.watch.fd = fd;
     op.buffer = (void *)data;
     op.length = size;
     op.flags = flags;
@@ -133,7 +138,7 @@ static ssize_t send_with_backoff(async__op *op)
     uint32_t generation = code == 0 ? async__fd_generation(async__loop(), fd) : 0;
 
     while (code == 0) {
-        code = async__checkpoint();
+        code = async__checkpoint_in("send");
         if (code < 0) return code;
         if (async__fd_generation(async__loop(), fd) != generation)
             return async__op_closed(fd, "sendto");

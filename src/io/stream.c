@@ -70,9 +70,9 @@ async_stream *async_stream_from_fd(int fd)
 
 int async__stream_closed(void) { return async__failf(-EBADF, "the stream has been closed"); }
 
-int async__stream_null(void)
+int async__stream_null_in(const char *call)
 {
-    return async__misuse(async__failf(-EBADF, "there is no stream: it is NULL"));
+    return async__misuse(async__failf(-EBADF, "%s: the stream is NULL", call));
 }
 
 /* ---- closing ---- */

@@ -218,7 +218,7 @@ static int copy_all(struct copy *self)
 
 static int begin(struct copy *self)
 {
-    int code = async__scope_enter(&self->copying.scope);
+    int code = async__scope_enter(&self->copying.scope, "async_stream_copy");
     if (code < 0) return code;
     self->copying.next = self->to->copies;
     self->to->copies = &self->copying;

@@ -212,9 +212,9 @@ static ssize_t read_some(async_stream *stream, void *buffer, size_t size)
     return read_into(&fetch, buffer, size);
 }
 
-int async__read_begin(async_stream *stream)
+int async__read_begin_in(async_stream *stream, const char *call)
 {
-    int code = async__stream_enter(stream);
+    int code = async__stream_enter_in(stream, call);
     if (async__unlikely(code < 0)) return code;
     if (async__unlikely(stream->reading))
         return async__failf(-EBUSY, "another task is reading from the stream");
@@ -421,10 +421,10 @@ static ssize_t check_separators(const struct iovec *separators, int count)
     return (ssize_t)longest;
 }
 
-ssize_t async_stream_readuntil_any(async_stream *stream, void *buffer, size_t size,
-                                   const struct iovec *separators, int count)
+static ssize_t read_until(async_stream *stream, void *buffer, size_t size,
+                          const struct iovec *separators, int count, const char *call)
 {
-    int code = async__read_begin(stream);
+    int code = async__read_begin_in(stream, call);
     if (code < 0) return async__stream_leave(stream, code);
     if (size == 0)
         return async__read_end(stream,
@@ -443,11 +443,17 @@ ssize_t async_stream_readuntil_any(async_stream *stream, void *buffer, size_t si
     return async__read_end(stream, n);
 }
 
+ssize_t async_stream_readuntil_any(async_stream *stream, void *buffer, size_t size,
+                                   const struct iovec *separators, int count)
+{
+    return read_until(stream, buffer, size, separators, count, __func__);
+}
+
 ssize_t async_stream_readuntil(async_stream *stream, void *buffer, size_t size,
                                const void *separator, size_t separator_size)
 {
     struct iovec only = {(void *)separator, separator_size};
-    return async_stream_readuntil_any(stream, buffer, size, &only, 1);
+    return read_until(stream, buffer, size, &only, 1, __func__);
 }
 
 static const struct iovec newline = {"\n", 1};
@@ -511,7 +517,7 @@ async_iterator *async_stream_lines(async_stream *stream)
     struct lines *self = NULL;
 
     if (!stream) {
-        async__fail_null("the stream");
+        async__fail_null("async_stream_lines: the stream");
         return NULL;
     }
     self = async__alloc_zeroed(sizeof *self);

@@ -341,12 +341,12 @@ static int write_now(async_stream *stream, const void *data, size_t size)
 /* Unless more than `most` is kept already. */
 static int write_nowait(async_stream *stream, const void *data, size_t size, size_t most)
 {
-    if (!stream) return async__stream_null();
+    if (!stream) return async__stream_null_in("async_stream_write_nowait");
     if (stream->closed) return async__stream_closed();
     if (stream->write_error < 0 || stream->eof_wanted) return broken(stream);
     if (size == 0) return 0;
     if (stream->writing || stream->unready || async__stream_queued(stream) > most)
-        return async__fail(-EAGAIN);
+        return async__fail_text(-EAGAIN, "async_stream_write_nowait: there is no room");
     return write_now(stream, data, size);
 }
 
@@ -365,6 +365,7 @@ int async_stream_printf(async_stream *stream, const char *format, ...)
     struct async__text text;
     va_list arguments;
 
+    if (!stream) return async__stream_null();
     va_start(arguments, format);
     int code = async__format(&text, format, arguments);
     va_end(arguments);

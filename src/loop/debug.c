@@ -4,6 +4,7 @@
  * In a loop that is timed a task that gives way goes back to the loop (async__ready_special), so that
  * all that runs, runs in async__run_timed. Without debug mode nothing of this file is reached. */
 #include "debug.h"
+#include "trace.h"
 
 #include "../base/backtrace.h"
 
@@ -50,10 +51,13 @@ static void report_slow(async_loop *loop, const async_callback *callback, void *
 void async__run_timed(async_loop *loop, async_callback *callback)
 {
     void (*run)(async_callback *) = callback->run;
-    int64_t start = async__clock();
+    /* A trace looks at the clock once a step: where one ends, the next begins. */
+    int64_t start = loop->trace && loop->trace->now ? loop->trace->now : async__clock();
 
+    if (loop->trace && callback != &loop->turn_mark) async__trace_step(loop, callback, start);
     run(callback);
     int64_t end = async__clock(), took = end - start;
+    if (loop->trace) async__trace_stepped(loop, end);
     if (loop->stepped && run == loop->shuffled) loop->stepped(callback, end, took);
     if (took > loop->stats.longest_step) loop->stats.longest_step = took;
     if (loop->debug && took >= loop->slow_callback && run != loop->turn_mark.run)

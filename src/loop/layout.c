@@ -2,7 +2,7 @@
  * Nothing in this process reads either of them. */
 #include "layout.h"
 
-#include "loop_internal.h"
+#include "trace.h"
 
 #include <pthread.h>
 
@@ -37,6 +37,7 @@ void async__loop_unlist(async_loop *loop)
 
 #define LOOP(member) offsetof(async_loop, member)
 #define TIMERS(member) offsetof(struct async__timers, member)
+#define TRACE(member) offsetof(struct async__trace, member)
 #define ENTRY(member) offsetof(struct async__timer_entry, member)
 
 /* Addresses are constants that the linker or the loader fills in. */
@@ -75,7 +76,19 @@ const struct async__layout async__layout __attribute__((used)) = {
             .asleep = LOOP(stats.asleep),
             .longest_step = LOOP(stats.longest_step),
             .timer_lag = LOOP(stats.timer_lag),
+            .fds = LOOP(fds),
+            .fds_length = LOOP(fds_length),
+            .wake_fd = LOOP(wake_fd),
+            .executor = LOOP(executor),
+            .resolver = LOOP(resolver),
+            .trace = LOOP(trace),
         },
+    .fd =
+        {
+            .size = sizeof(struct async__fd),
+            .interest = offsetof(struct async__fd, interest),
+        },
+    .pool = (uintptr_t)&async__pool_layout,
     .callback =
         {
             .next = offsetof(async_callback, next),
@@ -92,6 +105,16 @@ const struct async__layout async__layout __attribute__((used)) = {
             .when = ENTRY(when),
             .slot = ENTRY(slot),
         },
+    .trace =
+        {
+            .events = TRACE(events),
+            .capacity = TRACE(capacity),
+            .count = TRACE(count),
+            .asker = TRACE(asker),
+            .begin = TRACE(begin),
+            .event_size = sizeof(struct async__trace_event),
+        },
+    .request = (uintptr_t)&async__trace_request,
 };
 
 /* In C a section cannot be told to be a note. The distance, and not the address, so that the loader has

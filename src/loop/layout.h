@@ -13,7 +13,7 @@
 
 #define ASYNC__LAYOUT_NOTE "casyncio"
 #define ASYNC__LAYOUT_NOTE_TYPE 1 /* 8 bytes: the distance from themselves to async__layout */
-#define ASYNC__LAYOUT_VERSION 1
+#define ASYNC__LAYOUT_VERSION 2
 #define ASYNC__LAYOUT_MAGIC "casyncio-layout"
 #define ASYNC__TASK_LAYOUT_MAGIC "casyncio-tasks "
 
@@ -33,7 +33,12 @@ struct async__layout {
         uint32_t now, last_poll, credit, timers, poller, client;
         uint32_t watches, jobs, signals, foreign, forks;
         uint32_t looks, sleeps, callbacks, ran, run_since, asleep, longest_step, timer_lag;
+        uint32_t fds, fds_length, wake_fd, executor, resolver, trace;
     } loop;
+    struct {
+        uint32_t size, interest; /* of an entry of fds; a byte, 0: the kernel is not asked */
+    } fd;
+    uint64_t pool; /* the address of an async__pool_layout */
     struct {
         uint32_t next, prev, run;
     } callback;
@@ -41,7 +46,18 @@ struct async__layout {
         uint32_t heap, length, cancelled, slots_used; /* in the loop's timers */
         uint32_t entry_size, when, slot;              /* of an entry of the heap */
     } timers;
+    struct {
+        uint32_t events, capacity, count, asker, begin; /* at loop->trace, if that is not NULL */
+        uint32_t event_size;
+    } trace;
+    uint64_t request; /* the address of the struct async__trace_request (trace_events.h) */
 };
+
+/* Of a thread pool, loop->executor or ->resolver, either of which may be NULL (pool.c). */
+struct async__pool_layout {
+    uint32_t size, queued, threads, max_threads, idle, begun, waited, waited_most;
+};
+extern const struct async__pool_layout async__pool_layout;
 
 /* loop->client points at a struct whose first member is the address of this one. NULL: there are no
  * tasks of ours in that loop, as in Python's. */
@@ -51,7 +67,7 @@ struct async__task_layout {
         uint32_t size, loop, main, stacks, first, last, count, numbers, closing;
     } tasks;
     struct {
-        uint32_t tops, idle, page_mask, usable; /* of the pool: see async__stack_base */
+        uint32_t tops, idle, page_mask, usable, total; /* of the pool: see async__stack_base */
     } stacks;
     struct {
         uint32_t size, room; /* it lies so far below the top of its stack */

@@ -10,6 +10,7 @@
  *
  * A fiber that gives way takes the next task from the ready queue itself (async__ready_take), so
  * that the loop's own stack is visited only when something else than a task is due. */
+#include "trace.h"
 #include "debug.h"
 
 #include <casyncio/metrics.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include "../base/faults.h"
+#include "../base/probes.h"
 
 #define CREDIT 32
 #define POLL_INTERVAL 50000      /* ns */
@@ -171,6 +173,7 @@ void async__woken(async_callback *callback)
     atomic_exchange(&loop->woken, false);
     async__signals_dispatch(loop);
     async__take_incoming(loop);
+    async__trace_look_for_request(loop);
 }
 
 /* ---- running ---- */
@@ -192,15 +195,23 @@ bool async__credit_renew(async_loop *loop)
     return !loop->poll_due;
 }
 
+/* The next in the queue: a trace's mark is none, so that it changes no order. */
+static async_callback *ready_after(const async_loop *loop, const async_callback *callback)
+{
+    async_callback *next = callback->next;
+    return async__unlikely(loop->trace != NULL) && next == &loop->trace->mark ? next->next : next;
+}
+
 /* With a seed: one of the first eight tasks that are ready, so that none waits for ever. What is
  * not a task keeps its place, as asyncio promises of callbacks. */
 static async_callback *shuffled(async_loop *loop)
 {
-    async_callback *chosen = loop->ready.next;
+    async_callback *chosen = ready_after(loop, &loop->ready);
 
     for (uint64_t steps = async__draw(&loop->seed) >> 61; steps > 0; steps--) {
-        if (chosen->run != loop->shuffled || chosen->next->run != loop->shuffled) break;
-        chosen = chosen->next;
+        async_callback *next = ready_after(loop, chosen);
+        if (chosen->run != loop->shuffled || next->run != loop->shuffled) break;
+        chosen = next;
     }
     return chosen;
 }
@@ -209,7 +220,7 @@ static async_callback *shuffled(async_loop *loop)
  * have taken is decided here all the same, as in async__ready_take, so that a seed gives the same order. */
 async_callback *async__ready_special(async_loop *loop)
 {
-    async_callback *next = loop->seed ? shuffled(loop) : loop->ready.next;
+    async_callback *next = loop->seed ? shuffled(loop) : ready_after(loop, &loop->ready);
 
     if (!loop->timed) return next;
     if (next != &loop->ready && next->run == loop->shuffled &&
@@ -220,7 +231,7 @@ async_callback *async__ready_special(async_loop *loop)
 
 void async__special_set(async_loop *loop)
 {
-    loop->timed = loop->debug || loop->measure & ASYNC_MEASURE_STEPS;
+    loop->timed = loop->debug || loop->measure & ASYNC_MEASURE_STEPS || loop->trace;
     loop->special = loop->seed != 0 || loop->timed;
 }
 
@@ -300,7 +311,9 @@ static int look_outside(async_loop *loop)
     if (timeout > IDLE_INTERVAL / 100 && loop->idle && loop->idle(loop) && timeout > IDLE_INTERVAL)
         timeout = IDLE_INTERVAL;
     if (timeout > loop->wait_limit) timeout = loop->wait_limit;
+    ASYNC__PROBE2(loop__look, loop, timeout);
     code = wait_outside(loop, timeout);
+    ASYNC__PROBE(loop__looked, loop);
     if (code < 0) return code;
     if (loop->virtual_clock) jump(loop);
 #ifdef ASYNC_FAULTS
@@ -402,6 +415,8 @@ static int begin_run(async_loop *loop)
     loop->stopping = false;
     loop->chosen = NULL; /* what an earlier run ended before is still in the queue */
     loop->stats.run_since = async__clock();
+    if (loop->trace) loop->trace->now = 0;
+    async__trace_look_for_request(loop);
     return 0;
 }
 
@@ -515,6 +530,7 @@ static void after_fork(void)
     async__forks++;
     async__debug_forked();
     async__layout_forked();
+    async__trace_forked();
     if (async__running_loop) {
         async__running_loop->poll_due = true;
         async__running_loop->credit = 0;
@@ -573,6 +589,7 @@ static int open_loop(async_loop *loop, const async_loop_options *options)
     int code = choose_poller(loop, options->backend);
     if (code < 0) return code;
     loop->ready.next = loop->ready.prev = &loop->ready;
+    loop->at_close.next = loop->at_close.prev = &loop->at_close;
     loop->turn_mark.run = on_turn_end;
     loop->credit = CREDIT;
     loop->stats.callbacks = CREDIT;
@@ -614,11 +631,25 @@ async_loop *async__loop_new(const async_loop_options *given, size_t size)
     return NULL;
 }
 
+void async_loop_at_close(async_loop *loop, async_callback *callback)
+{
+    if (callback->next) return;
+    callback->next = loop->at_close.next;
+    callback->prev = &loop->at_close;
+    callback->next->prev = loop->at_close.next = callback;
+}
+
 int async_loop_close(async_loop *loop)
 {
     if (loop->running && !async__is_forked(loop)) return -EBUSY;
 
+    while (loop->at_close.next != &loop->at_close) {
+        async_callback *callback = loop->at_close.next;
+        async__ready_unlink(callback);
+        callback->run(callback);
+    }
     async__loop_unlist(loop);
+    async__trace_close(loop);
     if (!async__is_forked(loop)) async__debug_unclosed(loop);
     async_watchdog_stop(loop);
     /* Signals and threads first: they wake the loop by its eventfd. */

@@ -2,6 +2,7 @@
 #ifndef CASYNCIO_LOOP_INTERNAL_H
 #define CASYNCIO_LOOP_INTERNAL_H
 
+#include "../base/container.h"
 #include "../base/memory.h"
 #include "../base/options.h"
 
@@ -14,7 +15,6 @@
 
 #define async__likely(x) __builtin_expect(!!(x), 1)
 #define async__unlikely(x) __builtin_expect(!!(x), 0)
-#define async__container(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 #define ASYNC__NEVER INT64_MAX
 #define ASYNC__SECOND 1000000000LL
@@ -266,7 +266,7 @@ struct async_loop {
     bool stopping;       /* now */
     bool virtual_clock;
     bool special; /* a callback is chosen by the seed, or its run is timed: async__special_set */
-    bool timed;   /* debug mode, or ASYNC_MEASURE_STEPS */
+    bool timed;   /* debug mode, ASYNC_MEASURE_STEPS, or a trace */
     bool debug;   /* debug mode (debug.c) */
     async_callback *chosen; /* in a timed loop: what runs next, decided by the task that gave way */
     uint64_t seed;
@@ -309,6 +309,8 @@ struct async_loop {
         atomic_bool told;
     } wrong_thread; /* a call from another thread, on its way to be reported */
     struct async__watchdog *watchdog;
+    struct async__trace *trace;             /* NULL: none is on (trace.c) */
+    const struct async__trace_views *views; /* the client's, of its tasks; NULL: there are none */
     /* The client's: writes which task the callback is a step of, or, for NULL, which one runs, and with
      * `chain` those that await it. Async-signal-safe. NULL: there are no tasks. */
     void (*describe)(const async_callback *step, bool chain, char *text, size_t size);
@@ -328,6 +330,7 @@ struct async_loop {
     void *exception_data;
     size_t lost;                 /* errors that there was no handler for */
     char first_lost[256];        /* the first one's message: no memory may be left when it comes */
+    async_callback at_close;     /* a ring, as `ready` */
     async_loop *next, *previous; /* all loops: layout.c */
 };
 

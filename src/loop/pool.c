@@ -20,6 +20,8 @@
  * in a job when the loop closes and is not to be waited for (a name server that does not answer
  * takes half a minute) is detached; the last reference frees the pool. */
 #include "debug.h"
+#include "layout.h"
+#include "trace.h"
 
 #include <casyncio/metrics.h>
 #include <pthread.h>
@@ -29,6 +31,7 @@
 #include <unistd.h>
 
 #include "../base/faults.h"
+#include "../base/probes.h"
 
 enum { IDLE, QUEUED, RUNNING, FINISHED, ABANDONED };
 
@@ -72,6 +75,19 @@ struct async__pool {
     bool closing;
     pid_t process;
     char name[NAME_SIZE];
+};
+
+#define POOL(member) offsetof(struct async__pool, member)
+
+const struct async__pool_layout async__pool_layout = {
+    .size = sizeof(struct async__pool),
+    .queued = POOL(queued),
+    .threads = POOL(threads),
+    .max_threads = POOL(max_threads),
+    .idle = POOL(idle),
+    .begun = POOL(begun),
+    .waited = POOL(waited),
+    .waited_most = POOL(waited_most),
 };
 
 static void release(struct async__pool *pool)
@@ -132,14 +148,17 @@ static void deliver(async_callback *callback)
     job->state = IDLE;
     job->pool = NULL;
     job->loop->jobs--;
+    if (async__unlikely(job->begun_at != 0) && job->loop->trace)
+        async__trace_job(job->loop, ASYNC__TRACE_JOB, job);
     job->done(job);
 }
 
 /* ---- workers ---- */
 
-static void count_begun(struct async__pool *pool, const async_job *job)
+static void count_begun(struct async__pool *pool, async_job *job)
 {
-    int64_t waited = async__clock() - job->queued_at;
+    int64_t now = async__clock(), waited = now - job->queued_at;
+    if (async__unlikely(job->begun_at != 0)) job->begun_at = now;
     pool->begun++;
     pool->waited += waited;
     if (waited > pool->waited_most) pool->waited_most = waited;
@@ -156,7 +175,10 @@ static void run_first(struct async__pool *pool, struct worker *self)
     self->busy = true;
     pthread_mutex_unlock(&pool->mutex);
 
+    ASYNC__PROBE(job__begun, job);
     job->work(job);
+    ASYNC__PROBE(job__ended, job);
+    if (async__unlikely(job->begun_at != 0)) job->queued_at = async__clock(); /* its end */
 
     pthread_mutex_lock(&pool->mutex);
     self->job = NULL;
@@ -310,7 +332,10 @@ int async__pool_submit(struct async__pool *pool, async_loop *loop, async_job *jo
     job->loop = loop;
     job->callback = (async_callback){.run = deliver};
     job->queued_at = async__clock();
+    job->begun_at = loop->trace != NULL; /* not 0: to be noted */
 
+    if (async__unlikely(loop->trace != NULL)) async__trace_job(loop, ASYNC__TRACE_QUEUED, job);
+    ASYNC__PROBE2(job__queued, job, job->work);
     pthread_mutex_lock(&pool->mutex);
     pool->loop = loop;
     enqueue(pool, job);
@@ -320,6 +345,7 @@ int async__pool_submit(struct async__pool *pool, async_loop *loop, async_job *jo
         job->state = IDLE;
         job->pool = NULL;
         pthread_mutex_unlock(&pool->mutex);
+        if (loop->trace) async__trace_job(loop, ASYNC__TRACE_DROPPED, job);
         return -EAGAIN;
     }
     pthread_cond_signal(&pool->wanted);
@@ -460,6 +486,7 @@ bool async_job_cancel(async_job *job)
         job->loop->jobs--;
     }
     pthread_mutex_unlock(&pool->mutex);
+    if (queued && job->loop->trace) async__trace_job(job->loop, ASYNC__TRACE_DROPPED, job);
     return queued;
 }
 
@@ -471,6 +498,7 @@ void async_job_abandon(async_job *job)
     }
     struct async__pool *pool = job->pool;
     if (!pool || async__is_forked(job->loop)) return;
+    if (job->loop->trace) async__trace_job(job->loop, ASYNC__TRACE_DROPPED, job);
     pthread_mutex_lock(&pool->mutex);
     if (job->state == RUNNING || job->state == FINISHED) {
         job->state = ABANDONED;

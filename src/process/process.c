@@ -161,9 +161,9 @@ int async__process_await(async_process *process)
 
 /* ---- calls ---- */
 
-static int no_process(void)
+static int no_process(const char *call)
 {
-    return async__misuse(async__failf(-EBADF, "there is no process: it is NULL"));
+    return async__misuse(async__failf(-EBADF, "%s: the process is NULL", call));
 }
 
 static int check_owner(const async_process *process)
@@ -173,11 +173,11 @@ static int check_owner(const async_process *process)
                         (int)process->pid);
 }
 
-int async__process_enter(async_process *process)
+int async__process_enter_in(async_process *process, const char *call)
 {
-    if (!process) return no_process();
+    if (!process) return no_process(call);
     process->references++;
-    int code = async__checkpoint();
+    int code = async__checkpoint_in(call);
     if (code == 0 && process->closed) code = async__process_closed(process);
     return code == 0 ? check_owner(process) : code;
 }
@@ -208,7 +208,7 @@ int async_process_wait(async_process *process, int *returncode)
 
 int async_process_poll(async_process *process, int *returncode)
 {
-    if (!process) return no_process();
+    if (!process) return no_process(__func__);
     if (process->closed) return async__process_closed(process);
     int code = check_owner(process);
     if (code == 0) code = async__process_reap(process);
@@ -223,22 +223,31 @@ int async_process_poll(async_process *process, int *returncode)
 int async_process_returncode(const async_process *process)
 {
     if (process) return process->returncode;
-    no_process();
+    no_process(__func__);
     return ASYNC_RUNNING; /* an error code would look like a signal */
 }
 
 pid_t async_process_pid(const async_process *process) { return process ? process->pid : -EBADF; }
 
-static async_stream *stream_of(const async_process *process, int i)
+static async_stream *stream_of(const async_process *process, int i, const char *call)
 {
     if (process) return process->streams[i];
-    no_process();
+    no_process(call);
     return NULL;
 }
 
-async_stream *async_process_stdin(const async_process *process) { return stream_of(process, 0); }
-async_stream *async_process_stdout(const async_process *process) { return stream_of(process, 1); }
-async_stream *async_process_stderr(const async_process *process) { return stream_of(process, 2); }
+async_stream *async_process_stdin(const async_process *process)
+{
+    return stream_of(process, 0, __func__);
+}
+async_stream *async_process_stdout(const async_process *process)
+{
+    return stream_of(process, 1, __func__);
+}
+async_stream *async_process_stderr(const async_process *process)
+{
+    return stream_of(process, 2, __func__);
+}
 
 /* ---- signals ---- */
 
@@ -256,7 +265,7 @@ int async__process_signal(const async_process *process, int signal)
 
 int async_process_send_signal(async_process *process, int signal)
 {
-    if (!process) return no_process();
+    if (!process) return no_process(__func__);
     if (process->closed) return async__process_closed(process);
     int code = check_owner(process);
     if (code < 0) return code;

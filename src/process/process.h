@@ -108,7 +108,8 @@ struct async_process {
 void async__process_free(async_process *process);
 
 /* Every call that may wait is between these two, as with streams. */
-int async__process_enter(async_process *process);
+#define async__process_enter(process) async__process_enter_in(process, __func__)
+int async__process_enter_in(async_process *process, const char *call);
 int async__process_leave(async_process *process, int result);
 int async__process_closed(const async_process *process); /* fails with -EBADF and a message */
 

@@ -25,6 +25,11 @@ static void interrupt(async__wait *wait)
     async__unpark(wait);
 }
 
+static int broken(void)
+{
+    return async__fail_text(ASYNC_EBROKENBARRIER, "async_barrier_wait: the barrier is broken");
+}
+
 int async_barrier_wait(async_barrier *barrier)
 {
     if (!barrier) return async__null_wait("barrier");
@@ -33,7 +38,7 @@ int async_barrier_wait(async_barrier *barrier)
             async__failf(-EINVAL, "async_barrier_wait: a barrier of %d parties", barrier->parties));
     int code = async__checkpoint(), result = 0;
     if (code < 0) return code;
-    if (barrier->broken) return async__fail(ASYNC_EBROKENBARRIER);
+    if (barrier->broken) return broken();
     if (barrier->count == barrier->parties - 1) {
         let_go(barrier, 0, 1);
         return barrier->parties - 1;
@@ -42,7 +47,7 @@ int async_barrier_wait(async_barrier *barrier)
     barrier->count++;
     code = async__wait_with(&barrier->waiters, &waiter, "barrier", &result, interrupt);
     if (code < 0) return code;
-    return result < 0 ? async__fail(result) : result;
+    return result < 0 ? broken() : result;
 }
 
 static int break_up(async_barrier *barrier, bool broken)

@@ -20,21 +20,33 @@ static async_lock *lock_of(async_condition *condition)
     return condition->lock ? condition->lock : &condition->own;
 }
 
-int async_condition_acquire(async_condition *condition)
+static int no_condition(const char *call)
 {
-    if (async__unlikely(!condition)) return async__null_wait("condition");
-    return async_lock_acquire(lock_of(condition));
+    return async__failf(-EBADF, "%s: the condition is NULL", call);
 }
+
+static int acquire(async_condition *condition, const char *call)
+{
+    if (async__unlikely(!condition)) return async__misuse(no_condition(call));
+    return async__lock_acquire(lock_of(condition), call);
+}
+
+int async_condition_acquire(async_condition *condition) { return acquire(condition, __func__); }
 
 int async_condition_try(async_condition *condition)
 {
-    if (!condition) return async__null("condition");
+    if (!condition) return no_condition(__func__);
+    if (!async__current) return async__no_task();
+    if (lock_of(condition)->owner)
+        return async__fail_text(-EBUSY, "async_condition_try: the lock is held");
     return async_lock_try(lock_of(condition));
 }
 
 int async_condition_release(async_condition *condition)
 {
-    if (async__unlikely(!condition)) return async__null("condition");
+    if (async__unlikely(!condition)) return no_condition(__func__);
+    if (async__unlikely(!lock_of(condition)->owner))
+        return async__failf(-EPERM, "async_condition_release: the lock is not held");
     return async_lock_release(lock_of(condition));
 }
 
@@ -96,7 +108,7 @@ static int not_held(const char *call)
 
 int async_condition_wait(async_condition *condition)
 {
-    if (async__unlikely(!condition)) return async__null_wait("condition");
+    if (async__unlikely(!condition)) return async__misuse(no_condition(__func__));
     if (async__unlikely(!holds_lock(condition))) return async__misuse(not_held(__func__));
     int code = async__checkpoint();
     return code < 0 ? code : wait_for_notice(condition);
@@ -105,7 +117,7 @@ int async_condition_wait(async_condition *condition)
 int async_condition_wait_for(async_condition *condition, bool (*predicate)(void *argument),
                              void *argument)
 {
-    if (async__unlikely(!condition)) return async__null_wait("condition");
+    if (async__unlikely(!condition)) return async__misuse(no_condition(__func__));
     if (!predicate)
         return async__misuse(
             async__failf(-EINVAL, "async_condition_wait_for: the predicate is NULL"));
@@ -118,10 +130,10 @@ int async_condition_wait_for(async_condition *condition, bool (*predicate)(void 
 
 /* ---- notifying ---- */
 
-int async_condition_notify(async_condition *condition, size_t count)
+static int notify(async_condition *condition, size_t count, const char *call)
 {
-    if (async__unlikely(!condition)) return async__null("condition");
-    if (async__unlikely(!holds_lock(condition))) return not_held(__func__);
+    if (async__unlikely(!condition)) return no_condition(call);
+    if (async__unlikely(!holds_lock(condition))) return not_held(call);
     for (; count > 0 && condition->waiters.first; count--) {
         struct notice *notice = async__container(condition->waiters.first, struct notice, waiter);
         notice->notified = true;
@@ -130,9 +142,14 @@ int async_condition_notify(async_condition *condition, size_t count)
     return 0;
 }
 
+int async_condition_notify(async_condition *condition, size_t count)
+{
+    return notify(condition, count, __func__);
+}
+
 int async_condition_notify_all(async_condition *condition)
 {
-    return async_condition_notify(condition, SIZE_MAX);
+    return notify(condition, SIZE_MAX, __func__);
 }
 
 /* A wait that was forced to its end has come back without the lock. */
@@ -144,5 +161,6 @@ static void leave_condition(void *context)
 
 bool async__condition_enter(async__guard *guard, async_condition *condition)
 {
-    return async__hold(guard, async_condition_acquire(condition), leave_condition, condition);
+    int code = acquire(condition, "async_with_condition");
+    return async__hold(guard, code, leave_condition, condition);
 }

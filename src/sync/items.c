@@ -115,7 +115,7 @@ int async__items_init(struct async__items *items, size_t size, size_t maxsize,
                       const char *call)
 {
     if (size == 0) return async__failf(-EINVAL, "%s: items of 0 bytes", call);
-    if (size > SIZE_MAX / 2) return async__fail(-ENOMEM);
+    if (size > SIZE_MAX / 2) return async__failf(-ENOMEM, "%s: items of %zu bytes", call, size);
     if (order == &async__priority && !compare)
         return async__failf(-EINVAL, "%s: no function that compares items", call);
     items->size = size;

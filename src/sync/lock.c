@@ -4,25 +4,28 @@
 
 static int no_lock(const char *call) { return async__failf(-EBADF, "%s: the lock is NULL", call); }
 
-int async_lock_acquire(async_lock *lock)
+__attribute__((always_inline)) static inline int acquire(async_lock *lock, const char *call)
 {
-    if (async__unlikely(!lock)) return async__misuse(no_lock("async_lock_acquire"));
-    int code = async__checkpoint();
+    if (async__unlikely(!lock)) return async__misuse(no_lock(call));
+    int code = async__checkpoint_in(call);
     if (async__unlikely(code < 0)) return code;
     if (async__likely(!lock->owner)) {
         lock->owner = async__current;
         return 0;
     }
     if (lock->owner == async__current)
-        return async__failf(-EDEADLK, "async_lock_acquire: this task holds the lock already");
+        return async__failf(-EDEADLK, "%s: this task holds the lock already", call);
     return async__wait_in(&lock->waiters, "lock", NULL);
 }
+
+int async_lock_acquire(async_lock *lock) { return acquire(lock, __func__); }
+int async__lock_acquire(async_lock *lock, const char *call) { return acquire(lock, call); }
 
 int async_lock_try(async_lock *lock)
 {
     if (async__unlikely(!lock)) return no_lock("async_lock_try");
     if (async__unlikely(!async__current)) return async__no_task();
-    if (lock->owner) return async__fail(-EBUSY);
+    if (lock->owner) return async__fail_text(-EBUSY, "async_lock_try: the lock is held");
     lock->owner = async__current;
     return 0;
 }
@@ -53,5 +56,5 @@ static void leave_lock(void *lock) { async_lock_release(lock); }
 
 bool async__lock_enter(async__guard *guard, async_lock *lock)
 {
-    return async__hold(guard, async_lock_acquire(lock), leave_lock, lock);
+    return async__hold(guard, acquire(lock, "async_with_lock"), leave_lock, lock);
 }

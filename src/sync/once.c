@@ -21,8 +21,10 @@ static void hand_on(async_once *once)
 }
 
 /* A copy for each, since the chain of awaits that an error came through is each task's own. */
-static async__error *copy_error(const async__error *error, int code)
+static async__error *copy_error(int code)
 {
+    const async__error *error = async__detail(&async__current->record);
+
     if (!error || error->code != code) return NULL; /* it is about another failure */
     async__error *copy = async__error_new(code, "%s", error->message);
     if (!copy) return NULL;
@@ -39,7 +41,7 @@ static void tell_all(async_once *once, int result)
     while ((waiter = async__wake_first(&once->waiters))) {
         struct share *share = waiter->item;
         share->result = result;
-        if (result < 0) share->error = copy_error(async__current->record.error, result);
+        if (result < 0) share->error = copy_error(result);
     }
 }
 

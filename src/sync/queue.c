@@ -18,7 +18,7 @@ static async_queue *new_queue(size_t item_size, size_t maxsize, const struct asy
     if (async__items_init(&items, item_size, maxsize, order, compare, call) < 0) return NULL;
     async_queue *queue = async__alloc_zeroed(sizeof *queue);
     if (!queue) {
-        async__fail(-ENOMEM);
+        async__failf(-ENOMEM, "%s: no memory", call);
         return NULL;
     }
     async__core_open(&queue->core, &items);
@@ -48,10 +48,10 @@ void async_queue_free(async_queue *queue)
     async__free(queue);
 }
 
-__attribute__((cold, noinline)) static int misused(const async_queue *queue)
+__attribute__((cold, noinline)) static int misused(const async_queue *queue, const char *call)
 {
-    return async__misuse(queue ? async__failf(-EINVAL, "the item is NULL")
-                               : async__failf(-EBADF, "the queue is NULL"));
+    return async__misuse(queue ? async__failf(-EINVAL, "%s: the item is NULL", call)
+                               : async__failf(-EBADF, "%s: the queue is NULL", call));
 }
 
 size_t async_queue_size(const async_queue *queue) { return queue ? queue->core.items.count : 0; }
@@ -72,49 +72,56 @@ static inline int get_now(async_queue *queue, void *item)
     return async__core_get(&queue->core, item, async__wake_first);
 }
 
-/* Out of line, so that the calls that go through at once have fewer registers to save. */
-__attribute__((cold, noinline)) static int refuse(int code) { return async__fail(code); }
+static const struct async__refusals put_refusals = ASYNC__REFUSALS_OF("async_queue_put", "full");
+static const struct async__refusals get_refusals = ASYNC__REFUSALS_OF("async_queue_get", "empty");
+static const struct async__refusals put_nowait_refusals =
+    ASYNC__REFUSALS_OF("async_queue_put_nowait", "full");
+static const struct async__refusals get_nowait_refusals =
+    ASYNC__REFUSALS_OF("async_queue_get_nowait", "empty");
 
-static int exchange(struct async__wait_list *list, void *item, const char *what)
+static int exchange(struct async__wait_list *list, void *item, const char *what,
+                    const struct async__refusals *refusals)
 {
     struct async__exchange exchange = {.item = item};
     int code = async__wait_in(list, what, &exchange);
     if (code < 0) return code;
-    return async__unlikely(exchange.code < 0) ? refuse(exchange.code) : 0;
+    return async__unlikely(exchange.code < 0) ? async__core_refuse(exchange.code, refusals) : 0;
 }
 
 int async_queue_put(async_queue *queue, const void *item)
 {
-    if (async__unlikely(!queue || !item)) return misused(queue);
+    if (async__unlikely(!queue || !item)) return misused(queue, __func__);
     int code = async__checkpoint();
     if (code < 0) return code;
     code = put_now(queue, item);
-    if (code == -EAGAIN) return exchange(&queue->core.putters, (void *)item, "queue, to put");
-    return async__unlikely(code < 0) ? refuse(code) : 0;
+    if (code == -EAGAIN)
+        return exchange(&queue->core.putters, (void *)item, "queue, to put", &put_refusals);
+    return async__unlikely(code < 0) ? async__core_refuse(code, &put_refusals) : 0;
 }
 
 int async_queue_get(async_queue *queue, void *item)
 {
-    if (async__unlikely(!queue || !item)) return misused(queue);
+    if (async__unlikely(!queue || !item)) return misused(queue, __func__);
     int code = async__checkpoint();
     if (code < 0) return code;
     code = get_now(queue, item);
-    if (code == -EAGAIN) return exchange(&queue->core.getters, item, "queue, to get");
-    return async__unlikely(code < 0) ? refuse(code) : 0;
+    if (code == -EAGAIN)
+        return exchange(&queue->core.getters, item, "queue, to get", &get_refusals);
+    return async__unlikely(code < 0) ? async__core_refuse(code, &get_refusals) : 0;
 }
 
 int async_queue_put_nowait(async_queue *queue, const void *item)
 {
-    if (async__unlikely(!queue || !item)) return misused(queue);
+    if (async__unlikely(!queue || !item)) return misused(queue, __func__);
     int code = put_now(queue, item);
-    return async__unlikely(code < 0) ? refuse(code) : 0;
+    return async__unlikely(code < 0) ? async__core_refuse(code, &put_nowait_refusals) : 0;
 }
 
 int async_queue_get_nowait(async_queue *queue, void *item)
 {
-    if (async__unlikely(!queue || !item)) return misused(queue);
+    if (async__unlikely(!queue || !item)) return misused(queue, __func__);
     int code = get_now(queue, item);
-    return async__unlikely(code < 0) ? refuse(code) : 0;
+    return async__unlikely(code < 0) ? async__core_refuse(code, &get_nowait_refusals) : 0;
 }
 
 /* ---- cases of async_select ---- */
@@ -155,14 +162,14 @@ async_case async_case_put(async_queue *queue, const void *item)
 
 int async_queue_task_done(async_queue *queue)
 {
-    if (!queue) return misused(queue);
+    if (!queue) return misused(queue, __func__);
     if (async__core_task_done(&queue->core, async__wake_first) == 0) return 0;
     return async__failf(-EINVAL, "async_queue_task_done: called more often than items were put");
 }
 
 int async_queue_join(async_queue *queue)
 {
-    if (!queue) return misused(queue);
+    if (!queue) return misused(queue, __func__);
     int code = async__checkpoint();
     if (code < 0 || queue->core.unfinished == 0) return code;
     return async__wait_in(&queue->core.joiners, "queue, to join", NULL);
@@ -182,7 +189,7 @@ static int next_item(async_iterator *iterator, void *value)
 async_iterator *async_queue_items(async_queue *queue)
 {
     if (!queue) {
-        async__fail_null("the queue");
+        async__fail_null("async_queue_items: the queue");
         return NULL;
     }
     queue->iterator.next = next_item;

@@ -21,6 +21,25 @@ struct async__exchange {
     int code; /* ASYNC_ESHUTDOWN: nothing was exchanged */
 };
 
+/* What the calls that put and get say when it comes to nothing. */
+struct async__refusals {
+    const char *would_wait, *shut, *memory;
+};
+#define ASYNC__REFUSALS_OF(call, state)                                                            \
+    {                                                                                              \
+        call ": the queue is " state, call ": the queue has been shut down",                       \
+            call ": no memory for the item"                                                        \
+    }
+
+/* Out of line, so that the calls that go through at once have fewer registers to save. */
+__attribute__((cold, noinline)) static int async__core_refuse(int code,
+                                                              const struct async__refusals *texts)
+{
+    return async__fail_text(code, code == -EAGAIN           ? texts->would_wait
+                                  : code == ASYNC_ESHUTDOWN ? texts->shut
+                                                            : texts->memory);
+}
+
 typedef async__waiter *async__wake_one(struct async__wait_list *list);
 
 static inline void async__core_open(struct async__queue_core *core,

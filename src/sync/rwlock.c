@@ -48,7 +48,7 @@ static int acquire(async_rwlock *rwlock, bool to_write, const char *call)
 {
     if (async__unlikely(!rwlock))
         return async__misuse(async__failf(-EBADF, "%s: the read-write lock is NULL", call));
-    int code = async__checkpoint();
+    int code = async__checkpoint_in(call);
     if (async__unlikely(code < 0)) return code;
     if (!rwlock->waiters.first && is_free(rwlock, to_write)) {
         take(rwlock, async__current, to_write);
@@ -67,8 +67,10 @@ int async_rwlock_acquire_write(async_rwlock *rwlock) { return acquire(rwlock, TO
 static int take_now(async_rwlock *rwlock, bool to_write, const char *call)
 {
     if (!rwlock) return async__failf(-EBADF, "%s: the read-write lock is NULL", call);
-    if (!async__current) return async__no_task();
-    if (rwlock->waiters.first || !is_free(rwlock, to_write)) return async__fail(-EBUSY);
+    if (!async__current) return async__no_task_in(call);
+    if (rwlock->waiters.first || !is_free(rwlock, to_write))
+        return async__fail_text(-EBUSY, to_write ? "async_rwlock_try_write: the lock is held"
+                                                 : "async_rwlock_try_read: the lock is held");
     take(rwlock, async__current, to_write);
     return 0;
 }
@@ -93,10 +95,12 @@ static void leave_rwlock(void *rwlock) { async_rwlock_release(rwlock); }
 
 bool async__read_enter(async__guard *guard, async_rwlock *rwlock)
 {
-    return async__hold(guard, async_rwlock_acquire_read(rwlock), leave_rwlock, rwlock);
+    int code = acquire(rwlock, TO_READ, "async_with_read_lock");
+    return async__hold(guard, code, leave_rwlock, rwlock);
 }
 
 bool async__write_enter(async__guard *guard, async_rwlock *rwlock)
 {
-    return async__hold(guard, async_rwlock_acquire_write(rwlock), leave_rwlock, rwlock);
+    int code = acquire(rwlock, TO_WRITE, "async_with_write_lock");
+    return async__hold(guard, code, leave_rwlock, rwlock);
 }

@@ -93,10 +93,12 @@ static int begin_all(struct selection *selection)
     return 0;
 }
 
+static const struct async__refusals refusals = ASYNC__REFUSALS_OF("async_select", "busy");
+
 static int fail_case(async_case *which, int code)
 {
     which->code = code;
-    return async__fail(code);
+    return async__core_refuse(code, &refusals);
 }
 
 /* The cases are registered in order, and none can be chosen before the task has parked. */

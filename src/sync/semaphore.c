@@ -13,11 +13,11 @@ static int check(const async_semaphore *semaphore, const char *call)
     return 0;
 }
 
-int async_semaphore_acquire(async_semaphore *semaphore)
+static inline int acquire(async_semaphore *semaphore, const char *call)
 {
-    int code = check(semaphore, __func__);
+    int code = check(semaphore, call);
     if (async__unlikely(code < 0)) return async__misuse(code);
-    code = async__checkpoint();
+    code = async__checkpoint_in(call);
     if (async__unlikely(code < 0)) return code;
     if (semaphore->value > 0) {
         semaphore->value--;
@@ -26,11 +26,14 @@ int async_semaphore_acquire(async_semaphore *semaphore)
     return async__wait_in(&semaphore->waiters, "semaphore", NULL);
 }
 
+int async_semaphore_acquire(async_semaphore *semaphore) { return acquire(semaphore, __func__); }
+
 int async_semaphore_try(async_semaphore *semaphore)
 {
     int code = check(semaphore, __func__);
     if (code < 0) return code;
-    if (semaphore->value == 0) return async__fail(-EBUSY);
+    if (semaphore->value == 0)
+        return async__fail_text(-EBUSY, "async_semaphore_try: no place is free");
     semaphore->value--;
     return 0;
 }
@@ -54,5 +57,6 @@ static void leave_semaphore(void *semaphore) { async_semaphore_release(semaphore
 
 bool async__semaphore_enter(async__guard *guard, async_semaphore *semaphore)
 {
-    return async__hold(guard, async_semaphore_acquire(semaphore), leave_semaphore, semaphore);
+    int code = acquire(semaphore, "async_with_semaphore");
+    return async__hold(guard, code, leave_semaphore, semaphore);
 }

@@ -11,6 +11,9 @@
 #define async__null_wait(what) async__misuse(async__null(what))
 #define async__null(what) async__failf(-EBADF, "%s: the " what " is NULL", __func__)
 
+/* async_lock_acquire, for a call that takes a lock of its own. */
+int async__lock_acquire(async_lock *lock, const char *call);
+
 /* The entry of a block: `code` is what taking the object gave. */
 static inline bool async__hold(async__guard *guard, int code, void (*leave)(void *), void *object)
 {

@@ -34,7 +34,7 @@ async_thread_queue *async_thread_queue_new(size_t item_size, size_t maxsize)
     if (async__items_init(&items, item_size, maxsize, NULL, NULL, __func__) < 0) return NULL;
     async_thread_queue *queue = async__alloc_zeroed(sizeof *queue);
     if (!queue) {
-        async__fail(-ENOMEM);
+        async__fail_text(-ENOMEM, "async_thread_queue_new: no memory");
         return NULL;
     }
     pthread_mutex_init(&queue->mutex, NULL);
@@ -52,11 +52,35 @@ void async_thread_queue_free(async_thread_queue *queue)
     async__free(queue);
 }
 
-__attribute__((cold, noinline)) static int misused(const async_thread_queue *queue)
+__attribute__((cold, noinline)) static int misused(const async_thread_queue *queue,
+                                                   const char *call)
 {
-    return async__misuse(queue ? async__failf(-EINVAL, "the item is NULL")
-                               : async__failf(-EBADF, "the thread queue is NULL"));
+    return async__misuse(queue ? async__failf(-EINVAL, "%s: the item is NULL", call)
+                               : async__failf(-EBADF, "%s: the thread queue is NULL", call));
 }
+
+/* What a call does: for its messages. */
+struct deed {
+    const char *call, *what; /* for the call graph */
+    const char *no;          /* what did not come about in time */
+    struct async__refusals refusals;
+};
+#define DEED(name, state, no)                                                                      \
+    {                                                                                              \
+        "async_thread_queue_" name, "thread queue, to " name, no,                                  \
+            ASYNC__REFUSALS_OF("async_thread_queue_" name, state)                                  \
+    }
+enum { PUT, GET, JOIN, PUT_NOWAIT, GET_NOWAIT, PUT_THREADSAFE, GET_THREADSAFE, JOIN_THREADSAFE };
+static const struct deed deeds[] = {
+    [PUT] = DEED("put", "full", NULL),
+    [GET] = DEED("get", "empty", NULL),
+    [JOIN] = DEED("join", "not done", NULL),
+    [PUT_NOWAIT] = DEED("put_nowait", "full", NULL),
+    [GET_NOWAIT] = DEED("get_nowait", "empty", NULL),
+    [PUT_THREADSAFE] = DEED("put_threadsafe", "full", "no room"),
+    [GET_THREADSAFE] = DEED("get_threadsafe", "empty", "no item"),
+    [JOIN_THREADSAFE] = DEED("join_threadsafe", "not done", "not all items were processed"),
+};
 
 static void lock(const async_thread_queue *queue)
 {
@@ -132,14 +156,14 @@ static void interrupt(async__wait *wait)
 }
 
 /* In a task. Comes back without the mutex. */
-static int wait_as_task(async_thread_queue *queue, struct async__wait_list *list, const char *what,
-                        void *item)
+static int wait_as_task(async_thread_queue *queue, struct async__wait_list *list,
+                        const struct deed *deed, void *item)
 {
     async_loop *loop = async__loop();
     struct task_party self = {
         .party = {.waiter = {.wait = {.task = async__current,
                                       .interrupt = interrupt,
-                                      .what = what,
+                                      .what = deed->what,
                                       .fd = -1}},
                   .exchange = {.item = item},
                   .loop = loop,
@@ -158,7 +182,8 @@ static int wait_as_task(async_thread_queue *queue, struct async__wait_list *list
     lock(queue);
     unlock(queue);
     if (!self.party.served) return async__interrupted(async__current);
-    return self.party.exchange.code < 0 ? async__fail(self.party.exchange.code) : 0;
+    int code = self.party.exchange.code;
+    return code < 0 ? async__core_refuse(code, &deed->refusals) : 0;
 }
 
 static void deadline_after(double seconds, struct timespec *deadline)
@@ -172,7 +197,7 @@ static void deadline_after(double seconds, struct timespec *deadline)
 
 /* In a thread. Comes back without the mutex. */
 static int wait_as_thread(async_thread_queue *queue, struct async__wait_list *list, double timeout,
-                          void *item)
+                          const struct deed *deed, void *item)
 {
     struct party self = {.exchange = {.item = item}};
     struct timespec deadline;
@@ -193,16 +218,18 @@ static int wait_as_thread(async_thread_queue *queue, struct async__wait_list *li
     if (!self.served) async__list_remove(&self.waiter);
     unlock(queue);
     pthread_cond_destroy(&self.on_served);
-    if (!self.served) return async__fail(-ETIMEDOUT);
-    return self.exchange.code < 0 ? async__fail(self.exchange.code) : 0;
+    if (!self.served)
+        return async__failf(-ETIMEDOUT, "%s: %s within %g s", deed->call, deed->no,
+                            timeout > 0 ? timeout : 0);
+    return self.exchange.code < 0 ? async__core_refuse(self.exchange.code, &deed->refusals) : 0;
 }
 
 /* ---- put and get ---- */
 
-static int settle(async_thread_queue *queue, int code)
+static int settle(async_thread_queue *queue, int code, const struct deed *deed)
 {
     unlock(queue);
-    return code < 0 ? async__fail(code) : 0;
+    return code < 0 ? async__core_refuse(code, &deed->refusals) : 0;
 }
 
 /* Each gives 0 or a code with the mutex held: -EAGAIN means to wait. */
@@ -226,48 +253,50 @@ static int join_now(async_thread_queue *queue)
 
 int async_thread_queue_put(async_thread_queue *queue, const void *item)
 {
-    if (!queue || !item) return misused(queue);
+    if (!queue || !item) return misused(queue, __func__);
     int code = async__checkpoint();
     if (code < 0) return code;
     code = put_now(queue, item);
-    if (code != -EAGAIN) return settle(queue, code);
-    return wait_as_task(queue, &queue->core.putters, "thread queue, to put", (void *)item);
+    if (code != -EAGAIN) return settle(queue, code, &deeds[PUT]);
+    return wait_as_task(queue, &queue->core.putters, &deeds[PUT], (void *)item);
 }
 
 int async_thread_queue_get(async_thread_queue *queue, void *item)
 {
-    if (!queue || !item) return misused(queue);
+    if (!queue || !item) return misused(queue, __func__);
     int code = async__checkpoint();
     if (code < 0) return code;
     code = get_now(queue, item);
-    if (code != -EAGAIN) return settle(queue, code);
-    return wait_as_task(queue, &queue->core.getters, "thread queue, to get", item);
+    if (code != -EAGAIN) return settle(queue, code, &deeds[GET]);
+    return wait_as_task(queue, &queue->core.getters, &deeds[GET], item);
 }
 
 int async_thread_queue_join(async_thread_queue *queue)
 {
-    if (!queue) return misused(queue);
+    if (!queue) return misused(queue, __func__);
     int code = async__checkpoint();
     if (code < 0) return code;
     code = join_now(queue);
-    if (code != -EAGAIN) return settle(queue, code);
-    return wait_as_task(queue, &queue->core.joiners, "thread queue, to join", NULL);
+    if (code != -EAGAIN) return settle(queue, code, &deeds[JOIN]);
+    return wait_as_task(queue, &queue->core.joiners, &deeds[JOIN], NULL);
 }
 
 int async_thread_queue_put_nowait(async_thread_queue *queue, const void *item)
 {
-    return queue && item ? settle(queue, put_now(queue, item)) : misused(queue);
+    return queue && item ? settle(queue, put_now(queue, item), &deeds[PUT_NOWAIT])
+                         : misused(queue, __func__);
 }
 
 int async_thread_queue_get_nowait(async_thread_queue *queue, void *item)
 {
-    return queue && item ? settle(queue, get_now(queue, item)) : misused(queue);
+    return queue && item ? settle(queue, get_now(queue, item), &deeds[GET_NOWAIT])
+                         : misused(queue, __func__);
 }
 
 /* Whether this thread may be blocked. */
 static int check_thread(const async_thread_queue *queue, double timeout, const char *call)
 {
-    if (!queue) return misused(queue);
+    if (!queue) return misused(queue, call);
     if (isnan(timeout))
         return async__misuse(async__failf(-EINVAL, "%s: the timeout is not a number", call));
     if (async__loop())
@@ -280,20 +309,21 @@ int async_thread_queue_put_threadsafe(async_thread_queue *queue, const void *ite
 {
     int code = check_thread(queue, timeout, __func__);
     if (code < 0) return code;
-    if (!item) return misused(queue);
+    if (!item) return misused(queue, __func__);
     code = put_now(queue, item);
-    if (code != -EAGAIN) return settle(queue, code);
-    return wait_as_thread(queue, &queue->core.putters, timeout, (void *)item);
+    if (code != -EAGAIN) return settle(queue, code, &deeds[PUT_THREADSAFE]);
+    return wait_as_thread(queue, &queue->core.putters, timeout, &deeds[PUT_THREADSAFE],
+                          (void *)item);
 }
 
 int async_thread_queue_get_threadsafe(async_thread_queue *queue, void *item, double timeout)
 {
     int code = check_thread(queue, timeout, __func__);
     if (code < 0) return code;
-    if (!item) return misused(queue);
+    if (!item) return misused(queue, __func__);
     code = get_now(queue, item);
-    if (code != -EAGAIN) return settle(queue, code);
-    return wait_as_thread(queue, &queue->core.getters, timeout, item);
+    if (code != -EAGAIN) return settle(queue, code, &deeds[GET_THREADSAFE]);
+    return wait_as_thread(queue, &queue->core.getters, timeout, &deeds[GET_THREADSAFE], item);
 }
 
 int async_thread_queue_join_threadsafe(async_thread_queue *queue, double timeout)
@@ -301,15 +331,15 @@ int async_thread_queue_join_threadsafe(async_thread_queue *queue, double timeout
     int code = check_thread(queue, timeout, __func__);
     if (code < 0) return code;
     code = join_now(queue);
-    if (code != -EAGAIN) return settle(queue, code);
-    return wait_as_thread(queue, &queue->core.joiners, timeout, NULL);
+    if (code != -EAGAIN) return settle(queue, code, &deeds[JOIN_THREADSAFE]);
+    return wait_as_thread(queue, &queue->core.joiners, timeout, &deeds[JOIN_THREADSAFE], NULL);
 }
 
 /* ---- task_done, shutdown, iteration ---- */
 
 int async_thread_queue_task_done(async_thread_queue *queue)
 {
-    if (!queue) return misused(queue);
+    if (!queue) return misused(queue, __func__);
     lock(queue);
     int code = async__core_task_done(&queue->core, serve_first);
     unlock(queue);
@@ -336,6 +366,6 @@ static int next_item(async_iterator *iterator, void *value)
 async_iterator *async_thread_queue_items(async_thread_queue *queue)
 {
     if (queue) return &queue->iterator;
-    async__fail_null("the thread queue");
+    async__fail_null("async_thread_queue_items: the thread queue");
     return NULL;
 }

@@ -7,6 +7,8 @@
  * on waiting, which is then short. */
 #include "task.h"
 
+#define AHEAD 8 /* tasks by which a loop over many prefetches */
+
 /* What the waits of this file have in common: a number of tasks yet to end. */
 struct gathering {
     async__wait wait;
@@ -41,11 +43,48 @@ __attribute__((noinline)) static bool awaits_this(const async_task *task)
     return false;
 }
 
-/* A handle that has been released is still claimed (async_detach sees to that, too). */
+__attribute__((cold, noinline)) static int in_circle(const async_task *task, const char *call)
+{
+    char label[96];
+    return async__failf(-EDEADLK, "%s: %s waits for this task", call,
+                        async__task_label(task, label, sizeof label));
+}
+
+static void detached_done(async_task *task);
+static const async__claim claim_await = {ASYNC__FUNCTION(task_done), "is awaited already"};
+static const async__claim claim_detached = {ASYNC__FUNCTION(detached_done), "has been detached"};
+static const async__claim *const claims[] = {
+    &claim_await,
+    &claim_detached,
+    &async__claim_group,
+    &async__claim_wait,
+    &async__claim_as_completed,
+    &async__claim_generator,
+    &async__claim_thread,
+    &async__claim_main,
+};
+
+/* Says by what the task is claimed. Of what stands on this layer only async_select claims tasks. */
+static int claimed(const async_task *task, const char *call)
+{
+    char label[96], other[96];
+    const char *how = "is waited for by async_select";
+    const async_task *by = async__awaiter(task);
+
+    if (!by) by = async__marked(task, &async__mark_wait);
+    for (size_t i = 0; i < sizeof claims / sizeof *claims; i++)
+        if (claims[i]->function == (uintptr_t)task->done) how = claims[i]->how;
+    return async__failf(-EBUSY, "%s: %s %s%s%s", call, async__task_label(task, label, sizeof label),
+                        how, by ? " by " : "",
+                        by ? async__task_label(by, other, sizeof other) : "");
+}
+
+/* A handle that has been released is still claimed (async_detach sees to that, too). A circle is the
+ * more serious mistake, and one of its members may well be awaited from outside of it. */
 __attribute__((noinline)) static int taken(const async_task *task, const char *call)
 {
     if (async__stale(task, call)) return -EINVAL;
-    return async__failf(-EBUSY, "%s: the task is awaited already, or owned by a group", call);
+    return awaits_this(task) ? in_circle(task, call) : claimed(task, call);
 }
 
 int async__task_claimable(async_task *task, const char *call)
@@ -59,8 +98,7 @@ int async__task_claimable(async_task *task, const char *call)
     if (async__unlikely(task == async__current))
         return async__failf(-EINVAL, "%s: a task awaits itself", call);
     if (async__unlikely(task->done != NULL)) return taken(task, call);
-    if (async__unlikely(task->wait && awaits_this(task)))
-        return async__failf(-EDEADLK, "%s: the task waits for this one", call);
+    if (async__unlikely(task->wait && awaits_this(task))) return in_circle(task, call);
     return 0;
 }
 
@@ -129,11 +167,11 @@ static void gather(struct gathering *gathering)
     }
 }
 
-int async_await(async_task *task)
+__attribute__((always_inline)) static inline int await_task(async_task *task, const char *call)
 {
     async_task *self = async__current;
-    if (async__unlikely(!self)) return async__no_task();
-    int code = async__task_claimable(task, "async_await");
+    if (async__unlikely(!self)) return async__no_task_in(call);
+    int code = async__task_claimable(task, call);
     if (async__unlikely(code < 0)) return async__misuse(code);
 
     struct gathering gathering; /* what the wait itself needs is set by gather */
@@ -147,12 +185,15 @@ int async_await(async_task *task)
     task->owner = &gathering; /* before other tasks run: they may have the handle too */
     task->done = task_done;
     count_in(&gathering, task);
-    async__checkpoint(); /* a cancellation goes to the task that is awaited, and ends the wait */
+    async__checkpoint_in(
+        call); /* a cancellation goes to the task that is awaited, and ends the wait */
     gather(&gathering);
     code = take_result(task);
     async__task_release(task);
     return code == -ECANCELED && self->interrupt ? async__interrupted(self) : code;
 }
+
+int async_await(async_task *task) { return await_task(task, __func__); }
 
 static void unclaim(async_task *const *tasks, size_t count)
 {
@@ -167,6 +208,7 @@ int async__tasks_claim(async_task *const *tasks, size_t count, void (*done)(asyn
         return async__misuse(async__failf(-EBADF, "%s: the array of tasks is NULL", call));
     for (size_t i = 0; i < count; i++) {
         async_task *task = tasks[i];
+        if (i + AHEAD < count) async__task_prefetch(tasks[i + AHEAD]);
         if (!task) continue;
         int code = async__task_claimable(task, call);
         if (code == -EBUSY && task->done == done && task->owner == owner)
@@ -188,6 +230,7 @@ static int claim_all(struct gathering *gathering, const char *call)
     int code = async__tasks_claim(gathering->tasks, gathering->count, task_done, gathering, call);
     if (code < 0) return code;
     for (size_t i = 0; i < gathering->count; i++) {
+        if (i + AHEAD < gathering->count) async__task_prefetch(gathering->tasks[i + AHEAD]);
         if (gathering->tasks[i])
             count_in(gathering, gathering->tasks[i]);
         else if (!gathering->missing)
@@ -198,14 +241,16 @@ static int claim_all(struct gathering *gathering, const char *call)
 
 static void release_all(async_task *const *tasks, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        if (i + AHEAD < count) async__task_prefetch(tasks[i + AHEAD]);
         if (tasks[i]) async__task_release(tasks[i]);
+    }
 }
 
 int async_gather_array(async_task *const *tasks, size_t count)
 {
     async_task *self = async__current;
-    if (!self) return async__no_task();
+    if (!self) return async__no_task_in("async_gather");
     struct gathering gathering = {
         .wait = {.task = self}, .tasks = tasks, .count = count, .fail_fast = true};
     int misuse = claim_all(&gathering, "async_gather");
@@ -215,7 +260,7 @@ int async_gather_array(async_task *const *tasks, size_t count)
         gathering.code = gathering.missing;
         gathering.first = NULL;
     }
-    int code = async__checkpoint();
+    int code = async__checkpoint_in("async_gather");
     gather(&gathering);
     if (gathering.first) take_result(gathering.first);
     release_all(tasks, count);
@@ -230,7 +275,7 @@ static int gather_results(struct gathering *gathering, const char *call)
     int misuse = claim_all(gathering, call);
     if (misuse < 0) return misuse;
 
-    async__checkpoint(); /* a cancellation goes to the tasks, or is given at the end */
+    async__checkpoint_in(call); /* a cancellation goes to the tasks, or is given at the end */
     gather(gathering);
     return 0;
 }
@@ -289,9 +334,11 @@ int async_gather_all(async_task *const *tasks, size_t count, int *codes)
 int async_wait_for(async_task *task, double timeout)
 {
     async_scope scope = {0};
-    int code = async_timeout_enter(&scope, timeout);
+    double now = async_now();
+    int code = async__timeout_enter(&scope, now, now + timeout);
+    if (code < 0) code = async__timeout_refused(code, __func__);
 
-    int misuse = code < 0 && async__current ? async__task_claimable(task, "async_wait_for") : 0;
+    int misuse = code < 0 && async__current ? async__task_claimable(task, __func__) : 0;
     if (misuse < 0) return async__misuse(misuse); /* the task is not this one's to cancel */
     if (code < 0) {                               /* the handle is released all the same */
         struct async__record failure = async__record_save();
@@ -300,9 +347,12 @@ int async_wait_for(async_task *task, double timeout)
         async__record_restore(&failure, true);
         return code;
     }
-    code = async_await(task);
+    code = await_task(task, __func__);
+    bool ran_out = code == -ETIMEDOUT && async__ran_out(&scope);
     async_scope_leave(&scope);
-    return code;
+    if (!ran_out) return code;
+    return async__failf(code, "async_wait_for: the task did not end within %g s",
+                        timeout > 0 ? timeout : 0);
 }
 
 /* ---- detaching ---- */

@@ -92,16 +92,22 @@ static bool entered(int code)
     return code == 0;
 }
 
+static inline bool entered_timeout(int code, const char *call)
+{
+    return async__likely(code == 0) || entered(async__timeout_refused(code, call));
+}
+
 bool async__timeout_once(async_scope *scope, double delay)
 {
     if (scope->task) return false; /* the block has run */
-    return entered(async_timeout_enter(scope, delay));
+    double now = async_now();
+    return entered_timeout(async__timeout_enter(scope, now, now + delay), "async_timeout");
 }
 
 bool async__timeout_at_once(async_scope *scope, double when)
 {
     if (scope->task) return false;
-    return entered(async_timeout_enter_at(scope, when));
+    return entered_timeout(async__timeout_enter(scope, async_now(), when), "async_timeout_at");
 }
 
 bool async__shield_once(async_scope *scope)

@@ -143,7 +143,8 @@ ssize_t async_capture_call_graph(async_call_graph_entry **entries)
     async_loop *loop = async__loop();
     const struct async__tasks *tasks = loop ? loop->client : NULL;
 
-    if (!entries) return async__fail_null("the place for the entries");
+    if (!entries)
+        return async__failf(-EBADF, "async_capture_call_graph: the place for the entries is NULL");
     *entries = NULL;
     if (!tasks) return async__no_task();
     size_t count = tasks->count;
@@ -153,5 +154,5 @@ ssize_t async_capture_call_graph(async_call_graph_entry **entries)
         *entries = entries_of(nodes, count);
     }
     free(nodes);
-    return *entries ? (ssize_t)count : async__failf(-ENOMEM, "no memory for the call graph");
+    return *entries ? (ssize_t)count : async__failf(-ENOMEM, "async_capture_call_graph: no memory");
 }

@@ -107,7 +107,7 @@ static struct entry *find(struct async__context *context, const async_context_va
 }
 
 /* Makes *place a context that is not shared, with room for one more entry: 0 or -ENOMEM. */
-static int own_context(struct async__context **place)
+static int own_context(struct async__context **place, const char *call)
 {
     struct async__context *old = *place;
     size_t count = old ? old->count : 0;
@@ -118,7 +118,7 @@ static int own_context(struct async__context **place)
     size_t capacity = count < 4 ? 4 : count + count / 2;
     struct async__context *context =
         async__alloc(sizeof *context + capacity * sizeof *context->entries);
-    if (!context) return async__fail(-ENOMEM);
+    if (!context) return async__failf(-ENOMEM, "%s: no memory", call);
     atomic_init(&context->references, 1);
     context->capacity = capacity;
     context->count = count;
@@ -147,8 +147,8 @@ int async_context_var_get(const async_context_var *var, void **value)
     if (!here) return async__no_task();
     const struct entry *entry = find(*here, var);
     if (!entry && !var->fallback)
-        return async__failf(-ENOENT, "the context variable %s is not set here",
-                            var->name ? var->name : "without a name");
+        return async__failf(-ENOENT, "async_context_var_get: %s is not set here",
+                            var->name ? var->name : "a variable without a name");
     if (value) *value = entry ? entry->value->value : var->fallback;
     return 0;
 }
@@ -161,8 +161,8 @@ int async_context_var_set(async_context_var *var, void *value, async_context_tok
     if (!var) return async__failf(-EBADF, "async_context_var_set: the variable is NULL");
     if (!here) return async__no_task();
     struct value *new = async__alloc_zeroed(sizeof *new);
-    if (!new) return async__fail(-ENOMEM);
-    int code = own_context(here);
+    if (!new) return async__fail_text(-ENOMEM, "async_context_var_set: no memory");
+    int code = own_context(here, __func__);
     if (code < 0) {
         async__free(new);
         return code;
@@ -207,7 +207,7 @@ int async_context_var_reset(async_context_token *token)
     while (set && set->serial != token->serial)
         set = set->previous;
     if (!set) return stale_token("was overtaken: one that was made before it has been reset");
-    int code = own_context(here);
+    int code = own_context(here, __func__);
     if (code < 0) return code;
 
     entry = find(*here, token->var); /* in the copy, with the same values */

@@ -2,6 +2,8 @@
  *
  * A detail (async__error) is made when there is something to say beyond the code, and stays in the
  * task's record until the task's next error; a success leaves it alone, as it leaves errno alone.
+ * Failures that are part of a program's usual course (a timeout, an empty queue) are only noted: their
+ * detail is made when something asks for it (async__detail).
  * When a task that failed is awaited its detail passes to the awaiting task, which is how a message
  * gets from the place that raised it to the place that catches it.
  *
@@ -128,9 +130,16 @@ int async__fail_with(int code, async__error *error)
 
     async__error_free(record->error);
     record->error = error;
+    record->noted = 0;
     record->code = code;
     record->failures++;
     return code;
+}
+
+int async__fail_timeout(double after, const char *in)
+{
+    async__record()->after = after;
+    return async__fail_text(-ETIMEDOUT, in);
 }
 
 int async__fail_null(const char *what)
@@ -139,9 +148,24 @@ int async__fail_null(const char *what)
     return code < 0 ? async__fail(code) : async__failf(-EBADF, "%s is NULL", what);
 }
 
-/* The detail of the last error; NULL if that has none. */
-static async__error *detail(const struct async__record *record)
+static async__error *make_noted(const struct async__record *record)
 {
+    const char *note = record->note;
+
+    if (record->noted != -ETIMEDOUT) return async__error_new(record->noted, "%s", note);
+    return async__error_new(-ETIMEDOUT, "timed out after %g s%s%s%s", record->after,
+                            note ? " (" : "", note ? note : "", note ? ")" : "");
+}
+
+async__error *async__detail(struct async__record *record)
+{
+    if (record->noted && record->noted == record->code) {
+        async__error *error = make_noted(record);
+        if (!error) return NULL; /* the note is left for the message */
+        async__error_free(record->error);
+        record->error = error;
+        record->noted = 0;
+    }
     return record->error && record->error->code == record->code ? record->error : NULL;
 }
 
@@ -152,7 +176,7 @@ void async__pend(int code)
     record->code = code;
     if (record->pending) return;
     record->pending = code;
-    record->pending_error = detail(record);
+    record->pending_error = async__detail(record);
     if (record->pending_error) record->pending_error->references++;
 }
 
@@ -175,7 +199,7 @@ struct async__record async__record_save(void)
     struct async__record *record = async__record(), saved = *record;
 
     record->error = record->pending_error = NULL;
-    record->pending = 0;
+    record->pending = record->noted = 0;
     return saved;
 }
 
@@ -196,6 +220,9 @@ void async__record_restore(const struct async__record *saved, bool last_too)
     async__error_free(record->error);
     record->error = saved->error;
     record->code = saved->code;
+    record->noted = saved->noted;
+    record->note = saved->note;
+    record->after = saved->after;
     record->failures = saved->failures; /* failures of the exit's are none of the block's entry */
 }
 
@@ -205,10 +232,12 @@ int async_block_fail(int code)
     return code;
 }
 
-int async__no_task(void)
+int async__no_task_in(const char *call)
 {
-    return async__failf(-EPERM, "called outside of a task: a coroutine is run by async_run, or "
-                                "made a task by async_create_task");
+    return async__failf(-EPERM,
+                        "%s: called outside of a task: a coroutine is run by async_run, or made a "
+                        "task by async_create_task",
+                        call);
 }
 
 /* ---- failing ---- */
@@ -263,11 +292,13 @@ int async_block_error(void)
 
 const char *async_error_message(void)
 {
-    const struct async__record *record = async__record();
-    const async__error *error = detail(record);
+    struct async__record *record = async__record();
+    const async__error *error = async__detail(record);
     const async_task *self = async__current;
 
     if (error) return error->message;
+    if (record->noted && record->noted == record->code) /* no memory for the detail */
+        return record->noted == -ETIMEDOUT ? "timed out" : record->note;
     if (self && record->code == -ECANCELED && self->cancelled && self->why) return self->why;
     return record->code < 0 ? async_strerror(record->code) : "";
 }
@@ -275,7 +306,7 @@ const char *async_error_message(void)
 const char *async_error_where(void)
 {
     static __thread char where[256];
-    const async__error *error = detail(async__record());
+    const async__error *error = async__detail(async__record());
 
     if (!error || !error->file) return "";
     snprintf(where, sizeof where, "%s:%d in %s", error->file, error->line, error->function);
@@ -286,8 +317,8 @@ const char *async_error_chain(void)
 {
     static __thread char chain[1024];
     char label[96];
-    const struct async__record *record = async__record();
-    const async__error *error = detail(record);
+    struct async__record *record = async__record();
+    const async__error *error = async__detail(record);
 
     if (!async__current || record->code == 0) return "";
     async__task_label(async__current, label, sizeof label);
@@ -298,8 +329,8 @@ const char *async_error_chain(void)
 
 size_t async_error_causes(void)
 {
-    const struct async__record *record = async__record();
-    const async__error *error = detail(record);
+    struct async__record *record = async__record();
+    const async__error *error = async__detail(record);
 
     if (error && error->cause_count) return error->cause_count;
     return record->code < 0;
@@ -307,8 +338,8 @@ size_t async_error_causes(void)
 
 const char *async_error_cause(size_t index, int *code)
 {
-    const struct async__record *record = async__record();
-    async__error *error = detail(record);
+    struct async__record *record = async__record();
+    async__error *error = async__detail(record);
 
     if (index >= async_error_causes()) return NULL;
     if (!error || !error->causes) {

@@ -4,7 +4,8 @@
 int async_future_set(async_future *future, int code, void *value)
 {
     if (!future) return async__failf(-EBADF, "async_future_set: the future is NULL");
-    if (future->done) return async__fail(-EALREADY);
+    if (future->done)
+        return async__fail_text(-EALREADY, "async_future_set: it has been set already");
     future->done = true;
     future->code = code;
     future->value = value;
@@ -12,6 +13,16 @@ int async_future_set(async_future *future, int code, void *value)
     future->callbacks = NULL;
     async__wake_all(&future->waiters);
     return 0;
+}
+
+/* The library knows no more of a failure than its code. */
+static int outcome(const async_future *future, const char *call)
+{
+    int code = future->code;
+
+    if (code >= 0) return code;
+    if (code == -ECANCELED) return async__failf(code, "%s: the future was cancelled", call);
+    return async__failf(code, "%s: the future was set to an error: %s", call, async_strerror(code));
 }
 
 bool async_future_cancel(async_future *future)
@@ -22,9 +33,10 @@ bool async_future_cancel(async_future *future)
 int async_future_result(const async_future *future, void **value)
 {
     if (!future) return async__failf(-EBADF, "async_future_result: the future is NULL");
-    if (!future->done) return async__fail(-EINPROGRESS);
+    if (!future->done)
+        return async__fail_text(-EINPROGRESS, "async_future_result: it has not been set yet");
     if (value) *value = future->value;
-    return future->code < 0 ? async__fail(future->code) : future->code;
+    return outcome(future, __func__);
 }
 
 int async_future_add_done_callback(async_future *future, async_done_callback *callback)
@@ -58,5 +70,5 @@ int async_future_wait(async_future *future, void **value)
         if (code < 0) return code;
     }
     if (value) *value = future->value;
-    return future->code < 0 ? async__fail(future->code) : future->code;
+    return outcome(future, __func__);
 }

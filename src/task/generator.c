@@ -56,6 +56,8 @@ static void producer_done(async_task *task)
     wake_consumer(self);
 }
 
+const async__claim async__claim_generator = {ASYNC__FUNCTION(producer_done), "is a generator's"};
+
 int async_yield(async_generator *self, const void *value)
 {
     if (!self) return async__misuse(async__failf(-EBADF, "async_yield: the generator is NULL"));
@@ -66,7 +68,9 @@ int async_yield(async_generator *self, const void *value)
         /* Cancelled while no consumer waits: the value has no place to go to. A coroutine that ignores
          * that must not keep the others from running, nor the close from ending. */
         int code = async__checkpoint();
-        return code < 0 ? code : async__misuse(async__fail(-ECANCELED));
+        return code < 0 ? code
+                        : async__misuse(async__fail_text(
+                              -ECANCELED, "async_yield: the generator is being closed"));
     }
     memcpy(self->value, value, self->iterator.size);
     self->value = NULL;
@@ -119,10 +123,11 @@ static int end_of(async_generator *self)
 static int generator_next(async_iterator *iterator, void *value)
 {
     async_generator *self = async__container(iterator, async_generator, iterator);
-    int code = async__checkpoint();
+    int code = async__checkpoint_in("async_generate");
     if (code < 0) return code;
     if (self->ended) return end_of(self); /* maybe since the last value was taken */
-    if (self->awaited) return async__failf(-EBUSY, "the generator is being waited for already");
+    if (self->awaited)
+        return async__failf(-EBUSY, "async_generate: another task waits for the next value");
     if (!self->started) {
         code = start(self);
         if (code < 0) return code;
@@ -165,7 +170,7 @@ async_iterator *async_generate_with(int (*function)(async_generator *self, void 
 {
     async_task *self = async__current;
     if (!self) {
-        async__no_task();
+        async__no_task_in("async_generate");
         return NULL;
     }
     if (!function || size == 0) {
@@ -175,7 +180,7 @@ async_iterator *async_generate_with(int (*function)(async_generator *self, void 
     }
     async_generator *generator = async__alloc_zeroed(sizeof *generator);
     if (!generator) {
-        async__fail(-ENOMEM);
+        async__fail_text(-ENOMEM, "async_generate: no memory");
         return NULL;
     }
     generator->iterator =

@@ -15,10 +15,10 @@ async_group *async_group_enter(void)
     }
     async_group *group = async__alloc_zeroed(sizeof *group);
     if (!group) {
-        async__fail(-ENOMEM);
+        async__fail_text(-ENOMEM, "async_group_enter: no memory");
         return NULL;
     }
-    async__scope_enter(&group->scope);
+    async__scope_enter(&group->scope, __func__);
     group->owner = self;
     group->pending_before = self->record.pending != 0;
     group->outer = self->groups;
@@ -59,6 +59,7 @@ int async_group_fail(async_group *group, int code)
     if (code >= 0) code = async__failf(-EINVAL, "async_group_fail: %d is no error code", code);
 
     /* A copy: the block may still look at its own. */
+    async__detail(async__record());
     const async__error *last = async__record()->error;
     bool same = last && last->code == code;
     async__error *cause = async__error_new(code, "%s", same ? last->message : async_strerror(code));
@@ -107,6 +108,8 @@ static void child_done(async_task *task)
 }
 
 const async__mark async__mark_group = {ASYNC__FUNCTION(child_done), offsetof(async_group, owner)};
+const async__claim async__claim_group = {ASYNC__FUNCTION(child_done),
+                                         "is owned by a group that was opened"};
 
 /* ---- making one ---- */
 
@@ -171,7 +174,7 @@ __attribute__((noinline)) static async_task *create_specially(async_group *group
         return not_made(options);
     }
     if (group->cancelling) {
-        async__failf(-ECANCELED, "the group is being cancelled: it takes no new task");
+        async__failf(-ECANCELED, "async_group_create_task: the group is being cancelled");
         return not_made(options);
     }
     async_task *task = ask_factory(group, coroutine, argument, options);
@@ -226,12 +229,12 @@ static int take_outcome(async_group *group)
     return async__fail_with(code, error);
 }
 
-int async_group_wait(async_group *group)
+static int wait_for_group(async_group *group, const char *call)
 {
-    if (!group) return async__misuse(async__failf(-EBADF, "the group is NULL"));
+    if (!group) return async__misuse(async__failf(-EBADF, "%s: the group is NULL", call));
     if (group->owner != async__current)
-        return async__failf(-EPERM, "a group is waited for by the task that opened it");
-    if (group->count == 0) async__checkpoint(); /* its code is that of take_outcome */
+        return async__failf(-EPERM, "%s: the group was opened by another task", call);
+    if (group->count == 0) async__checkpoint_in(call); /* its code is that of take_outcome */
     wait_for_children(group);
     group->cancelling = false;
     if (group->scope.code) {
@@ -255,9 +258,11 @@ static void close_group(async_group *group)
     async__free(group);
 }
 
+int async_group_wait(async_group *group) { return wait_for_group(group, __func__); }
+
 int async_group_leave(async_group *group)
 {
-    int code = async_group_wait(group);
+    int code = wait_for_group(group, __func__);
     if (!group || group->owner != async__current) return code;
     close_group(group);
     return code;

@@ -33,6 +33,7 @@ const struct async__task_layout async__task_layout = {
             .idle = offsetof(async__stack_pool, idle),
             .page_mask = offsetof(async__stack_pool, page_mask),
             .usable = offsetof(async__stack_pool, usable),
+            .total = offsetof(async__stack_pool, total),
         },
     .task =
         {

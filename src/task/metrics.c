@@ -1,5 +1,6 @@
 /* metrics.c - async_loop_metrics. Nothing is counted here: the loop's counters are those that it needs
  * anyway, and the rest is what there is at the time of asking. */
+#include "../loop/trace.h"
 #include "observe.h"
 
 #include <stdlib.h>
@@ -23,7 +24,7 @@ static void of_the_loop(const async_loop *loop, async_metrics *metrics)
     metrics->timer_lag = seconds(stats->timer_lag);
     metrics->timers = loop->timers.length - loop->timers.cancelled;
     for (const async_callback *each = loop->ready.next; each != &loop->ready; each = each->next)
-        metrics->ready += each != &loop->turn_mark;
+        metrics->ready += each != &loop->turn_mark && !(loop->trace && each == &loop->trace->mark);
     metrics->watches = loop->watches;
     for (int fd = 0; fd < loop->fds_length; fd++)
         metrics->descriptors += loop->fds[fd].registered && fd != loop->wake_fd;

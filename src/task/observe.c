@@ -158,6 +158,7 @@ int async__observe_open(struct async__tasks *tasks)
     async_loop *loop = tasks->loop;
 
     loop->describe = describe;
+    loop->views = &async__trace_views;
     loop->stepped = stepped;
     if (loop->debug)
         tasks->quarantine = async__alloc_zeroed(ASYNC__QUARANTINE * sizeof *tasks->quarantine);
@@ -175,6 +176,7 @@ int async__observe_open(struct async__tasks *tasks)
 void async__observe_close(struct async__tasks *tasks)
 {
     tasks->loop->describe = NULL;
+    tasks->loop->views = NULL;
     tasks->loop->stepped = NULL;
     end_quarantine(tasks);
     if (tasks->depths) async__free(tasks->depths->entries);

@@ -81,9 +81,9 @@ int async__op_closed(int fd, const char *what)
 static ssize_t await_with_turn(async__op *op, const char *what)
 {
     async_loop *loop = async__loop();
-    if (!loop) return async__no_task();
+    if (!loop) return async__no_task_in(what);
     uint32_t generation = async__fd_generation(loop, op->watch.fd);
-    int code = async__checkpoint();
+    int code = async__checkpoint_in(what);
 
     if (code < 0) return code;
     if (async__fd_generation(loop, op->watch.fd) != generation)
@@ -96,7 +96,7 @@ ssize_t async__op_await(async__op *op, const char *what)
 #ifndef ASYNC_FAULTS /* where a checkpoint may let other tasks run at any time */
     async_task *self = async__current;
     if (async__likely(self && self->tasks->budget > 1)) {
-        int code = async__checkpoint();
+        int code = async__checkpoint_in(what);
         return async__unlikely(code < 0) ? code : async__op_run(op, what);
     }
 #endif

@@ -5,6 +5,7 @@
  * generators, threads and the loop go. If nothing can ever happen any more while a main task still
  * waits (-EDEADLK), the call graph is noted for async_run_error_message, and everything is cancelled,
  * shields notwithstanding. */
+#include "../loop/trace.h"
 #include "context.h"
 #include "task.h"
 
@@ -121,6 +122,8 @@ static void main_done(async_task *task)
     struct async_runner *runner = task->owner;
     async_loop_stop(runner->loop);
 }
+
+const async__claim async__claim_main = {ASYNC__FUNCTION(main_done), "is the main task"};
 
 static void cancel_everything(struct async__tasks *tasks, bool force)
 {
@@ -303,7 +306,10 @@ static int open_runner(struct async_runner *runner, const async_run_options *giv
     if (!runner->loop) return -errno;
     start_watchdog(runner->loop);
     code = open_tasks(runner);
-    if (code < 0) async_loop_close(runner->loop);
+    if (code < 0)
+        async_loop_close(runner->loop);
+    else
+        async__trace_environment(runner->loop);
     return code;
 }
 

@@ -7,13 +7,14 @@
  * What is switched to has chores first, if there are any (`chores`): to free the stack of a task
  * that has just ended (the zombie), since a task cannot free the stack it runs on; and, in a
  * program with C++ in it, to put its own exceptions in the place of those of what ran before. */
+#include "../loop/trace.h"
 #include "task.h"
 
 #include <pthread.h>
 
-/* Cache lines of a ready task, its struct and its last frames, that are prefetched: else they would
- * be missed one after another. */
-#define PREFETCH_LINES 4
+/* For prefetch(), in bytes: a task has not run yet if its stack pointer is nearer to its struct; how far
+ * below it the first calls will write. */
+enum { NEW = 128, DEPTH = 256 };
 
 __thread async_task *async__current;
 
@@ -65,16 +66,33 @@ static void step(async_callback *callback)
     if (async__unlikely(tasks->chores)) async__do_chores(tasks);
 }
 
+/* `after` runs after the next task, and `further` after that: their lines have time to come, else they
+ * would be missed one after another. Of `further` that is its struct, and the first frames, to which a
+ * task returns as it ends. Of `after` it is the last frames, which are found by way of its struct, that
+ * has come meanwhile; of a new one the place where its frames will be. Not more: with all of them in
+ * flight a switch among 1,000 tasks is slower. (The asm: gcc drops calls of a function that only
+ * prefetches. Not inlined: it would cost the switch among few a register.) */
+__attribute__((noinline)) static void prefetch(const async_callback *after,
+                                               const async_callback *further)
+{
+    __asm__ volatile("");
+    for (int line = -2; line <= 1; line++)
+        __builtin_prefetch((const char *)further + line * 64, 1);
+    if (after->run != step) return;
+    const char *frames = async__container(after, async_task, step)->fiber.sp;
+    if ((const char *)after - frames < NEW) frames -= DEPTH;
+    __builtin_prefetch(frames, 1);
+    __builtin_prefetch(frames + 64, 1);
+}
+
 static inline async_task *next_task(async_loop *loop)
 {
     async_callback *callback = async__ready_take(loop, step);
     if (!callback) return NULL;
 
     async_task *task = async__container(callback, async_task, step);
-    async_callback *after = loop->ready.next; /* runs after the next: its lines have time to come */
-    if (after != &loop->ready)
-        for (int line = 0; line < PREFETCH_LINES; line++)
-            __builtin_prefetch((char *)after - line * 64);
+    async_callback *after = loop->ready.next, *further = after->next;
+    if (further != &loop->ready) prefetch(after, further); /* one or two are in the cache */
     task->state = ASYNC__RUNNING;
     return task;
 }
@@ -136,6 +154,11 @@ static void step_back(async_callback *callback)
     step(callback);
 }
 
+bool async__switch_is_step(const async_callback *callback)
+{
+    return callback->run == step || callback->run == step_back;
+}
+
 static void back_in_callback(async_callback *callback) { (void)callback; }
 
 static void push_front(async_loop *loop, async_callback *callback)
@@ -146,10 +169,17 @@ static void push_front(async_loop *loop, async_callback *callback)
     loop->ready.next = callback;
 }
 
+/* For a trace: another step begins, within that of what makes the task; NULL: that goes on. */
+static inline void trace_step(async_loop *loop, async_callback *callback)
+{
+    if (async__unlikely(loop->trace != NULL)) async__trace_step(loop, callback, async__clock());
+}
+
 static void run_first(async_task *task, async_task *self)
 {
     struct async__tasks *tasks = task->tasks;
 
+    trace_step(tasks->loop, &task->step);
     async__ready_unlink(&task->step);
     task->state = ASYNC__RUNNING;
     async__current = task;
@@ -176,6 +206,7 @@ void async__switch_now(async_task *task)
     push_front(loop, &mark);
     run_first(task, NULL);
     async__current = NULL;
+    trace_step(loop, NULL);
     if (async__unlikely(task->tasks->chores)) async__do_chores(task->tasks);
     while (loop->ready.next != &mark) {
         async_callback *next = loop->ready.next;
@@ -235,6 +266,7 @@ void async__park(async__wait *wait)
     wait->interrupted = false;
     self->wait = wait;
     self->state = ASYNC__PARKED;
+    ASYNC__PROBE3(task__park, self->number, wait->what, wait->fd);
 #ifdef ASYNC_FAULTS
     if (async__fault(ASYNC__FAULT_WAIT)) async_cancel(self, "fault");
 #endif
@@ -254,21 +286,29 @@ int async__interrupted(async_task *self)
 {
     /* The cancellation may have been taken back before the task could run: its wait has ended all
      * the same, without what it waited for. */
-    return async__fail(self->interrupt ? self->interrupt : -ECANCELED);
+    if (!self->interrupt) return async__fail(-ECANCELED);
+    if (self->interrupt != -ETIMEDOUT) return async__fail(self->interrupt);
+    return async__fail_timeout(async__ran_out_after(self), self->interrupted_in);
 }
 
-int async__checkpoint_slow(async_task *self)
+int async__interrupted_in(async_task *self, const char *call)
 {
-    if (!self) return async__no_task();
+    self->interrupted_in = call;
+    return async__interrupted(self);
+}
+
+int async__checkpoint_slow(async_task *self, const char *call)
+{
+    if (!self) return async__no_task_in(call);
     if (!self->interrupt) {
         async__yield(self);
-        return self->interrupt ? async__interrupted(self) : 0;
+        return self->interrupt ? async__interrupted_in(self, call) : 0;
     }
     /* A call that is refused counts as one that finishes at once: a task that ignores the codes in
      * a loop must not keep the others, and signals, from running. */
     if (++self->refused == ASYNC__REFUSALS) async__report_refusals(self);
     if (--self->tasks->budget <= 0) async__yield(self);
-    return async__interrupted(self);
+    return async__interrupted_in(self, call);
 }
 
 int async__misuse(int code)

@@ -13,21 +13,42 @@
 #include <math.h>
 #include <string.h>
 
-/* What is due to code that runs in `scope`; *shield is the shield that keeps out what is outside,
- * if there is one. */
-static int due_in(const async_task *task, async_scope *scope, async_scope **shield)
-{
-    int code = 0;
+/* What is due to the code that the task runs. */
+struct due {
+    int code;
+    const async_scope
+        *scope;          /* whose code that is; NULL: it is the task's own cancellation, or 0 */
+    async_scope *shield; /* that keeps out what is outside of it, or NULL */
+};
 
-    *shield = NULL;
-    for (; scope; scope = scope->parent) {
-        if (scope->code) code = scope->code;
+static struct due find_due(const async_task *task)
+{
+    struct due due = {0};
+
+    for (async_scope *scope = task->scope; scope; scope = scope->parent) {
+        if (scope->code) {
+            due.code = scope->code;
+            due.scope = scope;
+        }
         if (scope->shield && !task->forced) {
-            *shield = scope;
-            return code;
+            due.shield = scope;
+            return due;
         }
     }
-    return task->cancelled ? -ECANCELED : code;
+    if (task->cancelled) due = (struct due){.code = -ECANCELED};
+    return due;
+}
+
+double async__ran_out_after(const async_task *task)
+{
+    const async_scope *scope = find_due(task).scope;
+    double after = scope ? scope->when - scope->began : 0;
+    return after > 0 ? after : 0;
+}
+
+bool async__ran_out(const async_scope *scope)
+{
+    return scope->expired && find_due(scope->task).scope == scope;
 }
 
 static void end_shield(async_callback *callback)
@@ -69,14 +90,15 @@ static void limit_shields(async_task *task, async_scope *scope)
 
 void async__scope_changed(async_task *task)
 {
-    async_scope *shield;
+    struct due due = find_due(task);
 
-    task->interrupt = due_in(task, task->scope, &shield);
+    task->interrupt = due.code;
     task->refused = 0; /* each new cancellation that is ignored is reported once */
-    if (shield && shield->limited) limit_shields(task, shield);
+    if (due.shield && due.shield->limited) limit_shields(task, due.shield);
     async__wait *wait = task->wait;
     if (!task->interrupt || !wait || wait->interrupted) return;
     wait->interrupted = true; /* before the call, which may end the wait */
+    task->interrupted_in = wait->what;
     wait->interrupt(wait);
 }
 
@@ -115,12 +137,8 @@ bool async_uncancel(async_task *task)
 
 /* ---- scopes ---- */
 
-int async__scope_enter(async_scope *scope)
+static inline void enter(async_scope *scope, async_task *self)
 {
-    async_task *self = async__current;
-    if (!self) return async__no_task();
-    if (!scope) return async__failf(-EBADF, "the scope is NULL");
-
     scope->parent = self->scope;
     scope->task = self;
     scope->timer = (async_timer){0};
@@ -129,6 +147,14 @@ int async__scope_enter(async_scope *scope)
     scope->shield = scope->expired = scope->limited = false;
     scope->entered = true;
     self->scope = scope;
+}
+
+int async__scope_enter(async_scope *scope, const char *call)
+{
+    async_task *self = async__current;
+    if (!self) return async__no_task_in(call);
+    if (!scope) return async__failf(-EBADF, "%s: the scope is NULL", call);
+    enter(scope, self);
     return 0;
 }
 
@@ -141,13 +167,21 @@ static void on_deadline(async_callback *callback)
     async__scope_changed(scope->task);
 }
 
+__attribute__((cold, noinline)) int async__timeout_refused(int code, const char *call)
+{
+    if (code == -EPERM) return async__no_task_in(call);
+    return async__failf(code, "%s: %s", call,
+                        code == -EBADF    ? "the scope is NULL"
+                        : code == -EINVAL ? "the time is not a number"
+                                          : "no memory for a timer");
+}
+
 static int set_deadline(async_scope *scope, double when)
 {
     async_loop *loop = async__loop_of(scope->task);
     int64_t ns;
 
-    if (async__seconds_to_ns(when, &ns) < 0)
-        return async__failf(-EINVAL, "a timeout's time is not a number");
+    if (async__seconds_to_ns(when, &ns) < 0) return -EINVAL;
     scope->when = when;
     if (ns == ASYNC__NEVER) {
         async_timer_cancel(loop, &scope->timer);
@@ -159,26 +193,37 @@ static int set_deadline(async_scope *scope, double when)
         return 0;
     }
     scope->timer.callback.run = on_deadline;
-    return async_call_at_ns(loop, &scope->timer, ns) < 0 ? async__fail(-ENOMEM) : 0;
+    return async_call_at_ns(loop, &scope->timer, ns) < 0 ? -ENOMEM : 0;
 }
 
-int async_timeout_enter_at(async_scope *scope, double when)
+int async__timeout_enter(async_scope *scope, double now, double when)
 {
-    int code = async__scope_enter(scope);
-    if (code < 0) return code;
-    code = set_deadline(scope, when);
+    async_task *self = async__current;
+    if (!self) return -EPERM;
+    if (!scope) return -EBADF;
+    enter(scope, self);
+    scope->began = now;
+    int code = set_deadline(scope, when);
     if (code < 0) async_scope_leave(scope);
     return code;
 }
 
+int async_timeout_enter_at(async_scope *scope, double when)
+{
+    int code = async__timeout_enter(scope, async_now(), when);
+    return async__unlikely(code < 0) ? async__timeout_refused(code, __func__) : 0;
+}
+
 int async_timeout_enter(async_scope *scope, double delay)
 {
-    return async_timeout_enter_at(scope, async_now() + delay);
+    double now = async_now();
+    int code = async__timeout_enter(scope, now, now + delay);
+    return async__unlikely(code < 0) ? async__timeout_refused(code, __func__) : 0;
 }
 
 int async_shield_enter(async_scope *scope)
 {
-    int code = async__scope_enter(scope);
+    int code = async__scope_enter(scope, __func__);
     if (code < 0) return code;
     scope->shield = true;
     async__scope_changed(scope->task);
@@ -188,7 +233,7 @@ int async_shield_enter(async_scope *scope)
 void async__exit_shield_enter(async_scope *scope)
 {
     if (!async__current) return; /* a callback's or a thread's block: nothing to shield from */
-    async__scope_enter(scope);
+    async__scope_enter(scope, __func__);
     scope->shield = scope->limited = true;
     async__scope_changed(scope->task);
 }
@@ -207,9 +252,12 @@ void async_scope_leave(async_scope *scope)
 int async_scope_reschedule(async_scope *scope, double when)
 {
     if (!scope) return async__failf(-EBADF, "async_scope_reschedule: the scope is NULL");
-    if (!scope->entered) return async__failf(-EINVAL, "the timeout scope has been left");
-    if (scope->expired) return async__failf(-EINVAL, "the timeout has expired already");
-    return set_deadline(scope, when);
+    if (!scope->entered)
+        return async__failf(-EINVAL, "async_scope_reschedule: the scope has been left");
+    if (scope->expired)
+        return async__failf(-EINVAL, "async_scope_reschedule: the timeout has expired already");
+    int code = set_deadline(scope, when);
+    return code < 0 ? async__timeout_refused(code, __func__) : 0;
 }
 
 double async_scope_when(const async_scope *scope) { return scope ? scope->when : 0; }

@@ -40,7 +40,7 @@ static int sleep_until(async_task *self, int64_t when)
 static inline int yield_once(async_task *self)
 {
     async__yield(self);
-    return self->interrupt ? async__interrupted(self) : 0;
+    return self->interrupt ? async__interrupted_in(self, "async_sleep") : 0;
 }
 
 int async_sleep(double seconds)

@@ -174,7 +174,7 @@ void async__task_release(async_task *task)
     if (task->unclaimed) leave_unclaimed(tasks, task);
     task->state = ASYNC__RELEASED;
     async__fiber_destroy(&task->fiber);
-    if (async__unlikely(task->record.error || task->why || (task->named | task->watched)) &&
+    if (async__unlikely(task->record.error || (task->cancelled | task->named | task->watched)) &&
         !release_rest(task))
         return;
     async__stack_put(tasks->stacks, async__task_top(task));
@@ -188,6 +188,7 @@ static int settle_result(async_task *task, int result)
     /* A block's error that nothing asked for: late, but not lost. */
     if (result >= 0 && record->pending < 0) result = async_block_error();
     async__unpend(record);
+    if (result < 0 && result == record->code) async__detail(record);
     if (result == -ECANCELED && !record->error && task->why)
         record->error = async__error_new(-ECANCELED, "%s", task->why);
     if (record->error && record->error->code != result) { /* it is about another failure */
@@ -219,6 +220,7 @@ static void finish(async_task *task, int result)
     task->result = result;
     if (async__unlikely(task->attended)) end_attended(task);
     task->state = ASYNC__DONE;
+    ASYNC__PROBE2(task__end, task->number, result);
     unlink_task(tasks, task);
     /* The hook makes the awaiting task ready. That task runs, and may release this one, only once
      * this one has left its stack. */
@@ -337,6 +339,7 @@ __attribute__((always_inline)) static inline async_task *make_task(
     async__fiber_init(&task->fiber, async__stack_base(tasks->stacks, top),
                       (void *)((uintptr_t)bottom & ~(uintptr_t)15), run_task, task);
     link_task(tasks, task);
+    ASYNC__PROBE2(task__begin, task->number, task->coroutine_name);
     async__switch_start(task);
     return task;
 }
@@ -560,7 +563,8 @@ int async_task_result(const async_task *task)
 {
     if (!task) return async__failf(-EBADF, "async_task_result: the task is NULL");
     if (async__stale(task, "async_task_result")) return -EINVAL;
-    return task->state == ASYNC__DONE ? task->result : async__fail(-EINPROGRESS);
+    if (task->state == ASYNC__DONE) return task->result;
+    return async__fail_text(-EINPROGRESS, "async_task_result: the task has not ended yet");
 }
 
 async_loop *async_task_get_loop(const async_task *task)
@@ -606,7 +610,7 @@ int async_task_set_name(async_task *task, const char *name)
     if (async__stale(task, "async_task_set_name")) return -EINVAL;
     size_t size = strlen(name) + 1;
     char *copy = async__alloc(size);
-    if (!copy) return async__fail(-ENOMEM);
+    if (!copy) return async__fail_text(-ENOMEM, "async_task_set_name: no memory");
 
     memcpy(copy, name, size);
     if (task->named) async__free((char *)task->name);

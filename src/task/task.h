@@ -14,6 +14,7 @@
 #define CASYNCIO_TASK_H
 
 #include "../base/faults.h"
+#include "../base/probes.h"
 #include "../fiber/fiber.h"
 #include "../loop/debug.h"
 #include "tree.h"
@@ -61,10 +62,13 @@ void async__error_add_cause(async__error **group, async__error *cause);
 /* What failed last, and the first block error that nothing has asked for yet: of a task, or of a
  * thread for what runs outside of tasks. */
 struct async__record {
+    async__error *error; /* the detail, good if its code is `code`: async__detail */
     int code;            /* of the last call that failed: async_error_code() */
     int pending;         /* of a block that could not report it, or 0: async_block_error() */
     unsigned failures;   /* how many there have been: tells whether something has failed since */
-    async__error *error; /* the detail, good if its code is `code` */
+    int noted; /* 0, or the code of a failure after `error`, whose detail is yet to be made of: */
+    const char *note; /* a literal: the message; of a timeout where it was noticed, or NULL */
+    double after;     /* of a timeout, in seconds */
     async__error *pending_error;
 };
 
@@ -86,13 +90,15 @@ struct async__cxx {
     unsigned uncaught;
 };
 
-/* Lies at the top of its own stack, so that an idle task costs one page. The first two fields and
- * the last frames are what a switch touches. */
+/* Lies at the top of its own stack, so that an idle task costs one page. What a wake-up and a switch
+ * touch is in the first cache line, what the end and the release need besides in the second: with
+ * thousands of tasks each further line is a miss. */
 struct async_task {
     async_callback step;
     async__fiber fiber;
     async__wait *wait; /* what it is parked on */
-    int interrupt;     /* the code that blocking calls give, or 0: async__scope_changed */
+    struct async__tasks *tasks;
+    int interrupt; /* the code that blocking calls give, or 0: async__scope_changed */
     int result;
     unsigned char state;
     bool cancelled, forced; /* forced: shields do not hold any more, the loop is at its end */
@@ -100,26 +106,28 @@ struct async_task {
     bool named : 1;         /* name is the task's own memory */
     bool unclaimed;         /* done, and in the list of those that are not awaited yet */
     bool is_main;
-    bool attended; /* has something of the next three: looked at when it ends */
-    int refused;   /* calls in a row that gave a code of cancellation at once */
-    struct async__tasks *tasks;
+    bool attended; /* has context, callbacks or result_to: looked at when it ends */
+
+    async_scope *scope;
+    async_group *groups;         /* those it has open, innermost first */
+    void (*done)(async_task *);  /* called once, when it has ended; NULL: not claimed yet */
+    void *owner;                 /* of done */
+    async_task *next, *previous; /* all tasks that are not done */
+    struct async__record record; /* of which the second line has the error and the codes */
+
     async_coroutine coroutine;
     void *argument;
-    async_scope *scope;
-    async_group *groups; /* those it has open, innermost first */
-    struct async__record record;
     struct async__context *context; /* its context variables; NULL: none is set (context.c) */
     async_done_callback *callbacks; /* to be called when it has ended, the last one first */
     int *result_to;                 /* where its result is put, too */
-    void (*done)(async_task *);     /* called once, when it has ended; NULL: not claimed yet */
-    void *owner;                    /* of done */
-    async_task *next, *previous;    /* all tasks that are not done */
     async_task *next_sibling, *previous_sibling; /* in a group */
     const char *name;                            /* NULL: "Task-<number>" */
     const char *coroutine_name;
     const char *where; /* it was made: "file.c:12", or NULL */
     uint64_t number;
-    char *why; /* of a cancellation */
+    char *why;                  /* of a cancellation; NULL unless it is cancelled */
+    const char *interrupted_in; /* what was interrupted or refused last */
+    int refused;                /* calls in a row that gave a code of cancellation at once */
     struct async__cxx cxx;
     int64_t since, ran; /* where steps are timed: the end of the last one, and all of them, in ns */
 };
@@ -178,6 +186,14 @@ static inline async_task *async__task_at(void *top)
 }
 static inline void *async__task_top(async_task *task) { return (char *)task + ASYNC__TASK_ROOM; }
 
+/* For a loop over tasks: has the two lines come that their ends and releases touch. NULL is fine.
+ * Always inlined: gcc drops a call of a function that only prefetches. */
+__attribute__((always_inline)) static inline void async__task_prefetch(const async_task *task)
+{
+    __builtin_prefetch(task, 1);
+    __builtin_prefetch((const char *)task + 64, 1);
+}
+
 /* Makes a task and makes it ready; NULL with the last error set. It does not run before the caller
  * gives way, so that `done` and `owner` can still be set. */
 async_task *async__task_new(struct async__tasks *tasks, async_coroutine coroutine, void *argument,
@@ -223,10 +239,20 @@ typedef struct async__mark {
     int64_t offset;
 } async__mark;
 
+/* What claims a task, by its `done`: for the message of a second claim. */
+typedef struct async__claim {
+    uintptr_t function;
+    const char *how; /* "is awaited already" */
+} async__claim;
+extern const async__claim async__claim_group, async__claim_wait, async__claim_as_completed,
+    async__claim_generator, async__claim_thread, async__claim_main;
+
 #define ASYNC__FUNCTION(name) ((uintptr_t) & (name))                             /* as a constant */
 extern const async__mark async__mark_await, async__mark_group, async__mark_wait; /* the awaiter */
 extern const async__mark async__mark_list, async__mark_sleep; /* the list, the timer's slot */
 extern const struct async__task_layout async__task_layout;
+extern const struct async__trace_views
+    async__trace_views; /* what a trace tells of tasks (trace.c) */
 
 /* The task that the mark leads to from `task`, if it is one of that kind; else NULL. */
 static inline const async_task *async__marked(const async_task *task, const async__mark *mark)
@@ -247,7 +273,8 @@ bool async__observe_release(async_task *task);
 /* ---- switching (scheduler.c) ---- */
 
 void async__switch_open(async_loop *loop);
-void async__switch_start(async_task *task); /* makes a new task ready */
+bool async__switch_is_step(const async_callback *callback); /* a task's */
+void async__switch_start(async_task *task);                 /* makes a new task ready */
 void async__call_aside(async_loop *loop, void (*function)(void *), void *argument);
 void async__switch_now(
     async_task *task); /* runs a new task, which is ready, until it first parks */
@@ -289,6 +316,25 @@ static inline int async__fail(int code)
     return code;
 }
 
+/* The same with a message that is a literal, which costs no memory: for what fails often, and for a
+ * lack of memory. */
+static inline int async__fail_text(int code, const char *message)
+{
+    struct async__record *record = async__record();
+    record->code = record->noted = code;
+    record->note = message;
+    record->failures++;
+    return code;
+}
+
+/* -ETIMEDOUT, of a scope that has run out after so many seconds. `in`, a literal, is the call or what it
+ * waited for; may be NULL. */
+int async__fail_timeout(double after, const char *in);
+
+/* The detail of the record's last error; it is made now if it has only been noted. NULL: it has none, or
+ * there is no memory. */
+async__error *async__detail(struct async__record *record);
+
 /* Makes `error` (whose reference passes; may be NULL) the detail of the last error, `code`. */
 int async__fail_with(int code, async__error *error);
 
@@ -296,7 +342,6 @@ int async__fail_with(int code, async__error *error);
  * port 1: Connection refused". */
 int async__failf(int code, const char *format, ...) ASYNC_PRINTF(2, 3);
 
-/* Marks where a constructor succeeds. Nothing is done: a success leaves the last error alone. */
 /* Keeps the last error, which the construct that it happened in cannot return: unless
  * async_block_error() asks for it, it becomes the task's result. Of several the first is kept. */
 void async__pend(int code);
@@ -320,7 +365,8 @@ void async__record_restore(const struct async__record *saved, bool last_too);
 int async__misuse(int code);
 
 /* -EPERM, for a call that needs a task and was made outside of one. */
-int async__no_task(void);
+#define async__no_task() async__no_task_in(__func__)
+int async__no_task_in(const char *call);
 
 /* ---- parking ---- */
 
@@ -342,6 +388,7 @@ void async__fault_at_wake(async_task *task);
  * even if it is cancelled before it is scheduled. */
 static inline void async__resume(async_task *task)
 {
+    ASYNC__PROBE(task__wake, task->number);
     task->wait = NULL;
     async__make_ready(task);
 #ifdef ASYNC_FAULTS
@@ -358,25 +405,37 @@ static inline void async__unpark(async__wait *wait)
 /* Puts the task at the end of the ready queue: the others run first. */
 void async__yield(async_task *self);
 
-int async__interrupted(async_task *self); /* notes and gives self->interrupt, with its message */
-int async__checkpoint_slow(async_task *self);
+/* Notes and gives self->interrupt, for a wait that was interrupted or a call that was refused. The other
+ * one is for a task that was interrupted in the ready queue. */
+int async__interrupted(async_task *self);
+int async__interrupted_in(async_task *self, const char *call);
+int async__checkpoint_slow(async_task *self, const char *call);
 void async__report_refusals(async_task *self); /* refusals.c */
 
 /* The beginning of every blocking call: the code of a cancellation that is due, -EPERM outside a
- * task, else 0. Now and then it lets other tasks run. */
-static inline int async__checkpoint(void)
+ * task, else 0. Now and then it lets other tasks run. `call` is for the message. */
+#define async__checkpoint() async__checkpoint_in(__func__)
+static inline int async__checkpoint_in(const char *call)
 {
     async_task *self = async__current;
 #ifdef ASYNC_FAULTS
     if (self && async__fault(ASYNC__FAULT_AWAIT)) async_cancel(self, "fault");
 #endif
     if (async__unlikely(!self || self->interrupt || --self->tasks->budget <= 0))
-        return async__checkpoint_slow(self);
+        return async__checkpoint_slow(self, call);
     return 0;
 }
 
 /* Enters a scope with no rules of its own yet. -EPERM outside a task, -EBADF for NULL. */
-int async__scope_enter(async_scope *scope);
+int async__scope_enter(async_scope *scope, const char *call);
+/* async_timeout_enter_at, now, without a message, which the other gives: so that the call's name costs
+ * nothing where it is not needed. */
+int async__timeout_enter(async_scope *scope, double now, double when);
+int async__timeout_refused(int code, const char *call);
+/* After how many seconds the scope has run out whose -ETIMEDOUT is due to the task. */
+double async__ran_out_after(const async_task *task);
+/* Whether it is this scope, the current task's innermost. */
+bool async__ran_out(const async_scope *scope);
 /* Enters a shield with a time limit, which runs from when something outside of it is due
  * (async_run_options.exit_timeout). Outside a task the scope is left as it is. */
 void async__exit_shield_enter(async_scope *scope);

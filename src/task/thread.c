@@ -47,7 +47,8 @@ static void call_interrupt(async__wait *wait)
 
 int async_to_thread(int (*function)(void *argument), void *argument)
 {
-    if (!function) return async__misuse(async__failf(-EINVAL, "async_to_thread: NULL to call"));
+    if (!function)
+        return async__misuse(async__failf(-EINVAL, "async_to_thread: the function is NULL"));
     int code = async__checkpoint();
     if (code < 0) return code;
     struct call call = {
@@ -121,6 +122,9 @@ static void on_task_done(async_task *task)
     future->task = NULL;
     answer(future, task->result, error);
 }
+
+const async__claim async__claim_thread = {ASYNC__FUNCTION(on_task_done),
+                                          "was asked for by another thread"};
 
 /* In the loop's thread: makes the task. */
 static void on_request(async_callback *callback)
@@ -224,16 +228,17 @@ static int check_loop(async_loop *loop, async_coroutine coroutine, const char *c
 {
     if (!loop) return async__failf(-EBADF, "%s: the loop is NULL", call);
     if (!coroutine) return async__failf(-EINVAL, "%s: the coroutine is NULL", call);
-    if (async__is_forked(loop)) return async__fail(-ECHILD); /* no thread runs it here */
+    if (async__is_forked(loop)) /* no thread runs it here */
+        return async__failf(-ECHILD, "%s: the loop is the parent process's", call);
     return 0;
 }
 
 static async_concurrent_future *start_future(async_loop *loop, async_coroutine coroutine,
-                                             void *argument)
+                                             void *argument, const char *call)
 {
     async_concurrent_future *future = new_future(loop, coroutine, argument);
     if (!future) {
-        async__fail(-ENOMEM);
+        async__failf(-ENOMEM, "%s: no memory", call);
         return NULL;
     }
     atomic_init(&future->references, 2); /* the caller's and the loop's */
@@ -241,7 +246,7 @@ static async_concurrent_future *start_future(async_loop *loop, async_coroutine c
     if (code == 0) return future;
     answer(future, code, NULL);
     release(future);
-    async__failf(code, "the loop is at its end, or runs no tasks");
+    async__failf(code, "%s: the loop is at its end, or runs no tasks", call);
     return NULL;
 }
 
@@ -249,20 +254,21 @@ async_concurrent_future *async_submit_coroutine_threadsafe(async_loop *loop,
                                                            async_coroutine coroutine,
                                                            void *argument)
 {
-    int code = check_loop(loop, coroutine, "async_submit_coroutine_threadsafe");
-    return code < 0 ? NULL : start_future(loop, coroutine, argument);
+    int code = check_loop(loop, coroutine, __func__);
+    return code < 0 ? NULL : start_future(loop, coroutine, argument, __func__);
 }
 
 /* With the mutex held: whether an answer may be waited for. */
-static int check_wait(const async_concurrent_future *future)
+static int check_wait(const async_concurrent_future *future, const char *call)
 {
     if (future->loop == async__loop())
-        return async__failf(-EDEADLK, "the loop cannot wait for itself");
-    return async__is_forked(future->loop) ? async__fail(-ECHILD) : 0;
+        return async__failf(-EDEADLK, "%s: the loop cannot wait for itself", call);
+    if (!async__is_forked(future->loop)) return 0;
+    return async__failf(-ECHILD, "%s: the loop is the parent process's", call);
 }
 
 /* With the mutex held. -ETIMEDOUT. */
-static int wait_for_answer(async_concurrent_future *future, int64_t timeout)
+static int wait_for_answer(async_concurrent_future *future, int64_t timeout, const char *call)
 {
     int64_t when = async__deadline(async__clock(), timeout);
     struct timespec until = {.tv_sec = (time_t)(when / ASYNC__SECOND),
@@ -273,7 +279,9 @@ static int wait_for_answer(async_concurrent_future *future, int64_t timeout)
         error = when == ASYNC__NEVER
                     ? pthread_cond_wait(&future->answered, &future->mutex)
                     : pthread_cond_timedwait(&future->answered, &future->mutex, &until);
-    return future->done ? 0 : async__fail(-ETIMEDOUT);
+    if (future->done) return 0;
+    return async__failf(-ETIMEDOUT, "%s: no result within %g s", call,
+                        timeout > 0 ? (double)timeout / ASYNC__SECOND : 0);
 }
 
 /* The detail goes to the first that asks for the result. */
@@ -295,8 +303,8 @@ int async_concurrent_future_result(async_concurrent_future *future, double timeo
     if (async__seconds_to_ns(timeout, &ns) < 0)
         return async__failf(-EINVAL, "%s: the timeout is not a number", call);
     pthread_mutex_lock(&future->mutex);
-    int code = future->done ? 0 : ns <= 0 ? async__fail(-ETIMEDOUT) : check_wait(future);
-    if (code == 0) code = wait_for_answer(future, ns);
+    int code = future->done || ns <= 0 ? 0 : check_wait(future, call);
+    if (code == 0) code = wait_for_answer(future, ns, call);
     if (code == 0) code = take_answer(future);
     pthread_mutex_unlock(&future->mutex);
     return code;
@@ -332,10 +340,12 @@ void async_concurrent_future_free(async_concurrent_future *future)
 
 int async_run_coroutine_threadsafe(async_loop *loop, async_coroutine coroutine, void *argument)
 {
-    int code = check_loop(loop, coroutine, "async_run_coroutine_threadsafe");
+    int code = check_loop(loop, coroutine, __func__);
     if (code < 0) return code;
-    if (loop == async__loop()) return async__failf(-EDEADLK, "the loop cannot wait for itself");
-    async_concurrent_future *future = start_future(loop, coroutine, argument);
+    if (loop == async__loop())
+        return async__failf(-EDEADLK,
+                            "async_run_coroutine_threadsafe: the loop cannot wait for itself");
+    async_concurrent_future *future = start_future(loop, coroutine, argument, __func__);
     if (!future) return async_error_code();
     code = async_concurrent_future_result(future, INFINITY);
     async_concurrent_future_free(future);

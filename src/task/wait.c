@@ -48,6 +48,7 @@ static void on_timeout(async_callback *callback)
 
 const async__mark async__mark_wait = {ASYNC__FUNCTION(ended_in_wait),
                                       offsetof(struct waiting, wait.task)};
+const async__claim async__claim_wait = {ASYNC__FUNCTION(ended_in_wait), "is waited for"};
 
 static void interrupt_wait(async__wait *wait) { async__unpark(wait); }
 
@@ -159,6 +160,9 @@ static void ended_in_turn(async_task *task)
     wake(self);
 }
 
+const async__claim async__claim_as_completed = {ASYNC__FUNCTION(ended_in_turn),
+                                                "was given to async_as_completed"};
+
 static void on_deadline(async_callback *callback)
 {
     wake(async__container(callback, struct completions, timer.callback));
@@ -183,7 +187,7 @@ static int wait_for_one(struct completions *self)
 
 static int time_over(const struct completions *self)
 {
-    return async__failf(-ETIMEDOUT, "async_as_completed: not all tasks have ended after %g seconds",
+    return async__failf(-ETIMEDOUT, "async_as_completed: not all tasks have ended within %g s",
                         self->timeout);
 }
 
@@ -191,7 +195,7 @@ static int next_completed(async_iterator *iterator, void *value)
 {
     struct completions *self = async__container(iterator, struct completions, iterator);
     async_task *task = NULL;
-    int code = async__checkpoint();
+    int code = async__checkpoint_in("async_as_completed");
 
     if (code < 0) return code;
     if (self->waiting)
@@ -271,7 +275,7 @@ static struct completions *new_completions(double timeout)
     }
     struct completions *self = async__alloc_zeroed(sizeof *self);
     if (!self) {
-        async__fail(-ENOMEM);
+        async__fail_text(-ENOMEM, "async_as_completed: no memory");
         return NULL;
     }
     self->iterator = (async_iterator){

@@ -20,6 +20,7 @@ struct nats_server {
     int port;
     char dir[64], url[64];
     const char *config; /* more lines of its configuration; NULL: none */
+    const char *limits; /* of JetStream; NULL: none */
     bool no_jetstream;
 };
 
@@ -38,8 +39,7 @@ static const char *nats_program(void)
     return NULL;
 }
 
-/* For main(): 77 and a reason where there is no server, or where valgrind runs the client library's threads by turns,
- * thirty times slower than the server that they answer. */
+/* For main(): 77 and a reason where there is no server. */
 #define NATS_SKIP()                                                                                \
     do {                                                                                           \
         signal(SIGPIPE, SIG_IGN);                                                                  \
@@ -47,6 +47,13 @@ static const char *nats_program(void)
             puts("skipped: there is no nats-server (Debian: nats-server)");                        \
             return 77;                                                                             \
         }                                                                                          \
+    } while (0)
+
+/* The same, or where valgrind runs the client library's threads by turns, thirty times slower than the server that
+ * they answer: for tests with much to do, or with times. */
+#define NATS_SKIP_VALGRIND()                                                                       \
+    do {                                                                                           \
+        NATS_SKIP();                                                                               \
         if (getenv("CASYNCIO_TEST_WRAPPER")) {                                                     \
             puts("skipped: too slow under valgrind for a server that is not");                     \
             return 77;                                                                             \
@@ -67,7 +74,8 @@ static void nats_write_config(const struct nats_server *server)
     assert_non_null(file);
     fprintf(file, "listen: 127.0.0.1:%d\n", server->port ? server->port : -1);
     if (!server->no_jetstream)
-        fprintf(file, "jetstream { store_dir: \"%s/store\" }\n", server->dir);
+        fprintf(file, "jetstream { store_dir: \"%s/store\"\n%s }\n", server->dir,
+                server->limits ? server->limits : "");
     if (server->config) fputs(server->config, file);
     assert_int_equal(fclose(file), 0);
 }
@@ -142,5 +150,13 @@ __attribute__((unused)) static int run_real(async_coroutine main, void *argument
 {
     return async_run_with(main, argument, NULL);
 }
+
+/* test_<coroutine>: it is run on the real clock, and gives 0. */
+#define REAL(coroutine)                                                                            \
+    static void test_##coroutine(void **state)                                                     \
+    {                                                                                              \
+        (void)state;                                                                               \
+        assert_int_equal(run_real((async_coroutine)(void (*)(void))coroutine, NULL), 0);           \
+    }
 
 #endif

@@ -1,5 +1,5 @@
 /* The fault campaign: workers are killed and stopped at random moments, the server is killed and started anew,
- * connections are cut, every job is asked for by two callers. None may be lost, and the effect of each
+ * connections are slow, and are cut, every job is asked for by two callers. None may be lost, and the effect of each
  * key, which the job has guarded by it, happens once.
  *
  *     CASYNCIO_CAMPAIGN_JOBS=10000    so many, where it is 1000 otherwise
@@ -115,12 +115,35 @@ static int caller_program(const char *url, const char *dir, int count)
 
 static int relay_to;
 
+/* What a network of 10 ms does, and loss as a user of TCP sees it: one piece in a hundred comes 0.2 s later, which
+ * is when it is sent again. Kernels that can do this themselves (netem) are few. */
+struct one_way {
+    async_stream *from, *to;
+};
+
+static int one_way(struct one_way *self)
+{
+    static unsigned seed = 1;
+    char buffer[8192];
+    ssize_t size;
+
+    while ((size = async_stream_read(self->from, buffer, sizeof buffer)) > 0) {
+        int code = async_sleep(rand_r(&seed) % 100 == 0 ? 0.2 : 0.01);
+        if (code == 0) code = async_stream_write(self->to, buffer, (size_t)size);
+        if (code < 0) return code;
+    }
+    return size < 0 ? (int)size : -ECONNRESET; /* the other way ends as well */
+}
+
 static int pass(async_stream *client)
 {
-    async_with_stream(server, async_open_connection(
-                                  "127.0.0.1", relay_to)) return async_stream_relay(client, server,
-                                                                                    NULL);
-    return async_block_error();
+    async_with_stream(server, async_open_connection("127.0.0.1", relay_to)) async_with_group (group)
+    {
+        async_group_spawn(group, one_way, client, server);
+        async_group_spawn(group, one_way, server, client);
+    }
+    int code = async_block_error();
+    return code == -ECONNRESET ? 0 : code;
 }
 
 static int relay_main(void *argument)
@@ -347,6 +370,6 @@ int main(int argc, char **argv)
         relay_to = atoi(argv[2]);
         return async_run(relay_main, &port) < 0;
     }
-    NATS_SKIP();
+    NATS_SKIP_VALGRIND();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

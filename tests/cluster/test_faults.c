@@ -110,7 +110,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_allocations),
                                        cmocka_unit_test(test_awaits), cmocka_unit_test(test_waits)};
-    NATS_SKIP();
+    NATS_SKIP_VALGRIND();
     nats_start(&server);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     nats_stop(&server);

@@ -113,6 +113,25 @@ static const async_cluster_job wider_job = {
 
 ASYNC_JOB_ELSEWHERE(unserved, struct number, struct number)
 
+/* What a job is told of itself: each attempt its key. */
+static char job_keys[2][4][64];
+
+static int naming(const struct number *in, struct number *out)
+{
+    unsigned attempt = async_cluster_job_attempt();
+    out->value = ++runs;
+    snprintf(job_keys[in->value][runs - 1], 64, "%s", async_cluster_job_key());
+    return attempt == 1 ? -EAGAIN : 0;
+}
+ASYNC_JOB(naming, struct number, struct number)
+
+static int ordered(const struct number *in, struct number *out)
+{
+    out->value = ++runs;
+    return async_sleep((double)in->value / 1000);
+}
+ASYNC_JOB(ordered, struct number, struct number)
+
 /* ---- a worker beside the test ---- */
 
 struct working {
@@ -127,7 +146,8 @@ static int working(struct working *self)
                                &((async_cluster_worker_options){.concurrency = self->concurrency,
                                                                 .threads = self->threads}),
                                &twice_job, &slow_job, &failing_job, &second_time_job, &limited_job,
-                               &reversed_job, &telling_job, &narrow_job, &noting_job);
+                               &reversed_job, &telling_job, &narrow_job, &noting_job, &naming_job,
+                               &ordered_job);
 }
 
 /* Runs the block with two clusters and a worker of so many jobs at once. */
@@ -181,6 +201,51 @@ static int in_threads(void)
     return async_block_error();
 }
 
+/* casyncio-jobs, which is built beside the tests: its first line that has `word`, or "". */
+static const char *say(const char *arguments, const char *word)
+{
+    static char line[512];
+    char path[256], command[600];
+    ssize_t size = readlink("/proc/self/exe", path, sizeof path - 1);
+    assert_true(size > 0);
+    path[size] = 0;
+    *strrchr(path, '/') = 0;
+    snprintf(command, sizeof command, "%s/../bin/casyncio-jobs --url %s %s", path, server.url,
+             arguments);
+    FILE *said = popen(command, "r");
+    assert_non_null(said);
+    bool found = false;
+    while (!found && fgets(line, sizeof line, said))
+        found = strstr(line, word) != NULL;
+    while (fgetc(said) != EOF)
+        continue;
+    assert_int_equal(pclose(said), 0);
+    return found ? line : "";
+}
+
+/* The dead of `failing` are listed and requeued by the program. */
+static void by_program(async_cluster *cluster)
+{
+    async_cluster_queue queues[32];
+    size_t dead = 0;
+    char command[64];
+
+    while (dead == 0) { /* the second burial comes after the runs that were counted */
+        ssize_t count = async_cluster_queues(cluster, queues, 32);
+        for (ssize_t i = 0; i < count; i++)
+            if (strcmp(queues[i].name, "failing") == 0) dead = queues[i].dead;
+        async_sleep(0.01);
+    }
+    const char *line = say("dead failing", "not my number");
+    assert_non_null(strstr(line, "EDOM"));
+    snprintf(command, sizeof command, "requeue failing %d", atoi(line));
+    runs = 0;
+    assert_string_equal(say(command, "again"), "1 jobs of failing are in the queue again\n");
+    while (runs < 2)
+        async_sleep(0.01);
+    assert_true(say("", "failing")[0] != 0);
+}
+
 static int failures(void)
 {
     WITH_WORKER (cluster, 4, false) {
@@ -211,6 +276,7 @@ static int failures(void)
         while (runs < 2 * (int)count)
             async_sleep(0.01);
         assert_int_equal(runs, 2 * count);
+        by_program(cluster);
         assert_int_equal(async_cluster_requeue(cluster, "failing", 123456), -ENOENT);
     }
     return async_block_error();
@@ -318,6 +384,23 @@ static int keys(void)
     return async_block_error();
 }
 
+/* A call without a key has one of its own, the same at each attempt, also if another call's input is the same. */
+static int keys_of_its_own(void)
+{
+    WITH_WORKER (cluster, 4, false) {
+        struct number in = {0}, out = {0};
+        assert_int_equal(async_cluster_call(cluster, naming, &in, &out), 0);
+        assert_int_equal(runs, 2);
+        assert_true(job_keys[0][0][0] != 0);
+        assert_string_equal(job_keys[0][0], job_keys[0][1]);
+        assert_int_equal(async_cluster_call(cluster, naming, &in, &out), 0);
+        assert_int_equal(runs, 4);
+        assert_string_equal(job_keys[0][2], job_keys[0][3]);
+        assert_string_not_equal(job_keys[0][0], job_keys[0][2]);
+    }
+    return async_block_error();
+}
+
 /* ---- time ---- */
 
 static int cancel(void)
@@ -381,6 +464,37 @@ static int priorities(void)
                 for (int i = 0; i < 6; i++)
                     assert_int_equal(async_cluster_wait(futures[i], &out), 0);
         assert_notes("4 5 2 3 0 1 ");
+    }
+    return async_block_error();
+}
+
+/* A worker that has more than enough to do takes what is urgent next, as soon as one of its places is free. */
+static int priorities_under_load(void)
+{
+    enum { LOAD = 60, PLACES = 2 };
+    static async_cluster_future *load[LOAD];
+
+    WITH_WORKER (cluster, PLACES, false) {
+        struct number in = {30}, out;
+        for (int i = 0; i < LOAD; i++)
+            assert_non_null(load[i] = async_cluster_submit(
+                                cluster, ordered, &in,
+                                .priority = i % 2 ? ASYNC_CLUSTER_LOW : ASYNC_CLUSTER_NORMAL));
+        while (runs < 6)
+            async_sleep(0.001);
+        async_cluster_future *urgent =
+            async_cluster_submit(cluster, ordered, &in, .priority = ASYNC_CLUSTER_HIGH);
+        assert_non_null(urgent);
+        int before = runs;
+        assert_int_equal(async_cluster_wait(urgent, &out), 0);
+        assert_in_range(out.value, 1, before + 2 * PLACES + 1);
+        long low = 0, normal = 0;
+        for (int i = 0; i < LOAD; i++) {
+            assert_int_equal(async_cluster_wait(load[i], &out), 0);
+            *(i % 2 ? &low : &normal) += out.value;
+        }
+        assert_true(low > normal); /* the sums of their turns */
+        assert_int_equal(runs, LOAD + 1);
     }
     return async_block_error();
 }
@@ -494,23 +608,17 @@ static int foreign_stream(void)
     return async_block_error();
 }
 
-#define REAL(coroutine)                                                                            \
-    static void test_##coroutine(void **state)                                                     \
-    {                                                                                              \
-        (void)state;                                                                               \
-        notes[0] = 0;                                                                              \
-        assert_int_equal(run_real((async_coroutine)(void (*)(void))coroutine, NULL), 0);           \
-    }
-
 REAL(call)
 REAL(in_threads)
 REAL(failures)
 REAL(map)
 REAL(back_pressure)
 REAL(keys)
+REAL(keys_of_its_own)
 REAL(cancel)
 REAL(delayed)
 REAL(priorities)
+REAL(priorities_under_load)
 REAL(pieces)
 REAL(streams)
 REAL(no_worker)
@@ -519,15 +627,23 @@ REAL(foreign_stream)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_call),           cmocka_unit_test(test_in_threads),
-        cmocka_unit_test(test_failures),       cmocka_unit_test(test_map),
-        cmocka_unit_test(test_back_pressure),  cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_cancel),         cmocka_unit_test(test_delayed),
-        cmocka_unit_test(test_priorities),     cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_streams),        cmocka_unit_test(test_no_worker),
+        cmocka_unit_test(test_call),
+        cmocka_unit_test(test_in_threads),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_map),
+        cmocka_unit_test(test_back_pressure),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_keys_of_its_own),
+        cmocka_unit_test(test_priorities_under_load),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_delayed),
+        cmocka_unit_test(test_priorities),
+        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_no_worker),
         cmocka_unit_test(test_foreign_stream),
     };
-    NATS_SKIP();
+    NATS_SKIP_VALGRIND();
     nats_start(&server);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     nats_stop(&server);

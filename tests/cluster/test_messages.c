@@ -1,5 +1,5 @@
 /* Messages and buckets over a real server: what is published arrives, a lost connection comes back.
- * ctest: timeout=120 */
+ * ctest: timeout=300 */
 #include "nats_server.h"
 
 static struct nats_server server;
@@ -359,14 +359,6 @@ static int cancel_connects(void)
     }
     return 0;
 }
-
-#define REAL(coroutine)                                                                            \
-    static void test_##coroutine(void **state)                                                     \
-    {                                                                                              \
-        (void)state;                                                                               \
-        notes[0] = 0;                                                                              \
-        assert_int_equal(run_real((async_coroutine)(void (*)(void))coroutine, NULL), 0);           \
-    }
 
 REAL(publish_and_subscribe)
 REAL(groups)

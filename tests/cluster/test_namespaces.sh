@@ -25,7 +25,7 @@ ip -n $two address add 10.213.7.2/24 dev link0
 if "${in_one[@]}" tc qdisc add dev link0 root netem delay 10ms loss 1% 2>/dev/null; then
     echo "10 ms and 1 % loss between the two"
 else
-    echo "without delay and loss: this kernel has no netem"
+    echo "without delay and loss: this kernel has no netem (test_campaign has a relay with both)"
 fi
 
 url=nats://10.213.7.1:4222
@@ -46,7 +46,7 @@ started+=($!)
 {
     # Once there are results the caller is connected.
     for _ in $(seq 100); do
-        "${in_two[@]}" "$BUILD_DIR/casyncio-jobs" --url $url 2>/dev/null | grep -Eq '^tile .* [1-9][0-9]*$' && break
+        "${in_two[@]}" "$BUILD_DIR/bin/casyncio-jobs" --url $url 2>/dev/null | grep -Eq '^tile .* [1-9][0-9]*$' && break
         sleep 0.1
     done
     ip -n $two link set link0 down

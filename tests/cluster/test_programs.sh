@@ -3,7 +3,7 @@
 # ctest: timeout=180
 set -uo pipefail
 PATH=$PATH:/usr/sbin:/sbin
-programs=$BUILD_DIR/examples jobs=$BUILD_DIR/casyncio-jobs
+programs=$BUILD_DIR/examples jobs=$BUILD_DIR/bin/casyncio-jobs
 command -v nats-server >/dev/null || { echo "skipped: there is no nats-server (Debian: nats-server)"; exit 77; }
 [ -x "$jobs" ] && [ -x "$programs/21_chat_cluster" ] || { echo "skipped: the examples are not built (CASYNCIO_EXAMPLES)"; exit 77; }
 . "$SOURCE_DIR/tests/scratch.sh"
@@ -66,4 +66,13 @@ holds "with a message" grep -q 'CASYNCIO_DEAD_nothing' "$work/err"
 holds "no server is an error" test $? = 1
 "$jobs" nonsense 2>"$work/err"
 holds "nonsense is a question of usage" test $? = 2
+if [ -x "$BUILD_DIR/bin/casyncio" ]; then
+    "$BUILD_DIR/bin/casyncio" jobs --url "$url" dead tile >"$work/dead" 2>&1
+    holds "casyncio jobs is casyncio-jobs" grep -q '^ *number .* message$' "$work/dead"
+    "$BUILD_DIR/bin/casyncio" jobs nonsense 2>"$work/err"
+    holds "with its exit status" test $? = 2
+    "$BUILD_DIR/bin/casyncio" nonsense 2>"$work/err"
+    holds "a command that is no program is an error" test $? = 2
+    holds "which is told" grep -q 'there is no such command' "$work/err"
+fi
 exit $failed

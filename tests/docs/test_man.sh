@@ -34,7 +34,7 @@ grep -v casyncio_ "$work/pages" | xargs grep -LE '^\.(Fo|Bd)' | none "pages with
 # What a program can call, in the compiler's words and not in the script's: the functions that are declared once the headers have
 # been preprocessed, and the macros. What the headers call deprecated has no page.
 cd "$SOURCE_DIR"
-headers=$(find include/casyncio -name '*.h' ! -name renamed.h ! -name base.h)
+headers=$(find include/casyncio -name '*.h' ! -name renamed.h ! -name guesses.h ! -name base.h)
 for header in $headers; do echo "#include <${header#include/}>"; done >"$work/all.c"
 {
     ${CC:-cc} -std=gnu11 -Iinclude -E -P "$work/all.c" | { grep -oE '\basync_[a-z0-9]\w*\(' || true; } | tr -d '('
@@ -52,7 +52,7 @@ done < <(grep -vxFf "$work/deprecated" "$work/names") | none "names without a pa
 
 cd "$work/first"
 # shellcheck disable=SC2046
-mandoc -Tlint -W warning $(cat "$work/pages") man7/*.7 2>&1 | none "mandoc -Tlint"
+mandoc -Tlint -W warning $(cat "$work/pages") man7/*.7 "$OLDPWD"/docs/man/*.1 2>&1 | none "mandoc -Tlint"
 # shellcheck disable=SC2046
 grep -hE '^\.Xr' $(cat "$work/pages") man7/*.7 | awk '{ print $2 "." $3 }' | sort -u | while read -r page; do
     case $page in

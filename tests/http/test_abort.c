@@ -316,6 +316,88 @@ static int closed_unread(void *unused)
 }
 HTTP_TEST(closed_unread)
 
+/* ---- what is freed after its loop has been closed ---- */
+
+static struct {
+    async_http_session *session;
+    async_http_response *done, *stalled;
+} left;
+
+static int leaves_all(void *unused)
+{
+    (void)unused;
+    left.session = async_http_session_new(NULL);
+    left.done = async_http_get(left.session, URL("/"));
+    left.stalled = async_http_get(left.session, URL("/stall"));
+    assert_non_null(left.done);
+    assert_non_null(left.stalled);
+    return 0;
+}
+
+static int leaves_responses(void *unused)
+{
+    leaves_all(unused);
+    async_http_session_free(left.session);
+    return 0;
+}
+
+static int uses_what_is_left(void *unused)
+{
+    (void)unused;
+    assert_string_equal(async_http_text(left.done), "ok");
+    assert_null(async_http_read(left.stalled, NULL));
+    assert_int_equal(async_error_code(), -ECONNABORTED);
+    assert_fails(left.session, URL("/"), -ECONNABORTED, "the session's loop has been closed");
+    return 0;
+}
+
+static void test_loop_closed_before_a_session(void **state)
+{
+    (void)state;
+    for (int order = 0; order < 3; order++) {
+        assert_int_equal(async_run(leaves_all, NULL), 0);
+        assert_true(raw_idle(&server));
+        assert_int_equal(async_http_status(left.stalled), 200);
+        if (order == 0) async_http_session_free(left.session);
+        if (order == 2) assert_int_equal(async_run(uses_what_is_left, NULL), 0);
+        async_http_response_free(left.done);
+        if (order > 0) async_http_session_free(left.session);
+        async_http_response_free(left.stalled);
+    }
+    assert_int_equal(async_run(leaves_responses, NULL), 0);
+    async_http_response_free(left.stalled);
+    async_http_response_free(left.done);
+}
+
+static async_http_session *of_one_loop;
+
+static int asks_in_another(void *unused)
+{
+    (void)unused;
+    assert_fails(of_one_loop, URL("/"), -EPERM, "the session is another loop's");
+    return 0;
+}
+
+static void *other_thread(void *result)
+{
+    *(int *)result = async_run(asks_in_another, NULL);
+    return NULL;
+}
+
+static int asked_by_another(void *unused)
+{
+    (void)unused;
+    int result = 1;
+    pthread_t id;
+    async_with_http_session (session, NULL) {
+        of_one_loop = session;
+        pthread_create(&id, NULL, other_thread, &result);
+        pthread_join(id, NULL);
+    }
+    return result;
+}
+HTTP_TEST(asked_by_another)
+
 /* With a second loop in another thread: nothing is shared but curl's global state. */
 static int few(void *unused)
 {
@@ -369,6 +451,8 @@ int main(void)
         cmocka_unit_test(test_session_closed_at_any_time),
         cmocka_unit_test(test_responses_outlive_their_session),
         cmocka_unit_test(test_closed_unread),
+        cmocka_unit_test(test_loop_closed_before_a_session),
+        cmocka_unit_test(test_asked_by_another),
         cmocka_unit_test(test_two_loops),
     };
     return cmocka_run_group_tests(tests, open_server, close_server);

@@ -24,8 +24,63 @@ static bool answer(int fd, const char *head, const char *body, size_t size)
 
 static char body[100000];
 
+/* A body in four pieces. */
+struct pieces {
+    async_iterator iterator;
+    int left;
+};
+
+static int next_piece(async_iterator *self, void *value)
+{
+    struct pieces *pieces = (struct pieces *)self;
+    int code = async_checkpoint();
+    if (code < 0 || pieces->left == 0) return code;
+    *(async_http_chunk *)value = (async_http_chunk){body, sizeof body / 4};
+    pieces->left--;
+    return 1;
+}
+
+static int stream_body(async_http_session *session)
+{
+    struct pieces pieces = {{.next = next_piece, .size = sizeof(async_http_chunk)}, 4};
+    async_with_http_request (response, session, .url = raw_url(&server, "/redirect"),
+                             .method = "POST", .body_iterator = &pieces.iterator,
+                             .body_size = sizeof body)
+        assert_int_equal(async_http_history_count(response), 1);
+    return async_block_error();
+}
+
+static void on_trace(const async_http_trace *trace, void *unused)
+{
+    (void)unused;
+    assert_non_null(trace->url);
+}
+
+/* A text to the session and back. */
+static int exchange_cookies(async_http_session *session)
+{
+    int code = async_http_cookies_load(session, "127.0.0.1\tFALSE\t/\tFALSE\t0\ta\tb\n");
+    if (code < 0) return code;
+    char *text = async_http_cookies_save(session);
+    if (!text) return async_error_code();
+    free(text);
+    return async_http_cookies_clear(session);
+}
+
+static int relative(async_http_session *session)
+{
+    async_with_http_request (response, session, .url = "../y", .read_timeout = 50,
+                             .connect_timeout = 40)
+        assert_string_equal(async_http_url(response), raw_url(&server, "/y"));
+    return async_block_error();
+}
+
 static int requests(async_http_session *session)
 {
+    int code = stream_body(session);
+    if (code == 0) code = exchange_cookies(session);
+    if (code == 0) code = relative(session);
+    if (code < 0) return code;
     async_http_response *response = async_http_request(
         session, &(async_http_request_options){.url = raw_url(&server, "/redirect"),
                                                .method = "POST",
@@ -48,8 +103,8 @@ static int requests(async_http_session *session)
 static int scenario(void *unused)
 {
     (void)unused;
-    async_http_session *session =
-        async_http_session_new(&(async_http_session_options){.headers = LIST("X-Base: b")});
+    async_http_session *session = async_http_session_new(&(async_http_session_options){
+        .headers = LIST("X-Base: b"), .base_url = raw_url(&server, "/a/"), .on_trace = on_trace});
     if (!session) return async_error_code();
     int code = requests(session);
     async_uncancel(async_current_task());

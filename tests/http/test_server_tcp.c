@@ -333,13 +333,60 @@ REAL(clients_leave)
 REAL(descriptors_run_out)
 REAL(answers_are_gathered)
 
+/* ---- a server that outlives its loop ---- */
+
+static async_http_server *left;
+
+static int leaves_it_listening(void *unused)
+{
+    left = start(NULL);
+    return 0;
+}
+
+static int leaves_it_after_a_request(void *unused)
+{
+    leaves_it_listening(unused);
+    async_task *task = async_create_task(serve, left);
+    assert_string_equal(shell("curl -sS --max-time 20 http://127.0.0.1:%d/hello/you", port),
+                        "Hello, you!");
+    async_cancel(task, NULL);
+    assert_int_equal(async_await(task), -ECANCELED);
+    return 0;
+}
+
+/* The main task returns while it serves, and is shutting down. */
+static int leaves_it_shutting_down(void *unused)
+{
+    leaves_it_listening(unused);
+    async_create_task(serve, left);
+    async_stream *client = async_open_connection("127.0.0.1", port);
+    assert_non_null(client);
+    assert_int_equal(async_stream_write(client, "GET /slow HTTP/1.1\r\n" HOST "\r\n", 32), 0);
+    wait_until(left, async_http_server_requests, 1);
+    assert_int_equal(async_http_shutdown(left), 0);
+    async_stream_abort(client);
+    return 0;
+}
+
+static void test_freed_after_its_loop(void **state)
+{
+    static const async_coroutine cases[] = {leaves_it_listening, leaves_it_after_a_request,
+                                            leaves_it_shutting_down};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(async_run(cases[i], NULL), 0);
+        assert_int_equal(async_http_server_connections(left), 0);
+        async_http_server_free(left);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_curl_is_served),       cmocka_unit_test(test_our_client_is_served),
         cmocka_unit_test(test_shuts_down),           cmocka_unit_test(test_is_cancelled),
         cmocka_unit_test(test_clients_leave),        cmocka_unit_test(test_descriptors_run_out),
-        cmocka_unit_test(test_answers_are_gathered),
+        cmocka_unit_test(test_answers_are_gathered), cmocka_unit_test(test_freed_after_its_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

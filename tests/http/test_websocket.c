@@ -919,6 +919,41 @@ static int sends(void *unused)
     return 0;
 }
 
+/* ---- a socket that outlives its loop ---- */
+
+static async_websocket *left;
+
+static int waits_for_a_message(async_websocket *socket)
+{
+    async_websocket_message message;
+    return async_websocket_receive(socket, &message);
+}
+
+/* The server's end is cancelled with the loop, the client's is there after it. */
+static int leaves_it_open(void *unused)
+{
+    struct peer peer = {.handler = waits_for_a_message};
+    (void)unused;
+    now_serving = &peer;
+    assert_int_equal(async_stream_pair(peer.ends), 0);
+    peer.server = async_http_server_new(NULL);
+    async_http_route(peer.server, NULL, "/chat", accept_socket);
+    peer.task = async_create_task(serve_peer, &peer);
+    left = async_websocket_connect_stream(peer.ends[1], "ws://example.org/chat", NULL);
+    assert_non_null(left);
+    assert_int_equal(async_websocket_send_text(left, "a"), 0);
+    async_await(peer.task);
+    async_http_server_free(peer.server);
+    return 0;
+}
+
+static void test_freed_after_its_loop(void **state)
+{
+    (void)state;
+    assert_int_equal(run(leaves_it_open, NULL), 0);
+    async_websocket_free(left);
+}
+
 TEST(server_handshakes)
 TEST(client_handshakes)
 TEST(urls_and_options)
@@ -969,6 +1004,7 @@ int main(void)
         cmocka_unit_test(test_whole_messages),
         cmocka_unit_test(test_given_up),
         cmocka_unit_test(test_sends),
+        cmocka_unit_test(test_freed_after_its_loop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,9 +3,7 @@
  * order; and the server goes on. Needs a build with the fault hook.
  *
  * ctest: labels=slow,fault timeout=300 */
-#include "server_test.h"
-
-#include "base/faults.h"
+#include "server_sweep.h"
 
 #include <casyncio/websocket.h>
 
@@ -98,55 +96,9 @@ static int exchange(async_http_server *server)
     return code < 0 ? code : served;
 }
 
-static bool loop_may_end;
-
-static int scenario(void *unused)
+static int add_routes(async_http_server *server)
 {
-    async_http_server *server =
-        async_http_server_new(&(async_http_server_options){.on_error = tell});
-    if (!server) return async_error_code();
-    int code = async_http_route(server, "GET", "/", echo);
-    if (code == 0) code = exchange(server);
-    async_uncancel(async_current_task());
-    async_block_error();
-    if (code < 0) { /* it goes on */
-        for (int kind = 0; kind < ASYNC__FAULT_KINDS; kind++)
-            async__faults[kind].at = 0;
-        async_http_route(server, "GET", "/", echo);
-        async_block_error();
-        int again = exchange(server);
-        /* A loop whose poll has failed cancels all there is, for good. */
-        if (!loop_may_end || code != -ECANCELED) assert_int_equal(again, 0);
-    }
-    assert_int_equal(async_http_server_connections(server), 0);
-    assert_int_equal(async_http_server_requests(server), 0);
-    async_http_server_free(server);
-    return code;
-}
-
-static void sweep(enum async__fault_kind kind)
-{
-    long failed = 0, n = 1;
-
-    loop_may_end = kind == ASYNC__FAULT_SYSTEM_CALL;
-    for (;; n++) {
-        async__faults[kind] = (struct async__fault_counter){.at = n};
-        told_count = 0;
-        int code = async_run_with(scenario, NULL,
-                                  &(async_run_options){.no_signals = true,
-                                                       .no_report = true,
-                                                       .loop = {.virtual_clock = true}});
-        bool reached = async__faults[kind].count >= n;
-        async__faults[kind].at = 0;
-        if (code < 0 || told_count > 0) failed++;
-        if (code == -EDEADLK) print_error("%ld: %s\n", n, async_run_error_message());
-        assert_int_not_equal(code, -EDEADLK);
-        if (!reached) break;
-        assert_true(n < 5000);
-    }
-    print_message("%ld of %ld failed\n", failed, n - 1);
-    assert_true(n > 2);
-    assert_true(failed > 0);
+    return async_http_route(server, "GET", "/", echo);
 }
 
 /* A compressed message that could not be sent for want of memory is one that the next does not refer to. */
@@ -198,21 +150,6 @@ static void test_without_memory(void **state)
         0);
 }
 
-#define SWEEP(name, kind)                                                                          \
-    static void test_##name(void **state)                                                          \
-    {                                                                                              \
-        (void)state;                                                                               \
-        memset(text, 'x', sizeof text - 1);                                                        \
-        sweep(kind);                                                                               \
-    }
-
-SWEEP(allocations, ASYNC__FAULT_ALLOCATION)
-SWEEP(system_calls, ASYNC__FAULT_SYSTEM_CALL)
-SWEEP(awaits, ASYNC__FAULT_AWAIT)
-SWEEP(waits, ASYNC__FAULT_WAIT)
-SWEEP(wakes, ASYNC__FAULT_WAKE)
-SWEEP(expiries, ASYNC__FAULT_EXPIRE)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +158,7 @@ int main(void)
         cmocka_unit_test(test_waits),          cmocka_unit_test(test_wakes),
         cmocka_unit_test(test_expiries),
     };
+    memset(text, 'x', sizeof text - 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
 

@@ -335,6 +335,33 @@ static void test_real_time(void **state)
     assert_true(async_loop_time(loop) - start >= 0.002); /* never too early */
 }
 
+static struct mark taken_back = MARK('x');
+
+static void run_taking_back(async_callback *callback)
+{
+    run_mark(callback);
+    assert_true(async_callback_cancel(&taken_back.timer.callback));
+}
+
+/* The last first, each once, and what is taken back not. */
+static void test_at_close(void **state)
+{
+    struct mark a = MARK('a'), b = MARK('b'), c = MARK('c');
+    async_loop *other = async_loop_new(NULL);
+    (void)state;
+    trace[0] = 0;
+    c.timer.callback.run = run_taking_back;
+    async_loop_at_close(other, &a.timer.callback);
+    async_loop_at_close(other, &taken_back.timer.callback);
+    async_loop_at_close(other, &b.timer.callback);
+    async_loop_at_close(other, &c.timer.callback);
+    async_loop_at_close(other, &a.timer.callback); /* is there already */
+    assert_true(async_callback_cancel(&b.timer.callback));
+    assert_int_equal(async_loop_close(other), 0);
+    assert_string_equal(trace, "ca");
+    assert_false(async_callback_cancel(&a.timer.callback));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +378,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_reused_number, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_closed_behind_its_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_regular_file_is_always_ready, set_up, tear_down),
+        cmocka_unit_test(test_at_close),
         cmocka_unit_test_setup_teardown(test_real_time, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

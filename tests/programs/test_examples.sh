@@ -121,6 +121,7 @@ run 15 15_subprocess
 [ ! -x "$programs/19_glib" ] || run 19 19_glib
 has 20_chat_web && run 20 20_chat_web
 run 23 23_all_cores
+[ ! -x "$programs/24_json" ] || run 24 24_json
 has 25_http_server && run 25 25_http_server
 has 26_reverse_proxy && run 26 26_reverse_proxy
 has 27_event_stream && run 27 27_event_stream
@@ -304,6 +305,13 @@ END
 0 coroutine: has slept
 0 coroutine: a thread gave 42
 0 GLib: the main loop has ended, the coroutine gave 42
+END
+
+[ ! -x "$programs/24_json" ] || expect 24 0 <<'END'
+0 order 1: 2 of tea
+0 order 2: 6 of cups
+0 refused: Object item not found: count
+0 2 orders
 END
 
 # ---- bad input ----

@@ -32,7 +32,7 @@ sanitized=$(grep -c '^CASYNCIO_SANITIZE:STRING=.' "$BUILD_DIR/CMakeCache.txt")
 for compiler in "$CC" gcc clang; do
     command -v "$compiler" >/dev/null || continue
     try "shapes.c ($compiler)" "$compiler" -std=c11 "$shapes/shapes.c"
-    for wrong in 1 2 3 4 5 6 7; do
+    for wrong in 1 2 3 4 5 6 7 8; do
         tried=$((tried + 1))
         if "$compiler" -std=c11 -Wall -Wextra -Werror -DWRONG=$wrong "-I$SOURCE_DIR/include" -c "$shapes/shapes.c" \
             -o "$work/program.o" >"$work/log" 2>&1; then

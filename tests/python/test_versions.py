@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -618,6 +620,9 @@ PROGRAM = """
 """
 
 
+CASYNCIO = os.environ.get("CASYNCIO_PROGRAM") or shutil.which("casyncio")
+
+
 @unittest.skipIf(sys.version_info < (3, 14), "python -m asyncio ps came with 3.14")
 class Tools(unittest.TestCase):
     def program(self, **names):
@@ -652,6 +657,21 @@ class Tools(unittest.TestCase):
             row = next(i for i, line in enumerate(lines) if f"(T) {name}" in line)
             self.assertIn(function, lines[row + 1])
             self.assertIn("outer", "\n".join(lines[:row]))
+
+    @unittest.skipUnless(CASYNCIO, "the program casyncio is not there: $CASYNCIO_PROGRAM, or in the path")
+    def test_casyncio(self):
+        process = self.program(install="")
+        for command in ["ps"], ["pstree"], ["pstree", "--json"]:
+            done = subprocess.run([CASYNCIO, *command, str(process.pid)], stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+            if "cannot be read" in done.stderr:
+                self.skipTest(done.stderr)
+            self.assertEqual((done.returncode, done.stderr), (0, ""), command)
+            for name in "the first", "the second", "the third", "Task-1", "waits_in_c":
+                self.assertIn(name, done.stdout)
+        inner, = (task for task in json.loads(done.stdout)[0]["python_tasks"] if task["name"] == "the first")
+        self.assertEqual([frame["function"] for frame in inner["frames"]], ["Queue.get", "inner"])
+        self.assertEqual(len(inner["awaited_by"]), 1)
 
     def test_call_graph(self):
         async def main():

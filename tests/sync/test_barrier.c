@@ -98,7 +98,7 @@ static int breaks(void *unused)
     assert_true(async_barrier_broken(&barrier));
     async_cancel(tasks[0], NULL); /* it has its answer */
     assert_int_equal(async_await(tasks[0]), ASYNC_EBROKENBARRIER);
-    assert_string_equal(async_error_message(), "The barrier is broken");
+    assert_string_equal(async_error_message(), "async_barrier_wait: the barrier is broken");
     assert_int_equal(async_await(tasks[1]), ASYNC_EBROKENBARRIER);
     assert_notes("ASYNC_EBROKENBARRIER@0 ASYNC_EBROKENBARRIER@0 ");
     assert_int_equal(async_barrier_wait(&barrier), ASYNC_EBROKENBARRIER);

@@ -394,11 +394,85 @@ static void end_once(void)
     assert_null(once.waiters.first);
 }
 
-/* ---- queues, in three orders ---- */
+/* ---- event and future ---- */
+
+static async_event event;
+static async_future future;
+static int sets; /* of the event */
+
+static void begin_event(void)
+{
+    event = (async_event)ASYNC_EVENT_INIT;
+    future = (async_future)ASYNC_FUTURE_INIT;
+    sets = 0;
+}
+
+static void set_event(void)
+{
+    sets++;
+    async_event_set(&event);
+}
+
+/* At last it is set for good: a waiter that is not woken then is a deadlock. */
+static int drive_event(void)
+{
+    for (int i = 0; i < STEPS; i++) {
+        rest();
+        if (chance(2))
+            set_event();
+        else
+            async_event_clear(&event);
+    }
+    set_event();
+    rest();
+    assert_int_equal(async_future_set(&future, 5, &event), 0);
+    assert_int_equal(async_future_set(&future, 6, NULL), -EALREADY);
+    return 0;
+}
+
+static int use_event(int id)
+{
+    int code;
+
+    if (id == 0) return drive_event();
+    for (int i = 0; i < STEPS; i++) {
+        rest();
+        int before = sets - async_event_is_set(&event);
+        code = -ETIMEDOUT;
+        async_timeout (patience())
+            code = async_event_wait(&event);
+        go_on();
+        if (code == 0)
+            assert_true(sets > before); /* it was set when the wait began, or since */
+        else
+            assert_true(code == -ETIMEDOUT || code == -ECANCELED);
+    }
+    do {
+        void *value = NULL;
+        code = -ETIMEDOUT;
+        async_timeout (patience())
+            code = async_future_wait(&future, &value);
+        go_on();
+        if (code == 5)
+            assert_ptr_equal(value, &event);
+        else
+            assert_null(value);
+    } while (code != 5);
+    return 0;
+}
+
+static void end_event(void)
+{
+    assert_null(event.waiters.first);
+    assert_null(future.waiters.first);
+}
+
+/* ---- queues, in three orders, and the one between threads ---- */
 
 enum { ITEMS = WORKERS / 2 * STEPS };
 
 static async_queue *queues[2];
+static async_thread_queue *shared; /* in place of queues[0] */
 static int kind, put_count, got_count, finished;
 static int last_got[2]; /* by one that need not wait, and by one that must: each kind in order */
 static char fate[ITEMS * 8]; /* of each item: 0, put, got */
@@ -416,12 +490,44 @@ static async_queue *new_queue(void)
                        : async_priority_queue_new(sizeof(int), maxsize, by_number);
 }
 
+static int put(async_queue *queue, const int *number)
+{
+    return shared ? async_thread_queue_put(shared, number) : async_queue_put(queue, number);
+}
+
+static int put_nowait(async_queue *queue, const int *number)
+{
+    return shared ? async_thread_queue_put_nowait(shared, number)
+                  : async_queue_put_nowait(queue, number);
+}
+
+static int get(int *number)
+{
+    return shared ? async_thread_queue_get(shared, number) : async_queue_get(queues[0], number);
+}
+
+static bool is_empty(void)
+{
+    return shared ? async_thread_queue_empty(shared) : async_queue_empty(queues[0]);
+}
+
+static int task_done(void)
+{
+    return shared ? async_thread_queue_task_done(shared) : async_queue_task_done(queues[0]);
+}
+
+static int join(void)
+{
+    return shared ? async_thread_queue_join(shared) : async_queue_join(queues[0]);
+}
+
 static int numbers;
 
 static void begin_queue(void)
 {
     kind = chance(3);
     queues[0] = new_queue();
+    shared = NULL;
     queues[1] = NULL;
     numbers = put_count = got_count = finished = 0;
     last_got[0] = last_got[1] = -1;
@@ -453,10 +559,10 @@ static int produce(async_queue *queue)
     int number = numbers++, code = -ETIMEDOUT;
     assert_true(numbers < (int)sizeof fate);
     if (chance(4) == 0)
-        code = async_queue_put_nowait(queue, &number);
+        code = put_nowait(queue, &number);
     else
         async_timeout (patience())
-            code = async_queue_put(queue, &number);
+            code = put(queue, &number);
     go_on();
     note_put(number, code);
     return code;
@@ -471,9 +577,9 @@ static int use_queue(int id)
             left -= produce(queues[0]) == 0;
             continue;
         }
-        bool waits = async_queue_empty(queues[0]);
+        bool waits = is_empty();
         async_timeout (patience())
-            code = async_queue_get(queues[0], &number);
+            code = get(&number);
         go_on();
         if (code < 0) {
             assert_int_equal(number, -1);
@@ -481,9 +587,9 @@ static int use_queue(int id)
         }
         left--;
         note_got(number, waits);
-        assert_int_equal(async_queue_task_done(queues[0]), 0);
+        assert_int_equal(task_done(), 0);
     }
-    if (++finished == WORKERS) assert_int_equal(async_queue_join(queues[0]), 0);
+    if (++finished == WORKERS) assert_int_equal(join(), 0);
     return 0;
 }
 
@@ -491,9 +597,18 @@ static void end_queue(void)
 {
     assert_int_equal(put_count, ITEMS);
     assert_int_equal(got_count, ITEMS);
-    assert_true(async_queue_empty(queues[0]));
-    assert_int_equal(async_queue_task_done(queues[0]), -EINVAL);
+    assert_true(is_empty());
+    assert_int_equal(task_done(), -EINVAL);
     async_queue_free(queues[0]);
+    async_thread_queue_free(shared);
+    shared = NULL;
+}
+
+static void begin_thread_queue(void)
+{
+    begin_queue();
+    kind = 0;
+    shared = async_thread_queue_new(sizeof(int), (size_t)chance(3));
 }
 
 /* ---- select: gets from either queue or takes a place of the semaphore ---- */
@@ -579,11 +694,12 @@ static void end_select(void)
     }
 }
 
-#define MODEL(name)                                                                                \
+#define MODEL(name) MODEL_AS(name, name)
+#define MODEL_AS(name, uses)                                                                       \
     static void test_##name(void **unused)                                                         \
     {                                                                                              \
         (void)unused;                                                                              \
-        with_seeds(#name, begin_##name, use_##name, end_##name);                                   \
+        with_seeds(#name, begin_##name, use_##uses, end_##uses);                                   \
     }
 
 MODEL(lock)
@@ -592,7 +708,9 @@ MODEL(rwlock)
 MODEL(condition)
 MODEL(barrier)
 MODEL(once)
+MODEL(event)
 MODEL(queue)
+MODEL_AS(thread_queue, queue)
 MODEL(select)
 
 int main(void)
@@ -601,6 +719,7 @@ int main(void)
         cmocka_unit_test(test_lock),    cmocka_unit_test(test_semaphore),
         cmocka_unit_test(test_rwlock),  cmocka_unit_test(test_condition),
         cmocka_unit_test(test_barrier), cmocka_unit_test(test_once),
+        cmocka_unit_test(test_event),   cmocka_unit_test(test_thread_queue),
         cmocka_unit_test(test_queue),   cmocka_unit_test(test_select),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

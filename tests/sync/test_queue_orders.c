@@ -177,7 +177,7 @@ static int misuse(void *unused)
     async_queue *queue = async_lifo_queue_new(SIZE_MAX / 4, 0);
     assert_int_equal(async_queue_put(queue, &job), -ENOMEM);
     assert_int_equal(async_queue_put(queue, NULL), -EINVAL);
-    assert_string_equal(async_error_message(), "the item is NULL");
+    assert_string_equal(async_error_message(), "async_queue_put: the item is NULL");
     assert_int_equal(async_queue_get(queue, NULL), -EINVAL);
     assert_int_equal(async_queue_put_nowait(queue, NULL), -EINVAL);
     assert_int_equal(async_queue_get_nowait(queue, NULL), -EINVAL);

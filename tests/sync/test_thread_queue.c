@@ -350,7 +350,8 @@ static void test_misuse(void **state)
     assert_int_equal(async_thread_queue_get_threadsafe(NULL, &item, 1), -EBADF);
     assert_int_equal(async_thread_queue_join_threadsafe(NULL, 1), -EBADF);
     assert_int_equal(async_thread_queue_task_done(NULL), -EBADF);
-    assert_string_equal(async_error_message(), "the thread queue is NULL");
+    assert_string_equal(async_error_message(),
+                        "async_thread_queue_task_done: the thread queue is NULL");
     assert_int_equal(async_thread_queue_size(NULL), 0);
     assert_true(async_thread_queue_empty(NULL));
     assert_false(async_thread_queue_full(NULL));

@@ -35,7 +35,7 @@ static int sets_and_gets(void *unused)
     void *value;
     destroyed = 0;
     assert_string_equal(get_name(), "-");
-    assert_string_equal(async_error_message(), "the context variable name is not set here");
+    assert_string_equal(async_error_message(), "async_context_var_get: name is not set here");
     set_name("a", NULL);
     assert_string_equal(get_name(), "a");
     set_name("b", NULL);

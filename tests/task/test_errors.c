@@ -449,7 +449,7 @@ static int nulls(void *unused)
     assert_int_equal(async_queue_get(NULL, &item), -EBADF);
     assert_int_equal(async_queue_put_nowait(NULL, &item), -EBADF);
     assert_int_equal(async_queue_get_nowait(NULL, &item), -EBADF);
-    assert_string_equal(async_error_message(), "the queue is NULL");
+    assert_string_equal(async_error_message(), "async_queue_get_nowait: the queue is NULL");
     assert_int_equal(async_queue_task_done(NULL), -EBADF);
     assert_int_equal(async_queue_join(NULL), -EBADF);
     assert_int_equal(async_queue_size(NULL), 0);

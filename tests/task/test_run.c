@@ -181,7 +181,8 @@ static void test_circle(void **state)
     (void)state;
     assert_int_equal(run(makes_other_circles, NULL), 0);
     assert_int_equal(run(makes_a_circle, NULL), -EDEADLK);
-    assert_string_equal(async_run_error_message(), "async_await: the task waits for this one");
+    assert_string_equal(async_run_error_message(),
+                        "async_await: Task-2 (waits_in_a_circle) waits for this task");
 }
 
 static void test_deadlock_in_a_shield(void **state)

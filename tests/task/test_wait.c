@@ -262,7 +262,7 @@ static int is_left_early(void *unused)
         assert_int_equal(async_await(task), -EIO);
     assert_int_equal(async_block_error(), -ETIMEDOUT);
     assert_string_equal(async_error_message(),
-                        "async_as_completed: not all tasks have ended after 1.5 seconds");
+                        "async_as_completed: not all tasks have ended within 1.5 s");
     assert_notes("1@20 3@25 2@25 ");
 
     make_three(tasks, 5); /* those that have ended come in spite of the time */

@@ -125,6 +125,50 @@ static int churn(void *argument)
     return code;
 }
 
+/* One task computes half of the time, one has jobs done in threads, and others wait. */
+static int burner(void *argument)
+{
+    int code = 0;
+
+    (void)argument;
+    while (code == 0) {
+        double until = async_loop_time(async_get_running_loop()) + 0.01;
+        while (async_loop_time(async_get_running_loop()) < until)
+            continue;
+        code = async_sleep(0.01);
+    }
+    return code;
+}
+
+static int job(void *argument)
+{
+    (void)argument;
+    usleep(1000);
+    return 0;
+}
+
+static int worker(void *argument)
+{
+    int code = 0;
+
+    (void)argument;
+    while (code >= 0)
+        code = async_to_thread(job, NULL);
+    return code;
+}
+
+static int busy(void *argument)
+{
+    (void)argument;
+    async_with_group (group) {
+        async_group_create_task(group, burner);
+        async_group_create_task(group, worker);
+        async_group_create_task(group, reader);
+        async_group_create_task(group, announcer);
+    }
+    return 0;
+}
+
 __attribute__((noinline)) static void spin(void)
 {
     for (volatile unsigned long turns = 0;; turns++)
@@ -220,7 +264,7 @@ int main(int count, char **arguments)
         async_coroutine run;
     } known[] = {{"all", all_kinds},   {"many", many},         {"churn", churn}, {"wedged", wedged},
                  {"blocked", blocked}, {"deadlock", deadlock}, {"crash", crash}, {"graph", graph},
-                 {"chain", chain},     {"sleeper", announcer}};
+                 {"chain", chain},     {"sleeper", announcer}, {"busy", busy}};
 
     if (pipe(pipe_ends) < 0) return 1;
     number = count > 2 ? atoi(arguments[2]) : 10;

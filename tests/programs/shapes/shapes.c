@@ -147,6 +147,9 @@ static int wrong(void)
 #elif WRONG == 7
     async_with_group (group)
         async_group_spawn(group, large);
+#elif WRONG == 8
+    async_shield (async_current_task())
+        ;
 #else
     (void)large;
 #endif
