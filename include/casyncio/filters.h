@@ -4,8 +4,8 @@
  * another filter. The stream's user notices nothing of it. Programs need tls.h, and not this.
  *
  * The functions of a filter's type run in the loop's thread, often in the middle of a task that
- * waits. They must not block, and call nothing of the library but async_filter_recv, _send and
- * _hold. */
+ * waits, and on the loop's stack, as callbacks do: a wait is refused with -EPERM. They must not block, and
+ * call nothing of the library but async_filter_recv, _send and _hold. */
 #ifndef CASYNCIO_FILTERS_H
 #define CASYNCIO_FILTERS_H
 

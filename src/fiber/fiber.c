@@ -22,6 +22,8 @@
 
 void async__fiber_start(void) __attribute__((visibility("hidden")));
 
+enum { RED_ZONE = 128 }; /* what a leaf function may have below its stack pointer */
+
 static bool on_valgrind; /* kept, since each request costs 2 ns also where valgrind is not there */
 
 /* What async__switch loads, lowest address first. */
@@ -157,4 +159,18 @@ void async__fiber_destroy(async__fiber *fiber)
     fiber->tsan = NULL;
 #endif
     fiber->sp = NULL;
+}
+
+void async__fiber_call_on(const async__fiber *other, void (*function)(void *), void *argument)
+{
+#if defined(ASYNC__ASAN) || defined(ASYNC__TSAN)
+    (void)other;
+    function(argument);
+#else
+    if (on_valgrind)
+        function(argument);
+    else
+        async__call_on((void *)(((uintptr_t)other->sp - RED_ZONE) & ~(uintptr_t)15), function,
+                       argument);
+#endif
 }

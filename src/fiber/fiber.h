@@ -133,6 +133,10 @@ void async__fiber_destroy(async__fiber *fiber);
 void async__switch(void **from, void *to) __attribute__((visibility("hidden")));
 void async__jump(void *to) __attribute__((visibility("hidden"), noreturn));
 
+/* Calls function(argument) with the stack pointer `sp`, aligned to 16, and comes back to this stack. */
+void async__call_on(void *sp, void (*function)(void *), void *argument)
+    __attribute__((visibility("hidden")));
+
 void async__fiber_switch_annotated(async__fiber *from, async__fiber *to);
 void async__fiber_leave_annotated(async__fiber *from, async__fiber *to) __attribute__((noreturn));
 
@@ -156,6 +160,11 @@ async__fiber_leave(async__fiber *from, async__fiber *to)
     async__jump(to->sp);
 #endif
 }
+
+/* Calls function(argument) on the stack of a fiber that does not run, below what is in use of it. The
+ * function must not switch, and the other fiber does not run before it has returned. (Under a sanitizer or
+ * valgrind, which would have to be told, it is called on this stack.) */
+void async__fiber_call_on(const async__fiber *other, void (*function)(void *), void *argument);
 
 /* ---- stack overflow (overflow.c) ---- */
 

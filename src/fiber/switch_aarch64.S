@@ -111,6 +111,32 @@ async__jump: /* x0: void *to */
     .cfi_endproc
     .size async__jump, . - async__jump
 
+    .globl async__call_on
+    .hidden async__call_on
+    .type async__call_on, %function
+    .p2align 4
+async__call_on: /* x0: void *sp, x1: void (*function)(void *), x2: void *argument */
+    .cfi_startproc
+    LANDING_PAD
+    stp x29, x30, [sp, #-16]!
+    .cfi_def_cfa_offset 16
+    .cfi_rel_offset x29, 0
+    .cfi_rel_offset x30, 8
+    mov x29, sp
+    .cfi_def_cfa_register x29
+    mov sp, x0
+    mov x0, x2
+    blr x1
+    mov sp, x29
+    .cfi_def_cfa_register sp
+    ldp x29, x30, [sp], #16
+    .cfi_def_cfa_offset 0
+    .cfi_restore x29
+    .cfi_restore x30
+    ret
+    .cfi_endproc
+    .size async__call_on, . - async__call_on
+
 /* A fiber's first frame, where its first switch "returns" to: x19 is the entry, x20 its argument,
  * x29 is 0. The nop is for unwinders, which look up a return address less one. */
     .globl async__fiber_start

@@ -82,6 +82,29 @@ async__jump: /* rdi: void *to */
     .cfi_endproc
     .size async__jump, . - async__jump
 
+    .globl async__call_on
+    .hidden async__call_on
+    .type async__call_on, @function
+    .p2align 4
+async__call_on: /* rdi: void *sp, rsi: void (*function)(void *), rdx: void *argument */
+    .cfi_startproc
+    pushq %rbp
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset rbp, 0
+    movq %rsp, %rbp
+    .cfi_def_cfa_register rbp
+    movq %rdi, %rsp
+    movq %rdx, %rdi
+    callq *%rsi
+    movq %rbp, %rsp
+    .cfi_def_cfa_register rsp
+    popq %rbp
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore rbp
+    ret
+    .cfi_endproc
+    .size async__call_on, . - async__call_on
+
 /* A fiber's first frame, where its first switch "returns" to: rbx is the entry, r12 its argument,
  * rbp is 0, and so is the word that rsp points at. The nop is for unwinders, which look up a return
  * address less one. */

@@ -317,6 +317,8 @@ struct async_loop {
 
     bool (*idle)(async_loop *loop); /* called before a sleep; true: call again after a short one */
     void *client;                   /* the task layer's state */
+    /* The client's: calls function(argument), which does not wait, on the loop's own stack. */
+    void (*aside)(async_loop *loop, void (*function)(void *), void *argument);
     /* The client's, where steps are timed: a task's step has ended, and took so long. */
     void (*stepped)(async_callback *step, int64_t end, int64_t took);
     void *scratch;              /* async__scratch_of */

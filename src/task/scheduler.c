@@ -127,6 +127,22 @@ void async__switch_start(async_task *task)
     async__make_ready(task);
 }
 
+/* ---- the loop's own stack ---- */
+
+/* Meanwhile no task runs: a wait in there is refused, as in any other callback. */
+void async__call_aside(async_loop *loop, void (*function)(void *), void *argument)
+{
+    async_task *self = async__current;
+
+    if (!self || self->tasks->loop != loop) {
+        function(argument);
+        return;
+    }
+    async__current = NULL;
+    async__fiber_call_on(&self->tasks->main, function, argument);
+    async__current = self;
+}
+
 /* ---- eager tasks ---- */
 
 /* What made the task is to go on as soon as that parks or ends, before anything else. So it goes to

@@ -37,6 +37,7 @@ int async__tasks_open(async_loop *loop)
     }
     async__fiber_init_thread(&tasks->main);
     loop->client = tasks;
+    loop->aside = async__call_aside;
     async__switch_open(loop);
     async__requests_open(loop);
     /* Without it an overflow is an ordinary crash: no reason to refuse to run. */
@@ -77,6 +78,7 @@ void async__tasks_close(async_loop *loop)
     async__fiber_destroy(&tasks->main);
     async__free(tasks);
     loop->client = NULL;
+    loop->aside = NULL;
 }
 
 /* ---- the end of a task ---- */

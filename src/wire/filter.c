@@ -9,7 +9,12 @@
  * - A watch for ASYNC__READ is handed to the wire below as it is. One for ASYNC__WRITE waits here
  *   until what is kept has gone out, unless the filter is `starved`: then it is handed to the wire
  *   below, too, but for ASYNC__READ. That is so at the start and at the end, when there is no
- *   reader. */
+ *   reader.
+ *
+ * The type's functions run on the loop's own stack. They never wait, and what they need of a stack (some
+ * KiB for OpenSSL's records, more for a handshake) is then one piece of memory for all connections, and
+ * stays in the cache: on the stacks of the tasks it was a tenth of the CPU time of a TLS echo of 64
+ * connections, and pages that each of them kept. */
 #include "wire.h"
 
 #include "../base/buffer.h"
@@ -47,6 +52,59 @@ struct async_filter {
 static struct async_filter *self_of(const async__wire *wire)
 {
     return async__container((async__wire *)wire, struct async_filter, wire);
+}
+
+/* ---- calls of the type's functions ---- */
+
+struct call {
+    struct async_filter *self;
+    ssize_t (*run)(const struct call *call);
+    union {
+        const struct iovec *pieces;
+        void *buffer;
+    };
+    union {
+        int count;
+        size_t size;
+    };
+    ssize_t result;
+};
+
+static ssize_t call_recv(const struct call *call)
+{
+    return call->self->type->recv(call->self->self, call->buffer, call->size);
+}
+
+static ssize_t call_send(const struct call *call)
+{
+    return call->self->type->send(call->self->self, call->pieces, call->count);
+}
+
+static ssize_t call_send_end(const struct call *call)
+{
+    return call->self->type->send_end(call->self->self);
+}
+
+static ssize_t call_start(const struct call *call)
+{
+    return call->self->type->start(call->self->self);
+}
+
+static void run_call(void *argument)
+{
+    struct call *call = argument;
+    call->result = call->run(call);
+}
+
+static ssize_t call_type(struct call call)
+{
+    async_loop *loop = async__loop();
+
+    if (loop && loop->aside)
+        loop->aside(loop, run_call, &call);
+    else
+        run_call(&call);
+    return call.result;
 }
 
 /* ---- sending ---- */
@@ -175,7 +233,8 @@ static ssize_t filter_send(async__wire *wire, const struct iovec *pieces, int co
     }
     if (self->error) return self->error;
     self->starved = false;
-    ssize_t n = self->type->send(self->self, pieces, count);
+    ssize_t n =
+        call_type((struct call){.self = self, .run = call_send, .pieces = pieces, .count = count});
     settle(self);
     if (self->error) return self->error;
     if (n == -EAGAIN) self->starved = true;
@@ -191,7 +250,7 @@ static int filter_send_end(async__wire *wire)
 
     if (self->ended || self->forks != async__forks) return 0;
     self->ended = true;
-    int code = self->type->send_end(self->self);
+    int code = (int)call_type((struct call){.self = self, .run = call_send_end});
     settle(self);
     return self->error ? self->error : code;
 }
@@ -224,7 +283,8 @@ static ssize_t filter_recv(async__wire *wire, void *buffer, size_t size)
 
     if (async__unlikely(self->forks != async__forks)) return -ECHILD;
     self->received = false;
-    ssize_t n = self->type->recv(self->self, buffer, size);
+    ssize_t n =
+        call_type((struct call){.self = self, .run = call_recv, .buffer = buffer, .size = size});
     settle(self);
     return n;
 }
@@ -242,7 +302,7 @@ static int filter_start(async__wire *wire)
     struct async_filter *self = self_of(wire);
 
     self->received = false;
-    int code = self->type->start(self->self);
+    int code = (int)call_type((struct call){.self = self, .run = call_start});
     settle(self);
     if (code == -EAGAIN && self->error) code = self->error;
     self->starved = code == -EAGAIN;

@@ -267,12 +267,47 @@ static void test_frame_pointers_end(void **state)
     async__fiber_destroy(&fiber);
 }
 
+/* ---- calls on another stack ---- */
+
+static const char *called_at;
+
+static void note(void *argument)
+{
+    called_at = __builtin_frame_address(0);
+    *(int *)argument += 1;
+}
+
+static void calls(void *argument)
+{
+    volatile int before = 17, calls = 0;
+
+    for (int i = 0; i < 3; i++)
+        async__fiber_call_on(&thread, note, argument);
+    calls = *(int *)argument;
+    if (before == 17 && calls == 3) *(int *)argument = -1;
+    async__fiber_leave(&fiber, &thread);
+}
+
+static void test_call_on(void **state)
+{
+    int count = 0;
+    (void)state;
+
+    start(calls, &count);
+    assert_int_equal(count, -1);
+    /* That of the thread, below this frame. */
+    if (!SANITIZED && !getenv("CASYNCIO_TEST_WRAPPER"))
+        assert_in_range((const char *)&count - called_at, 1, 64 * 1024);
+    async__fiber_destroy(&fiber);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_registers),   cmocka_unit_test(test_lifetime),
         cmocka_unit_test(test_never_run),   cmocka_unit_test(test_ring),
         cmocka_unit_test(test_unwind_ends), cmocka_unit_test(test_frame_pointers_end),
+        cmocka_unit_test(test_call_on),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
