@@ -21,9 +21,14 @@
 #define UDP_GRO 104
 #endif
 
-int async__datagram_null(void)
+int async__datagram_null(const char *call)
 {
-    return async__misuse(async__failf(-EBADF, "there is no datagram endpoint: it is NULL"));
+    return async__misuse(async__failf(-EBADF, "%s: the datagram endpoint is NULL", call));
+}
+
+static int no_address(const char *call)
+{
+    return async__failf(-EINVAL, "%s: the address is NULL", call);
 }
 
 int async__datagram_closed(void)
@@ -74,8 +79,9 @@ static int ask_name(int fd, int (*ask)(int, struct sockaddr *, socklen_t *), asy
 
 int async_datagram_sockname(const async_datagram_endpoint *endpoint, async_address *address)
 {
+    if (!address) return no_address(__func__);
     address->length = 0;
-    if (!endpoint) return async__datagram_null();
+    if (!endpoint) return async__datagram_null(__func__);
     int code = ask_name(endpoint->fd, ask_own, address);
     return code == 0 ? 0
                      : async__failf(code, "sockname of descriptor %d: %s", endpoint->fd,
@@ -84,8 +90,9 @@ int async_datagram_sockname(const async_datagram_endpoint *endpoint, async_addre
 
 int async_datagram_peername(const async_datagram_endpoint *endpoint, async_address *address)
 {
+    if (!address) return no_address(__func__);
     address->length = 0;
-    if (!endpoint) return async__datagram_null();
+    if (!endpoint) return async__datagram_null(__func__);
     if (!endpoint->connected)
         return async__failf(-ENOTCONN, "the datagram endpoint is not connected: it has no peer");
     *address = endpoint->peer;
@@ -95,8 +102,9 @@ int async_datagram_peername(const async_datagram_endpoint *endpoint, async_addre
 int async_datagram_port(const async_datagram_endpoint *endpoint)
 {
     async_address address;
-    int code = async_datagram_sockname(endpoint, &address);
 
+    if (!endpoint) return async__datagram_null(__func__);
+    int code = async_datagram_sockname(endpoint, &address);
     if (code < 0) return code;
     switch (address.storage.ss_family) {
     case AF_INET: return ntohs(((struct sockaddr_in *)&address.storage)->sin_port);
@@ -107,7 +115,7 @@ int async_datagram_port(const async_datagram_endpoint *endpoint)
 
 int async_datagram_fd(const async_datagram_endpoint *endpoint)
 {
-    return endpoint ? endpoint->fd : async__datagram_null();
+    return endpoint ? endpoint->fd : async__datagram_null(__func__);
 }
 
 /* ---- of a descriptor ---- */
@@ -423,8 +431,9 @@ int async_datagram_lookup(async_datagram_endpoint *endpoint, const char *host, i
     struct addrinfo *list;
     int code;
 
+    if (!address) return no_address(__func__);
     address->length = 0;
-    if (!endpoint) return async__datagram_null();
+    if (!endpoint) return async__datagram_null(__func__);
     if (!host) return async__failf(-EINVAL, "there is no host to look up: it is NULL");
     if (endpoint->family == AF_UNIX) {
         if (port) return async__failf(-EINVAL, "a Unix datagram endpoint has no port");

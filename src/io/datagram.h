@@ -28,7 +28,7 @@ enum {
     ASYNC__ADDRESS_TEXT = sizeof(struct sockaddr_un) + 8,
 };
 
-int async__datagram_null(void); /* fail with -EBADF and a message */
+int async__datagram_null(const char *call); /* fail with -EBADF and a message */
 int async__datagram_closed(void);
 void async__datagram_unref(async_datagram_endpoint *endpoint);
 
@@ -42,9 +42,9 @@ static inline int async__datagram_again(async_datagram_endpoint *endpoint)
 
 /* The beginning and the end of every call that may block, as streams have them: the second must
  * follow in any case. */
-static inline int async__datagram_enter(async_datagram_endpoint *endpoint)
+static inline int async__datagram_enter(async_datagram_endpoint *endpoint, const char *call)
 {
-    if (async__unlikely(!endpoint)) return async__datagram_null();
+    if (async__unlikely(!endpoint)) return async__datagram_null(call);
     endpoint->references++;
     return async__datagram_again(endpoint);
 }

@@ -22,9 +22,9 @@ static bool parse(int family, const char *text, struct group *group)
     return true;
 }
 
-static int check_family(const async_datagram_endpoint *endpoint)
+static int check_family(const async_datagram_endpoint *endpoint, const char *call)
 {
-    if (!endpoint) return async__datagram_null();
+    if (!endpoint) return async__datagram_null(call);
     if (endpoint->closed) return async__datagram_closed();
     if (endpoint->family == AF_INET || endpoint->family == AF_INET6) return 0;
     return async__failf(-EAFNOSUPPORT, "multicast needs an endpoint of IPv4 or IPv6");
@@ -71,7 +71,7 @@ static int change_membership(async_datagram_endpoint *endpoint, const char *text
                              const char *interface, const char *what, int ipv4, int ipv6)
 {
     struct group group;
-    int index = 0, code = check_family(endpoint);
+    int index = 0, code = check_family(endpoint, __func__);
 
     if (code == 0) code = check_group(endpoint, text, &group);
     if (code == 0) code = find_interface(interface, &index);
@@ -91,6 +91,7 @@ static int change_membership(async_datagram_endpoint *endpoint, const char *text
 
 int async_datagram_join(async_datagram_endpoint *endpoint, const char *group, const char *interface)
 {
+    if (!endpoint) return async__datagram_null(__func__);
     return change_membership(endpoint, group, interface, "join", IP_ADD_MEMBERSHIP,
                              IPV6_JOIN_GROUP);
 }
@@ -98,13 +99,14 @@ int async_datagram_join(async_datagram_endpoint *endpoint, const char *group, co
 int async_datagram_leave(async_datagram_endpoint *endpoint, const char *group,
                          const char *interface)
 {
+    if (!endpoint) return async__datagram_null(__func__);
     return change_membership(endpoint, group, interface, "leave", IP_DROP_MEMBERSHIP,
                              IPV6_LEAVE_GROUP);
 }
 
 int async_datagram_set_multicast_interface(async_datagram_endpoint *endpoint, const char *interface)
 {
-    int index = 0, code = check_family(endpoint);
+    int index = 0, code = check_family(endpoint, __func__);
 
     if (code == 0) code = find_interface(interface, &index);
     if (code < 0) return code;
@@ -121,7 +123,7 @@ int async_datagram_set_multicast_interface(async_datagram_endpoint *endpoint, co
 
 int async_datagram_set_multicast_ttl(async_datagram_endpoint *endpoint, int hops)
 {
-    int code = check_family(endpoint);
+    int code = check_family(endpoint, __func__);
 
     if (code < 0) return code;
     if (hops < 0 || hops > 255)
@@ -132,7 +134,7 @@ int async_datagram_set_multicast_ttl(async_datagram_endpoint *endpoint, int hops
 
 int async_datagram_set_multicast_loop(async_datagram_endpoint *endpoint, bool loop)
 {
-    int code = check_family(endpoint);
+    int code = check_family(endpoint, __func__);
 
     if (code < 0) return code;
     code = set_either(endpoint, IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP, loop);

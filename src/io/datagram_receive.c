@@ -146,9 +146,9 @@ static ssize_t run(struct receive *self, ssize_t (*attempt)(async__op *))
 
 /* Begins a receiving call: one at a time. After a code the caller still has the reference, and gives
  * it up by async__datagram_leave, not by end(). */
-static int begin(async_datagram_endpoint *endpoint)
+static int begin(async_datagram_endpoint *endpoint, const char *call)
 {
-    int code = async__datagram_enter(endpoint);
+    int code = async__datagram_enter(endpoint, call);
     if (async__unlikely(code < 0)) return code;
     if (async__unlikely(endpoint->receiving))
         return async__failf(-EBUSY, "another task is receiving from the datagram endpoint");
@@ -183,7 +183,7 @@ ssize_t async_datagram_recvfrom(async_datagram_endpoint *endpoint, void *buffer,
                            .about = from ? from : &unwanted};
 
     if (from) from->length = 0;
-    int code = begin(endpoint);
+    int code = begin(endpoint, __func__);
     if (async__unlikely(code < 0)) return async__datagram_leave(endpoint, code);
     if (async__unlikely(endpoint->gro))
         return end(endpoint, async__failf(-EOPNOTSUPP, "recvfrom: several datagrams may come as "
@@ -207,7 +207,7 @@ static ssize_t receive_many(async_datagram_endpoint *endpoint, async_datagram *d
 ssize_t async_datagram_recv_many(async_datagram_endpoint *endpoint, async_datagram *datagrams,
                                  size_t count)
 {
-    int code = begin(endpoint);
+    int code = begin(endpoint, __func__);
     if (async__unlikely(code < 0)) return async__datagram_leave(endpoint, code);
     if (count == 0 || !datagrams)
         return end(endpoint, async__failf(-EINVAL, "recv_many: there is no datagram to fill"));
@@ -240,7 +240,7 @@ static ssize_t receive_one(async_datagram_endpoint *endpoint, async_datagram *da
 
 static ssize_t receive_next(async_datagram_endpoint *endpoint, async_datagram *datagram)
 {
-    int code = begin(endpoint);
+    int code = begin(endpoint, __func__);
     if (async__unlikely(code < 0)) return async__datagram_leave(endpoint, code);
     return end(endpoint, endpoint->gro ? receive_many(endpoint, datagram, 1)
                                        : receive_one(endpoint, datagram));

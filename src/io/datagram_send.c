@@ -208,7 +208,7 @@ static int send_one(async_datagram_endpoint *endpoint, const void *data, size_t 
 int async_datagram_sendto(async_datagram_endpoint *endpoint, const void *data, size_t size,
                           const async_address *to)
 {
-    int code = async__datagram_enter(endpoint);
+    int code = async__datagram_enter(endpoint, __func__);
     if (async__likely(code == 0)) code = check(endpoint, to);
     if (async__likely(code == 0)) code = send_one(endpoint, data, size, to);
     return (int)async__datagram_leave(endpoint, code);
@@ -393,7 +393,7 @@ static ssize_t sound(const async_datagram_endpoint *endpoint, const async_datagr
 ssize_t async_datagram_send_many(async_datagram_endpoint *endpoint, const async_datagram *datagrams,
                                  size_t count)
 {
-    ssize_t n = async__datagram_enter(endpoint);
+    ssize_t n = async__datagram_enter(endpoint, __func__);
     if (n == 0 && (count == 0 || !datagrams))
         n = async__failf(-EINVAL, "send_many: there is no datagram to send");
     if (n == 0) n = sound(endpoint, datagrams, count);

@@ -249,7 +249,7 @@ static void close_lines(async_iterator *iterator)
 async_iterator *async_file_lines(async_file *file)
 {
     if (!file) { /* keep the error of the open that failed */
-        async__fail_null("the file");
+        async__fail_null("async_file_lines: the file");
         return NULL;
     }
     struct lines *self = async__alloc_zeroed(sizeof *self);

@@ -30,12 +30,12 @@ static async_stream *connect_pipe(int fd, int wrong_mode, const char *what, cons
 
 async_stream *async_connect_read_pipe(int fd)
 {
-    return connect_pipe(fd, O_WRONLY, "connect_read_pipe", "is not open for reading");
+    return connect_pipe(fd, O_WRONLY, "async_connect_read_pipe", "is not open for reading");
 }
 
 async_stream *async_connect_write_pipe(int fd)
 {
-    return connect_pipe(fd, O_RDONLY, "connect_write_pipe", "is not open for writing");
+    return connect_pipe(fd, O_RDONLY, "async_connect_write_pipe", "is not open for writing");
 }
 
 /* In a program that was started without it, the number may be something of the library's own, such as

@@ -25,7 +25,10 @@ struct async_transport {
     int code;    /* for connection_lost */
 };
 
-static int no_transport(void) { return async__fail_null("the transport"); }
+static int no_transport(const char *call)
+{
+    return async__misuse(async__failf(-EBADF, "%s: the transport is NULL", call));
+}
 
 static int is_closing(void) { return async__failf(-EBADF, "the transport is closing"); }
 
@@ -95,7 +98,7 @@ static void look_at_outbox(async_transport *self)
  * no good any more, whether the caller looks at the code or not. */
 int async_transport_write(async_transport *self, const void *data, size_t size)
 {
-    if (!self) return no_transport();
+    if (!self) return no_transport(__func__);
     if (self->closing) return is_closing();
     int code = async__write_all_now(self->stream, data, size);
     if (code == 0)
@@ -107,7 +110,7 @@ int async_transport_write(async_transport *self, const void *data, size_t size)
 
 int async_transport_write_eof(async_transport *self)
 {
-    if (!self) return no_transport();
+    if (!self) return no_transport(__func__);
     return self->closing ? is_closing() : async_stream_write_eof(self->stream);
 }
 
@@ -126,17 +129,24 @@ size_t async_transport_get_write_buffer_size(const async_transport *self)
 
 /* ---- reading ---- */
 
-static int set_paused(async_transport *self, bool paused)
+static int set_paused(async_transport *self, bool paused, const char *call)
 {
-    if (!self) return no_transport();
+    if (!self) return no_transport(call);
     if (self->closing) return is_closing();
     self->paused = paused;
     async_event_set(&self->changed);
     return 0;
 }
 
-int async_transport_pause_reading(async_transport *self) { return set_paused(self, true); }
-int async_transport_resume_reading(async_transport *self) { return set_paused(self, false); }
+int async_transport_pause_reading(async_transport *self)
+{
+    return set_paused(self, true, __func__);
+}
+
+int async_transport_resume_reading(async_transport *self)
+{
+    return set_paused(self, false, __func__);
+}
 
 bool async_transport_is_reading(const async_transport *self)
 {
@@ -294,7 +304,7 @@ async_transport *async__transport_new(async_stream *stream, const async_protocol
                                       size_t size, void *object)
 {
     if (!stream) {
-        async__fail_null("the stream");
+        async__fail_null("async_transport_new: the stream");
         return NULL;
     }
     async_transport *self = start(stream, protocol, size, object);
@@ -346,7 +356,7 @@ int async__server_serve_protocol(async_server *server, const async_protocol *pro
 int async__transport_set_protocol(async_transport *self, const async_protocol *protocol,
                                   size_t size, void *object)
 {
-    if (!self) return no_transport();
+    if (!self) return no_transport("async_transport_set_protocol");
     if (self->closing) return is_closing();
     async_protocol own;
     int code = copy_protocol(&own, protocol, size);

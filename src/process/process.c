@@ -263,9 +263,9 @@ int async__process_signal(const async_process *process, int signal)
     return result < 0 ? -errno : 0;
 }
 
-int async_process_send_signal(async_process *process, int signal)
+static int send_signal(async_process *process, int signal, const char *call)
 {
-    if (!process) return no_process(__func__);
+    if (!process) return no_process(call);
     if (process->closed) return async__process_closed(process);
     int code = check_owner(process);
     if (code < 0) return code;
@@ -276,12 +276,14 @@ int async_process_send_signal(async_process *process, int signal)
     return code;
 }
 
-int async_process_terminate(async_process *process)
+int async_process_send_signal(async_process *process, int signal)
 {
-    return async_process_send_signal(process, SIGTERM);
+    return send_signal(process, signal, __func__);
 }
 
-int async_process_kill(async_process *process)
+int async_process_terminate(async_process *process)
 {
-    return async_process_send_signal(process, SIGKILL);
+    return send_signal(process, SIGTERM, __func__);
 }
+
+int async_process_kill(async_process *process) { return send_signal(process, SIGKILL, __func__); }

@@ -409,7 +409,8 @@ static void refuse_null(void)
     async_datagram datagram = {0};
     char byte;
     assert_int_equal(async_datagram_recvfrom(NULL, &byte, 1, &address), -EBADF);
-    assert_string_equal(async_error_message(), "there is no datagram endpoint: it is NULL");
+    assert_string_equal(async_error_message(),
+                        "async_datagram_recvfrom: the datagram endpoint is NULL");
     assert_int_equal(address.length, 0);
     assert_int_equal(async_datagram_sendto(NULL, &byte, 1, &address), -EBADF);
     assert_int_equal(async_datagram_recv_many(NULL, &datagram, 1), -EBADF);

@@ -177,6 +177,26 @@ struct refused {
     X(async_process_wait, -EBADF, async_process_wait(NULL, NULL))                                  \
     X(async_process_poll, -EBADF, async_process_poll(NULL, NULL))                                  \
     X(async_process_send_signal, -EBADF, async_process_send_signal(NULL, 9))                       \
+    X(async_datagram_recvfrom, -EBADF, async_datagram_recvfrom(NULL, &item, 1, NULL))              \
+    X(async_datagram_sendto, -EBADF, async_datagram_sendto(NULL, "x", 1, NULL))                    \
+    X(async_datagram_recv_many, -EBADF, async_datagram_recv_many(NULL, NULL, 1))                   \
+    X(async_datagram_send_many, -EBADF, async_datagram_send_many(NULL, NULL, 1))                   \
+    X(async_datagram_join, -EBADF, async_datagram_join(NULL, "224.0.0.1", NULL))                   \
+    X(async_datagram_leave, -EBADF, async_datagram_leave(NULL, "224.0.0.1", NULL))                 \
+    X(async_datagram_set_multicast_ttl, -EBADF, async_datagram_set_multicast_ttl(NULL, 1))         \
+    X(async_datagram_set_multicast_loop, -EBADF, async_datagram_set_multicast_loop(NULL, true))    \
+    X(async_datagram_lookup, -EINVAL, async_datagram_lookup(NULL, "localhost", 1, NULL))           \
+    X(async_datagram_sockname, -EINVAL, async_datagram_sockname(NULL, NULL))                       \
+    X(async_datagram_peername, -EINVAL, async_datagram_peername(NULL, NULL))                       \
+    X(async_datagram_port, -EBADF, async_datagram_port(NULL))                                      \
+    X(async_datagram_fd, -EBADF, async_datagram_fd(NULL))                                          \
+    X(async_transport_write, -EBADF, async_transport_write(NULL, "x", 1))                          \
+    X(async_transport_write_eof, -EBADF, async_transport_write_eof(NULL))                          \
+    X(async_transport_pause_reading, -EBADF, async_transport_pause_reading(NULL))                  \
+    X(async_transport_set_protocol, -EBADF, async_transport_set_protocol(NULL, NULL, NULL))        \
+    X(async_getnameinfo, -EBADF, async_getnameinfo(NULL, 0, NULL, 0, NULL, 0, 0))                  \
+    X(async_process_terminate, -EBADF, async_process_terminate(NULL))                              \
+    X(async_process_kill, -EBADF, async_process_kill(NULL))                                        \
     X(async_process_stdin, -EBADF, async_process_stdin(NULL))
 
 CALLS(CALL)
