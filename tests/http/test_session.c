@@ -105,7 +105,7 @@ HTTP_TEST(read_timeouts)
 static int connect_timeouts(void *unused)
 {
     (void)unused;
-    WITH_SESSION(session, NULL)
+    WITH_SESSION(session, .user_agent = NULL)
     {
         async_http_request_options options = {.url = URL("/x"), .connect_timeout = -1};
         assert_request_fails(session, &options, -EINVAL, "the timeout is negative");
@@ -221,7 +221,7 @@ static int cookies(void *unused)
     (void)unused;
     char path[] = "/tmp/casyncio-cookies-XXXXXX", *text;
     close(mkstemp(path));
-    WITH_SESSION(session, NULL)
+    WITH_SESSION(session, .user_agent = NULL)
     {
         text = async_http_cookies_save(session);
         assert_string_equal(text, "# Netscape HTTP Cookie File\n");
@@ -237,7 +237,7 @@ static int cookies(void *unused)
     struct stat status;
     assert_int_equal(stat(path, &status), 0);
     assert_int_equal(status.st_mode & 0777, 0600);
-    WITH_SESSION(session, NULL)
+    WITH_SESSION(session, .user_agent = NULL)
     {
         assert_text(session, URL("/x"), "/x ");
         assert_int_equal(async_http_cookies_load_file(session, path), 0);
@@ -279,7 +279,7 @@ static int bad_cookies(void *unused)
         "127.0.0.1\tFALSE\t/\tFALSE\t0\ta\t\1",
         "127.0.0.1\tFALSE\t/\tFALSE\t0\ta\tb\rX: y",
     };
-    WITH_SESSION(session, NULL)
+    WITH_SESSION(session, .user_agent = NULL)
     {
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
             char text[200];
