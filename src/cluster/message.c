@@ -144,7 +144,7 @@ void async_cluster_message_free(async_cluster_message *message)
 async_cluster_message *async_cluster_request(async_cluster *cluster, const char *subject,
                                              const void *data, size_t size)
 {
-    natsMsg *answer;
+    natsMsg *answer = NULL;
     int code = async__cluster_check_subject("async_cluster_request", subject, false);
 
     if (code == 0) code = async__cluster_enter(cluster, "async_cluster_request");

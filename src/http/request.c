@@ -521,7 +521,7 @@ async_http_response *async__http_request(async_http_session *session,
                      strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
                      strcmp(method, "PATCH") == 0;
     if (check(session, options, method, with_body) < 0) return not_made(options);
-    struct limits limits;
+    struct limits limits = {0};
     char *resolved;
     if (set_limits(session, options, &limits) < 0 || find_url(session, options, &resolved) < 0)
         return not_made(options);

@@ -505,7 +505,7 @@ static int trace_process(int pid, const struct choices *choices)
     signal(SIGTERM, on_signal);
     self->image = image_of_process(pid, false, &error);
     if (self->image) self->snapshot = snapshot_take(self->image, &error);
-    if (!self->snapshot)
+    if (!self->image || !self->snapshot)
         fail(error);
     else if (self->snapshot->loop_count == 0)
         fail(text_of("%s has no loop", self->image->title));
