@@ -154,7 +154,7 @@ async_cluster_message *async_cluster_request(async_cluster *cluster, const char 
         code = async__cluster_ask_alone(cluster, subject, data, size, &answer);
     else
         code = async__cluster_raise(-ENOMEM, "no memory for the answer of %s", subject);
-    if (async__cluster_leave(cluster, code) < 0) {
+    if (async__cluster_leave(cluster, code) < 0 || !message) {
         async__free(message);
         return NULL;
     }
