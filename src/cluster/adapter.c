@@ -109,6 +109,13 @@ static void write_now(async_cluster *self)
         self->is_writing = async_add_writer(self->loop, self->fd, &self->writer) == 0;
 }
 
+bool async__cluster_send_now(async_cluster *self)
+{
+    if (!self->connected || self->fd < 0) return false;
+    write_now(self);
+    return natsConnection_Buffered(self->connection) == 0;
+}
+
 static void writable(async_callback *callback)
 {
     write_now(async__container(callback, async_cluster, writer.callback));
@@ -172,9 +179,11 @@ void async__cluster_run(async_callback *callback)
         async__cluster_unwatch(self);
         self->connected = false;
         async_event_clear(&self->up);
-        async__cluster_fail_asks(self, -ECONNRESET);
+        async__cluster_fail_asks(self, self->closing ? -ECONNABORTED : -ECONNRESET);
     }
-    if (told & ASYNC__CLUSTER_START) {
+    if (told & ASYNC__CLUSTER_START && self->closing) {
+        close(fd);
+    } else if (told & ASYNC__CLUSTER_START) {
         self->connected = true;
         start(self, fd);
         async_event_set(&self->up);

@@ -98,6 +98,8 @@ natsStatus async__cluster_write(void *data, bool add);
 natsStatus async__cluster_detach(void *data);
 void async__cluster_tell(async_cluster *self, unsigned what);
 void async__cluster_run(async_callback *callback);
+/* Sends what the socket has room for; whether it is connected, and nothing is left. */
+bool async__cluster_send_now(async_cluster *cluster);
 void async__cluster_unwatch(async_cluster *self);
 
 /* ---- messages ---- */

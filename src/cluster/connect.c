@@ -286,11 +286,17 @@ static int close_in_thread(void *data)
     return 0;
 }
 
-/* The library says that it is closed from another thread, and nothing after that. */
+/* While the library closes it frees its subscriptions, and must not be asked to read: its own thread that reads
+ * would have ended by then. So it closes in the loop's thread where that takes no time: it is connected, and nothing
+ * is left to be sent, for which it would wait. Else it closes in a thread, and the loop reads no more. That it has
+ * closed it says from another thread, and nothing after that. */
 static void close_connection(async_cluster *self)
 {
+    bool at_once = async__cluster_send_now(self);
+
+    if (!at_once) async__cluster_unwatch(self);
     async_shield () {
-        if (async_to_thread(close_in_thread, self) < 0) close_in_thread(self);
+        if (at_once || async_to_thread(close_in_thread, self) < 0) close_in_thread(self);
         async_event_wait(&self->down);
     }
 }

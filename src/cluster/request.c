@@ -187,7 +187,7 @@ static int wait_alone(async_cluster *cluster, struct alone *self, const char *su
 
     while ((got = async__cluster_take(&self->sub, result)) == 0) {
         if (!cluster->connected || cluster->connects != connects)
-            return async__cluster_raise(cluster->closed ? -ECONNABORTED : -ECONNRESET,
+            return async__cluster_raise(cluster->closing ? -ECONNABORTED : -ECONNRESET,
                                         "request to %s: the connection was lost", subject);
         async_event_clear(&self->event);
         code = async_event_wait(&self->event);

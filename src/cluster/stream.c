@@ -57,6 +57,12 @@ int async__cluster_block(struct async__cluster_block *work)
         if (code < 0) return code;
     } while (lost(work, connects));
     if (work->status == NATS_OK) return 0;
+    /* While it closes nothing is read any more: it was not the answer that was late, or the server that left. */
+    if (cluster->closing &&
+        (work->status == NATS_TIMEOUT || work->status == NATS_CONNECTION_DISCONNECTED)) {
+        work->status = NATS_CONNECTION_CLOSED;
+        work->text[0] = 0;
+    }
     code = code_of_error(work->error);
     if (code < 0)
         return async__cluster_raise(code, "%s %s: %s", work->what, work->name, work->text);
