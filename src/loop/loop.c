@@ -633,10 +633,7 @@ async_loop *async__loop_new(const async_loop_options *given, size_t size)
 
 void async_loop_at_close(async_loop *loop, async_callback *callback)
 {
-    if (callback->next) return;
-    callback->next = loop->at_close.next;
-    callback->prev = &loop->at_close;
-    callback->next->prev = loop->at_close.next = callback;
+    if (!callback->next) async__ring_insert(loop->at_close.next, callback);
 }
 
 int async_loop_close(async_loop *loop)

@@ -318,7 +318,7 @@ struct async_loop {
     bool (*idle)(async_loop *loop); /* called before a sleep; true: call again after a short one */
     void *client;                   /* the task layer's state */
     /* The client's: calls function(argument), which does not wait, on the loop's own stack. */
-    void (*aside)(async_loop *loop, void (*function)(void *), void *argument);
+    void (*aside)(void (*function)(void *), void *argument);
     /* The client's, where steps are timed: a task's step has ended, and took so long. */
     void (*stepped)(async_callback *step, int64_t end, int64_t took);
     void *scratch;              /* async__scratch_of */
@@ -386,12 +386,18 @@ void async__report(async_loop *loop, int code, const char *message);
 int async__seconds_to_ns(double seconds, int64_t *ns); /* -EINVAL for NaN; clamps to ASYNC__NEVER */
 int64_t async__deadline(int64_t now, int64_t delay);   /* now + delay, at most ASYNC__NEVER */
 
+/* Of a ring: before its head is the end, before the first the front. */
+static inline void async__ring_insert(async_callback *before, async_callback *callback)
+{
+    callback->prev = before->prev;
+    callback->next = before;
+    before->prev->next = callback;
+    before->prev = callback;
+}
+
 static inline void async__ready_push(async_loop *loop, async_callback *callback)
 {
-    callback->prev = loop->ready.prev;
-    callback->next = &loop->ready;
-    loop->ready.prev->next = callback;
-    loop->ready.prev = callback;
+    async__ring_insert(&loop->ready, callback);
 }
 
 static inline void async__ready_unlink(async_callback *callback)

@@ -130,11 +130,11 @@ void async__switch_start(async_task *task)
 /* ---- the loop's own stack ---- */
 
 /* Meanwhile no task runs: a wait in there is refused, as in any other callback. */
-void async__call_aside(async_loop *loop, void (*function)(void *), void *argument)
+void async__call_aside(void (*function)(void *), void *argument)
 {
     async_task *self = async__current;
 
-    if (!self || self->tasks->loop != loop) {
+    if (!self) {
         function(argument);
         return;
     }
@@ -160,14 +160,6 @@ bool async__switch_is_step(const async_callback *callback)
 }
 
 static void back_in_callback(async_callback *callback) { (void)callback; }
-
-static void push_front(async_loop *loop, async_callback *callback)
-{
-    callback->next = loop->ready.next;
-    callback->prev = &loop->ready;
-    callback->next->prev = callback;
-    loop->ready.next = callback;
-}
 
 /* For a trace: another step begins, within that of what makes the task; NULL: that goes on. */
 static inline void trace_step(async_loop *loop, async_callback *callback)
@@ -195,7 +187,7 @@ void async__switch_now(async_task *task)
     if (self) {
         self->step.run = step_back;
         self->state = ASYNC__READY;
-        push_front(loop, &self->step);
+        async__ring_insert(loop->ready.next, &self->step);
         run_first(task, self);
         arrived(self->tasks);
         return;
@@ -203,7 +195,7 @@ void async__switch_now(async_task *task)
     /* In a callback: the loop's stack is this one, so each task that leaves comes back here. What is
      * then before the mark are tasks that have made eager ones themselves. */
     async_callback mark = {.run = back_in_callback};
-    push_front(loop, &mark);
+    async__ring_insert(loop->ready.next, &mark);
     run_first(task, NULL);
     async__current = NULL;
     trace_step(loop, NULL);

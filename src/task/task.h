@@ -275,7 +275,7 @@ bool async__observe_release(async_task *task);
 void async__switch_open(async_loop *loop);
 bool async__switch_is_step(const async_callback *callback); /* a task's */
 void async__switch_start(async_task *task);                 /* makes a new task ready */
-void async__call_aside(async_loop *loop, void (*function)(void *), void *argument);
+void async__call_aside(void (*function)(void *), void *argument);
 void async__switch_now(
     async_task *task); /* runs a new task, which is ready, until it first parks */
 void async__switch_arrived(struct async__tasks *tasks); /* the first thing a fiber does */
