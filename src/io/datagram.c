@@ -23,7 +23,7 @@
 
 int async__datagram_null(const char *call)
 {
-    return async__misuse(async__failf(-EBADF, "%s: the datagram endpoint is NULL", call));
+    return async__misuse(async__null_in(call, "datagram endpoint"));
 }
 
 static int no_address(const char *call)

@@ -71,9 +71,8 @@ static int change_membership(async_datagram_endpoint *endpoint, const char *text
                              const char *interface, const char *what, int ipv4, int ipv6)
 {
     struct group group;
-    int index = 0, code = check_family(endpoint, __func__);
+    int index = 0, code = check_group(endpoint, text, &group);
 
-    if (code == 0) code = check_group(endpoint, text, &group);
     if (code == 0) code = find_interface(interface, &index);
     if (code < 0) return code;
     if (endpoint->family == AF_INET) {
@@ -91,7 +90,8 @@ static int change_membership(async_datagram_endpoint *endpoint, const char *text
 
 int async_datagram_join(async_datagram_endpoint *endpoint, const char *group, const char *interface)
 {
-    if (!endpoint) return async__datagram_null(__func__);
+    int code = check_family(endpoint, __func__);
+    if (code < 0) return code;
     return change_membership(endpoint, group, interface, "join", IP_ADD_MEMBERSHIP,
                              IPV6_JOIN_GROUP);
 }
@@ -99,7 +99,8 @@ int async_datagram_join(async_datagram_endpoint *endpoint, const char *group, co
 int async_datagram_leave(async_datagram_endpoint *endpoint, const char *group,
                          const char *interface)
 {
-    if (!endpoint) return async__datagram_null(__func__);
+    int code = check_family(endpoint, __func__);
+    if (code < 0) return code;
     return change_membership(endpoint, group, interface, "leave", IP_DROP_MEMBERSHIP,
                              IPV6_LEAVE_GROUP);
 }

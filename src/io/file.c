@@ -57,7 +57,7 @@ static int await_turn(async_file *file)
 
 int async__file_enter_in(async_file *file, const char *call)
 {
-    if (!file) return async__misuse(async__failf(-EBADF, "%s: the file is NULL", call));
+    if (!file) return async__misuse(async__null_in(call, "file"));
     /* Before the checkpoint, where another task may close the file. */
     file->references++;
     int code = async__checkpoint_in(call);
@@ -339,7 +339,7 @@ static int64_t seek(async_file *file, int64_t offset, int whence)
 
 int64_t async_file_seek(async_file *file, int64_t offset, int whence)
 {
-    if (!file) return async__failf(-EBADF, "%s: the file is NULL", __func__);
+    if (!file) return async__null("file");
     if (file->closed) return async__file_closed(file);
     if (file->busy)
         return async__failf(-EBUSY, "seek in %s: another call is under way", file->path);

@@ -199,7 +199,7 @@ int async_getnameinfo(const struct sockaddr *address, socklen_t length, char *ho
     int code = async__checkpoint();
 
     if (code < 0) return code;
-    if (!address) return async__failf(-EBADF, "async_getnameinfo: the address is NULL");
+    if (!address) return async__null("address");
     if (length > sizeof(struct sockaddr_storage))
         return async__failf(-EINVAL, "getnameinfo: an address of %u bytes", (unsigned)length);
     struct name_lookup *self = async__alloc_zeroed(sizeof *self);

@@ -247,7 +247,7 @@ int64_t async_sendfile(async_stream *to, async_file *file, int64_t offset, int64
                        int64_t *sent)
 {
     if (sent) *sent = 0;
-    if (!file) return async__misuse(async__failf(-EBADF, "%s: the file is NULL", __func__));
+    if (!file) return async__null_wait("file");
     if (file->closed) return async__misuse(async__file_closed(file));
     file->references++; /* the path is there for messages */
     int64_t result = send_fd(to, file->fd, file->path, offset, count, sent);

@@ -157,14 +157,9 @@ int async__server_serve(async_server *server, async__client_handler *handler, vo
 
 /* ---- from other tasks ---- */
 
-static int no_server(const char *call)
-{
-    return async__misuse(async__failf(-EBADF, "%s: the server is NULL", call));
-}
-
 int async_server_close_clients(async_server *server)
 {
-    if (!server) return no_server(__func__);
+    if (!server) return async__null_wait("server");
     server->ended = server->accepted;
     for (struct async__client *client = server->clients; client; client = client->next)
         if (!client->stream->closed) async__stream_end_reading(client->stream);
@@ -173,7 +168,7 @@ int async_server_close_clients(async_server *server)
 
 int async_server_abort_clients(async_server *server)
 {
-    if (!server) return no_server(__func__);
+    if (!server) return async__null_wait("server");
     server->aborted = server->accepted;
     for (struct async__client *client = server->clients; client; client = client->next)
         abort_client(client);
@@ -189,7 +184,7 @@ static bool serves_here(const async_server *server)
 
 int async_server_wait_closed(async_server *server)
 {
-    if (!server) return no_server(__func__);
+    if (!server) return async__null_wait("server");
     if (serves_here(server))
         return async__misuse(async__failf(-EDEADLK, "a client of the server waits for its end"));
     server->references++;

@@ -263,7 +263,7 @@ async_stream *async_server_accept(async_server *server)
 {
     async_stream *stream = NULL;
     if (!server) {
-        async__misuse(async__failf(-EBADF, "%s: the server is NULL", __func__));
+        async__null_wait("server");
         return NULL;
     }
     if (async__server_accept_stream(server, &stream) < 0) return NULL;
@@ -307,7 +307,7 @@ async_iterator *async_server_clients(async_server *server)
 int async_server_set_filter(async_server *server, int (*make)(void *data, async_stream *stream),
                             void (*drop)(void *data), void *data)
 {
-    if (!server) return async__misuse(async__failf(-EBADF, "%s: the server is NULL", __func__));
+    if (!server) return async__null_wait("server");
     if (server->make_filter) return async__failf(-EBUSY, "the server has a filter already");
     if (server->spare) async__stream_unref(server->spare);
     server->spare = NULL;

@@ -72,7 +72,7 @@ int async__stream_closed(void) { return async__failf(-EBADF, "the stream has bee
 
 int async__stream_null_in(const char *call)
 {
-    return async__misuse(async__failf(-EBADF, "%s: the stream is NULL", call));
+    return async__misuse(async__null_in(call, "stream"));
 }
 
 /* ---- closing ---- */

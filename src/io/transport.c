@@ -27,7 +27,7 @@ struct async_transport {
 
 static int no_transport(const char *call)
 {
-    return async__misuse(async__failf(-EBADF, "%s: the transport is NULL", call));
+    return async__misuse(async__null_in(call, "transport"));
 }
 
 static int is_closing(void) { return async__failf(-EBADF, "the transport is closing"); }

@@ -161,10 +161,7 @@ int async__process_await(async_process *process)
 
 /* ---- calls ---- */
 
-static int no_process(const char *call)
-{
-    return async__misuse(async__failf(-EBADF, "%s: the process is NULL", call));
-}
+static int no_process(const char *call) { return async__misuse(async__null_in(call, "process")); }
 
 static int check_owner(const async_process *process)
 {

@@ -20,14 +20,9 @@ static async_lock *lock_of(async_condition *condition)
     return condition->lock ? condition->lock : &condition->own;
 }
 
-static int no_condition(const char *call)
-{
-    return async__failf(-EBADF, "%s: the condition is NULL", call);
-}
-
 static int acquire(async_condition *condition, const char *call)
 {
-    if (async__unlikely(!condition)) return async__misuse(no_condition(call));
+    if (async__unlikely(!condition)) return async__misuse(async__null_in(call, "condition"));
     return async__lock_acquire(lock_of(condition), call);
 }
 
@@ -35,7 +30,7 @@ int async_condition_acquire(async_condition *condition) { return acquire(conditi
 
 int async_condition_try(async_condition *condition)
 {
-    if (!condition) return no_condition(__func__);
+    if (!condition) return async__null("condition");
     if (!async__current) return async__no_task();
     if (lock_of(condition)->owner)
         return async__fail_text(-EBUSY, "async_condition_try: the lock is held");
@@ -44,7 +39,7 @@ int async_condition_try(async_condition *condition)
 
 int async_condition_release(async_condition *condition)
 {
-    if (async__unlikely(!condition)) return no_condition(__func__);
+    if (async__unlikely(!condition)) return async__null("condition");
     if (async__unlikely(!lock_of(condition)->owner))
         return async__failf(-EPERM, "async_condition_release: the lock is not held");
     return async_lock_release(lock_of(condition));
@@ -108,7 +103,7 @@ static int not_held(const char *call)
 
 int async_condition_wait(async_condition *condition)
 {
-    if (async__unlikely(!condition)) return async__misuse(no_condition(__func__));
+    if (async__unlikely(!condition)) return async__null_wait("condition");
     if (async__unlikely(!holds_lock(condition))) return async__misuse(not_held(__func__));
     int code = async__checkpoint();
     return code < 0 ? code : wait_for_notice(condition);
@@ -117,7 +112,7 @@ int async_condition_wait(async_condition *condition)
 int async_condition_wait_for(async_condition *condition, bool (*predicate)(void *argument),
                              void *argument)
 {
-    if (async__unlikely(!condition)) return async__misuse(no_condition(__func__));
+    if (async__unlikely(!condition)) return async__null_wait("condition");
     if (!predicate)
         return async__misuse(
             async__failf(-EINVAL, "async_condition_wait_for: the predicate is NULL"));
@@ -132,7 +127,7 @@ int async_condition_wait_for(async_condition *condition, bool (*predicate)(void 
 
 static int notify(async_condition *condition, size_t count, const char *call)
 {
-    if (async__unlikely(!condition)) return no_condition(call);
+    if (async__unlikely(!condition)) return async__null_in(call, "condition");
     if (async__unlikely(!holds_lock(condition))) return not_held(call);
     for (; count > 0 && condition->waiters.first; count--) {
         struct notice *notice = async__container(condition->waiters.first, struct notice, waiter);

@@ -2,7 +2,7 @@
  * other can overtake it. */
 #include "sync.h"
 
-static int no_lock(const char *call) { return async__failf(-EBADF, "%s: the lock is NULL", call); }
+static int no_lock(const char *call) { return async__null_in(call, "lock"); }
 
 __attribute__((always_inline)) static inline int acquire(async_lock *lock, const char *call)
 {

@@ -51,7 +51,7 @@ void async_queue_free(async_queue *queue)
 __attribute__((cold, noinline)) static int misused(const async_queue *queue, const char *call)
 {
     return async__misuse(queue ? async__failf(-EINVAL, "%s: the item is NULL", call)
-                               : async__failf(-EBADF, "%s: the queue is NULL", call));
+                               : async__null_in(call, "queue"));
 }
 
 size_t async_queue_size(const async_queue *queue) { return queue ? queue->core.items.count : 0; }

@@ -46,8 +46,7 @@ static void interrupt(async__wait *wait)
 
 static int acquire(async_rwlock *rwlock, bool to_write, const char *call)
 {
-    if (async__unlikely(!rwlock))
-        return async__misuse(async__failf(-EBADF, "%s: the read-write lock is NULL", call));
+    if (async__unlikely(!rwlock)) return async__misuse(async__null_in(call, "read-write lock"));
     int code = async__checkpoint_in(call);
     if (async__unlikely(code < 0)) return code;
     if (!rwlock->waiters.first && is_free(rwlock, to_write)) {
@@ -66,7 +65,7 @@ int async_rwlock_acquire_write(async_rwlock *rwlock) { return acquire(rwlock, TO
 
 static int take_now(async_rwlock *rwlock, bool to_write, const char *call)
 {
-    if (!rwlock) return async__failf(-EBADF, "%s: the read-write lock is NULL", call);
+    if (!rwlock) return async__null_in(call, "read-write lock");
     if (!async__current) return async__no_task_in(call);
     if (rwlock->waiters.first || !is_free(rwlock, to_write))
         return async__fail_text(-EBUSY, to_write ? "async_rwlock_try_write: the lock is held"

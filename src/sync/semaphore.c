@@ -7,7 +7,7 @@
 /* For every call: the initialiser cannot refuse a negative number. */
 static int check(const async_semaphore *semaphore, const char *call)
 {
-    if (!semaphore) return async__failf(-EBADF, "%s: the semaphore is NULL", call);
+    if (!semaphore) return async__null_in(call, "semaphore");
     if (semaphore->value < 0)
         return async__failf(-EINVAL, "%s: a semaphore of %d places", call, semaphore->value);
     return 0;

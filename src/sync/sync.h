@@ -7,10 +7,6 @@
 #include <casyncio/contexts.h>
 #include <casyncio/sync.h>
 
-/* -EBADF for a call whose object is NULL. The first is for calls that block. */
-#define async__null_wait(what) async__misuse(async__null(what))
-#define async__null(what) async__failf(-EBADF, "%s: the " what " is NULL", __func__)
-
 /* async_lock_acquire, for a call that takes a lock of its own. */
 int async__lock_acquire(async_lock *lock, const char *call);
 

@@ -56,7 +56,7 @@ __attribute__((cold, noinline)) static int misused(const async_thread_queue *que
                                                    const char *call)
 {
     return async__misuse(queue ? async__failf(-EINVAL, "%s: the item is NULL", call)
-                               : async__failf(-EBADF, "%s: the thread queue is NULL", call));
+                               : async__null_in(call, "thread queue"));
 }
 
 /* What a call does: for its messages. */

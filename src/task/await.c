@@ -204,8 +204,7 @@ static void unclaim(async_task *const *tasks, size_t count)
 int async__tasks_claim(async_task *const *tasks, size_t count, void (*done)(async_task *),
                        void *owner, const char *call)
 {
-    if (!tasks && count > 0)
-        return async__misuse(async__failf(-EBADF, "%s: the array of tasks is NULL", call));
+    if (!tasks && count > 0) return async__misuse(async__null_in(call, "array of tasks"));
     for (size_t i = 0; i < count; i++) {
         async_task *task = tasks[i];
         if (i + AHEAD < count) async__task_prefetch(tasks[i + AHEAD]);
@@ -334,8 +333,7 @@ int async_gather_all(async_task *const *tasks, size_t count, int *codes)
 int async_wait_for(async_task *task, double timeout)
 {
     async_scope scope = {0};
-    double now = async_now();
-    int code = async__timeout_enter(&scope, now, now + timeout);
+    int code = async__timeout_enter_after(&scope, timeout);
     if (code < 0) code = async__timeout_refused(code, __func__);
 
     int misuse = code < 0 && async__current ? async__task_claimable(task, __func__) : 0;

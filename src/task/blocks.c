@@ -100,8 +100,7 @@ static inline bool entered_timeout(int code, const char *call)
 bool async__timeout_once(async_scope *scope, double delay)
 {
     if (scope->task) return false; /* the block has run */
-    double now = async_now();
-    return entered_timeout(async__timeout_enter(scope, now, now + delay), "async_timeout");
+    return entered_timeout(async__timeout_enter_after(scope, delay), "async_timeout");
 }
 
 bool async__timeout_at_once(async_scope *scope, double when)

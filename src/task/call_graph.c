@@ -143,8 +143,7 @@ ssize_t async_capture_call_graph(async_call_graph_entry **entries)
     async_loop *loop = async__loop();
     const struct async__tasks *tasks = loop ? loop->client : NULL;
 
-    if (!entries)
-        return async__failf(-EBADF, "async_capture_call_graph: the place for the entries is NULL");
+    if (!entries) return async__null("place for the entries");
     *entries = NULL;
     if (!tasks) return async__no_task();
     size_t count = tasks->count;

@@ -42,7 +42,7 @@ int async_future_result(const async_future *future, void **value)
 int async_future_add_done_callback(async_future *future, async_done_callback *callback)
 {
     static const char call[] = "async_future_add_done_callback";
-    if (!future) return async__failf(-EBADF, "%s: the future is NULL", call);
+    if (!future) return async__null_in(call, "future");
     if (!async__loop()) return async__failf(-EPERM, "%s: no loop runs in this thread", call);
     int code = async__done_callback_add(&future->callbacks, callback, async__loop(), call);
     if (code < 0 || !future->done) return code;

@@ -231,7 +231,7 @@ static int take_outcome(async_group *group)
 
 static int wait_for_group(async_group *group, const char *call)
 {
-    if (!group) return async__misuse(async__failf(-EBADF, "%s: the group is NULL", call));
+    if (!group) return async__misuse(async__null_in(call, "group"));
     if (group->owner != async__current)
         return async__failf(-EPERM, "%s: the group was opened by another task", call);
     if (group->count == 0) async__checkpoint_in(call); /* its code is that of take_outcome */

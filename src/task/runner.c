@@ -386,7 +386,7 @@ async_runner *async__runner_new(const async_run_options *options, size_t options
 
 static int check_runner(const async_runner *runner, const char *call)
 {
-    if (!runner) return async__failf(-EBADF, "%s: the runner is NULL", call);
+    if (!runner) return async__null_in(call, "runner");
     if (!pthread_equal(runner->thread, pthread_self()))
         return async__failf(-EPERM, "%s: the runner is another thread's", call);
     if (runner->loop->running) return async__failf(-EBUSY, "%s: the runner runs", call);

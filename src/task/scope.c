@@ -153,7 +153,7 @@ int async__scope_enter(async_scope *scope, const char *call)
 {
     async_task *self = async__current;
     if (!self) return async__no_task_in(call);
-    if (!scope) return async__failf(-EBADF, "%s: the scope is NULL", call);
+    if (!scope) return async__null_in(call, "scope");
     enter(scope, self);
     return 0;
 }
@@ -216,8 +216,7 @@ int async_timeout_enter_at(async_scope *scope, double when)
 
 int async_timeout_enter(async_scope *scope, double delay)
 {
-    double now = async_now();
-    int code = async__timeout_enter(scope, now, now + delay);
+    int code = async__timeout_enter_after(scope, delay);
     return async__unlikely(code < 0) ? async__timeout_refused(code, __func__) : 0;
 }
 

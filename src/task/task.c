@@ -473,7 +473,7 @@ async_task *async_eager_task_factory(async_loop *loop, async_coroutine coroutine
 int async__done_callback_add(async_done_callback **list, async_done_callback *callback,
                              async_loop *loop, const char *call)
 {
-    if (!callback) return async__failf(-EBADF, "%s: the callback is NULL", call);
+    if (!callback) return async__null_in(call, "callback");
     if (!callback->callback.run) return async__failf(-EINVAL, "%s: its run is NULL", call);
     if (callback->loop)
         return async__failf(-EBUSY, "%s: the callback has been added already, and not run", call);
@@ -517,7 +517,7 @@ void async__done_callbacks_run(async_done_callback *last, int code)
 int async_task_add_done_callback(async_task *task, async_done_callback *callback)
 {
     static const char call[] = "async_task_add_done_callback";
-    if (!task) return async__failf(-EBADF, "%s: the task is NULL", call);
+    if (!task) return async__null_in(call, "task");
     if (async__stale(task, call)) return -EINVAL;
     int code = async__done_callback_add(&task->callbacks, callback, async__loop_of(task), call);
     if (code < 0) return code;

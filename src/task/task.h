@@ -364,6 +364,11 @@ void async__record_restore(const struct async__record *saved, bool last_too);
  * finishes at once, so that a task that ignores it in a loop does not keep the others from running. */
 int async__misuse(int code);
 
+/* -EBADF for a call whose object is NULL. The first is for calls that block. */
+#define async__null_wait(what) async__misuse(async__null(what))
+#define async__null(what) async__null_in(__func__, what)
+#define async__null_in(call, what) async__failf(-EBADF, "%s: the " what " is NULL", call)
+
 /* -EPERM, for a call that needs a task and was made outside of one. */
 #define async__no_task() async__no_task_in(__func__)
 int async__no_task_in(const char *call);
@@ -431,6 +436,11 @@ int async__scope_enter(async_scope *scope, const char *call);
 /* async_timeout_enter_at, now, without a message, which the other gives: so that the call's name costs
  * nothing where it is not needed. */
 int async__timeout_enter(async_scope *scope, double now, double when);
+static inline int async__timeout_enter_after(async_scope *scope, double delay)
+{
+    double now = async_now();
+    return async__timeout_enter(scope, now, now + delay);
+}
 int async__timeout_refused(int code, const char *call);
 /* After how many seconds the scope has run out whose -ETIMEDOUT is due to the task. */
 double async__ran_out_after(const async_task *task);

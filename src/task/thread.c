@@ -226,7 +226,7 @@ static async_concurrent_future *new_future(async_loop *loop, async_coroutine cor
 /* Whether the loop can be asked from here: 0 or a code. */
 static int check_loop(async_loop *loop, async_coroutine coroutine, const char *call)
 {
-    if (!loop) return async__failf(-EBADF, "%s: the loop is NULL", call);
+    if (!loop) return async__null_in(call, "loop");
     if (!coroutine) return async__failf(-EINVAL, "%s: the coroutine is NULL", call);
     if (async__is_forked(loop)) /* no thread runs it here */
         return async__failf(-ECHILD, "%s: the loop is the parent process's", call);
@@ -299,7 +299,7 @@ int async_concurrent_future_result(async_concurrent_future *future, double timeo
     static const char call[] = "async_concurrent_future_result";
     int64_t ns;
 
-    if (!future) return async__failf(-EBADF, "%s: the future is NULL", call);
+    if (!future) return async__null_in(call, "future");
     if (async__seconds_to_ns(timeout, &ns) < 0)
         return async__failf(-EINVAL, "%s: the timeout is not a number", call);
     pthread_mutex_lock(&future->mutex);
