@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 void *async__alloc(size_t size)
 {
@@ -34,3 +35,17 @@ void *async__realloc(void *memory, size_t size)
 }
 
 void async__free(void *memory) { free(memory); }
+
+void *async__one_more(void **array, size_t *count, size_t *room, size_t size)
+{
+    if (*count == *room) {
+        size_t larger = *room ? 2 * *room : 64;
+        void *moved = async__realloc(*array, larger * size);
+        if (!moved) return NULL;
+        *array = moved;
+        *room = larger;
+    }
+    void *one = (char *)*array + (*count)++ * size;
+    memset(one, 0, size);
+    return one;
+}

@@ -52,6 +52,8 @@ struct image {
     void *data; /* of the three */
 };
 
+int64_t clock_now(void); /* CLOCK_MONOTONIC in ns */
+
 /* NULL: *error has a line, to be freed. `stop`: its threads stand still until image_resume. */
 struct image *image_of_process(int pid, bool stop, char **error);
 struct image *image_of_core(const char *core, const char *program, char **error);

@@ -75,14 +75,13 @@ static void frames_of(FILE *out, struct unwinder *unwinder, const struct loop *l
 static void show_task(FILE *out, const struct loop *loop, size_t index, struct unwinder *unwinder,
                       bool internal)
 {
-    static const char *const states[] = {"ready", "running", "parked"};
     const struct task *task = &loop->tasks[index];
 
     fprintf(out, "{\"id\": %" PRIu64, task->number);
     json_member(out, "name", task->name);
     json_member(out, "coroutine", task->coroutine_name);
     json_member(out, "made_at", task->where);
-    json_member(out, "state", states[task->state]);
+    json_member(out, "state", task_states[task->state]);
     fprintf(out, ", \"moved\": %s, \"cancelled\": %s, \"main\": %s", task->moved ? "true" : "false",
             task->cancelled ? "true" : "false", task->is_main ? "true" : "false");
     json_member(out, "waits_for", task->what);

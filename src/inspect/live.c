@@ -23,7 +23,7 @@ enum { PAGE = 4096, THREADS = 100000 };
 struct live {
     int memory; /* /proc/PID/mem, or -1 */
     bool no_vm; /* process_vm_readv does not work here */
-    struct timespec stopped_at;
+    int64_t stopped_at;
 };
 
 static ssize_t read_piece(const struct image *self, uint64_t address, void *to, size_t size)
@@ -101,13 +101,12 @@ static void close_live(struct image *self)
 
 /* ---- threads ---- */
 
-static double since(const struct timespec *start)
+int64_t clock_now(void)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)(now.tv_sec - start->tv_sec) * 1e3 +
-           (double)(now.tv_nsec - start->tv_nsec) * 1e-6;
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
 void image_resume(struct image *image)
@@ -117,7 +116,7 @@ void image_resume(struct image *image)
     if (image->stopped >= 0) return;
     for (size_t i = 0; i < image->thread_count; i++)
         ptrace(PTRACE_DETACH, image->threads[i].id, NULL, NULL);
-    image->stopped = since(&live->stopped_at);
+    image->stopped = (double)(clock_now() - live->stopped_at) * 1e-6;
 }
 
 static bool hold(struct image *image, struct thread *thread)
@@ -276,7 +275,6 @@ struct image *image_of_process(int pid, bool stop, char **error)
     struct stat status;
     struct image *image = must(calloc(1, sizeof *image));
     struct live *live = must(calloc(1, sizeof *live));
-    struct timespec now;
 
     *image = (struct image){
         .pid = pid, .read = read_live, .open = open_live, .close = close_live, .data = live};
@@ -296,7 +294,7 @@ struct image *image_of_process(int pid, bool stop, char **error)
         return NULL;
     }
     if (stop) {
-        clock_gettime(CLOCK_MONOTONIC, &live->stopped_at);
+        live->stopped_at = clock_now();
         image->stopped = -1;
         for (int rounds = 0; rounds < 10 && add_threads(image, true) > 0; rounds++)
             continue;
@@ -308,7 +306,6 @@ struct image *image_of_process(int pid, bool stop, char **error)
     } else {
         add_threads(image, false);
     }
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    image->now = now.tv_sec * 1000000000LL + now.tv_nsec;
+    image->now = clock_now();
     return image;
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const states[] = {"ready", "running", "parked"};
+const char *const task_states[] = {"ready", "running", "parked"};
 
 /* ---- parts of lines ---- */
 
@@ -115,7 +115,7 @@ static void show_row(FILE *out, const struct loop *loop, size_t index)
 
     fprintf(out, "%7" PRIu64 " %-16s %-20s %-8s", task->number, name,
             task->coroutine_name ? task->coroutine_name : "-",
-            task->moved ? "moves" : states[task->state]);
+            task->moved ? "moves" : task_states[task->state]);
     print_time(out, (int64_t)((uint64_t)loop->clock - (uint64_t)task->since), waits);
     print_time(out, task->ran, loop->timed);
     if (task_depth(task))

@@ -21,6 +21,7 @@ void show_wait(FILE *out, const struct loop *loop, size_t index);
 void show_process(FILE *out, const struct snapshot *snapshot);
 void show_loop(FILE *out, const struct snapshot *snapshot, size_t index);
 void show_frame(FILE *out, const struct place_in_code *frame);
+extern const char *const task_states[]; /* by task->state */
 /* The task's name, "Task-3", or "-" for none; to be freed. */
 char *label_of(const struct loop *loop, size_t index);
 /* Bytes of its stack in use; 0: not known. */

@@ -71,7 +71,7 @@ static void clean(char *text)
     }
 }
 
-static const char *text_at(struct snapshot *snapshot, uint64_t address)
+const char *snapshot_text(struct snapshot *snapshot, uint64_t address)
 {
     struct texts *texts = snapshot->texts;
     char text[TEXT];
@@ -89,11 +89,6 @@ static const char *text_at(struct snapshot *snapshot, uint64_t address)
     entry->text = must(strdup(got ? text : "?"));
     texts->used++;
     return entry->text;
-}
-
-const char *snapshot_text(struct snapshot *snapshot, uint64_t address)
-{
-    return text_at(snapshot, address);
 }
 
 /* ---- fields ---- */
@@ -293,7 +288,7 @@ static void take_wait(struct snapshot *snapshot, const struct image *image, cons
         task->wait = 0;
         return;
     }
-    task->what = text_at(snapshot, word(&wait, layout->wait.what));
+    task->what = snapshot_text(snapshot, word(&wait, layout->wait.what));
     if (!task->what) task->what = "?";
     task->fd = (int)half(&wait, layout->wait.fd);
     task->awaited = word(&wait, layout->wait.awaited);
@@ -348,9 +343,9 @@ static void fill_in(struct snapshot *snapshot, const struct image *image, const 
     const struct async__task_layout *layout = &loop->tasks_layout;
 
     task->base = ((task->top - 1) | loop->page_mask) + 1 - loop->usable;
-    task->name = text_at(snapshot, word(record, layout->task.name));
-    task->coroutine_name = text_at(snapshot, word(record, layout->task.coroutine_name));
-    task->where = text_at(snapshot, word(record, layout->task.where));
+    task->name = snapshot_text(snapshot, word(record, layout->task.name));
+    task->coroutine_name = snapshot_text(snapshot, word(record, layout->task.coroutine_name));
+    task->where = snapshot_text(snapshot, word(record, layout->task.where));
     take_awaiter(image, loop, task);
     take_wait(snapshot, image, loop, task);
 }

@@ -14,20 +14,12 @@ enum {
     OVERHEAD = 12, /* lines of a screen that are not tasks, at most */
 };
 
-static int64_t clock_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
-
 /* ---- the looks in between ---- */
 
 static void look_at_loop(const struct image *image, const struct loop *loop, struct top_loop *now)
 {
     struct beat beat;
-    int64_t time = clock_ns();
+    int64_t time = clock_now();
 
     if (!loop_beat(image, loop, &beat)) return;
     now->looks++;
@@ -190,7 +182,7 @@ static char *take_picture(struct top *top)
         image_free(image);
         return error;
     }
-    int64_t now = clock_ns(), before = top->taken;
+    int64_t now = clock_now(), before = top->taken;
     top->taken = now;
     top->interval = before ? (double)(now - before) * 1e-9 : 0;
     for (size_t i = 0; i < snapshot->loop_count; i++)
@@ -231,7 +223,7 @@ static char *run_plain(struct top *top)
 
     for (unsigned shown = 0; !error && (!count || shown < count); shown++) {
         int64_t until = top->taken + (int64_t)(top->options->interval * 1e9);
-        for (look(top); clock_ns() < until; look(top))
+        for (look(top); clock_now() < until; look(top))
             sleep_ms(pause_ms());
         error = take_picture(top);
         if (!error) print_picture(top, shown == 0);
@@ -240,7 +232,7 @@ static char *run_plain(struct top *top)
     return error;
 }
 
-/* ---- with a terminal ---- */
+/* ---- with a terminal, which is open ---- */
 
 struct screen {
     struct top *top;
@@ -286,6 +278,9 @@ static void status_line(FILE *out, const struct screen *screen, size_t count)
             screen->paused ? ", stands still" : "");
 }
 
+/* For tasks. */
+static unsigned room_of(int rows) { return rows > OVERHEAD ? (unsigned)(rows - OVERHEAD) : 3; }
+
 static void draw(struct screen *screen)
 {
     char *text = NULL;
@@ -297,8 +292,7 @@ static void draw(struct screen *screen)
         fputs(keys, out);
     } else {
         terminal_size(&columns, &rows);
-        unsigned room = rows > OVERHEAD ? (unsigned)(rows - OVERHEAD) : 3;
-        size_t count = top_show(out, screen->top, columns, room, &screen->offset);
+        size_t count = top_show(out, screen->top, columns, room_of(rows), &screen->offset);
         status_line(out, screen, count);
     }
     if (fclose(out) != 0) must(NULL);
@@ -329,7 +323,7 @@ static void move(struct screen *screen, int key)
     size_t *offset = &screen->offset;
 
     terminal_size(&columns, &rows);
-    size_t page = rows > OVERHEAD ? (size_t)(rows - OVERHEAD) : 3;
+    size_t page = room_of(rows);
     switch (key) {
     case KEY_UP: *offset -= *offset > 0; break;
     case KEY_DOWN: *offset += 1; break; /* too far is brought back by top_show */
@@ -390,7 +384,7 @@ static void watch(struct screen *screen)
 
     while (!screen->over && !wanted) {
         if (!screen->paused &&
-            clock_ns() - top->taken >= (int64_t)(screen->options->interval * 1e9))
+            clock_now() - top->taken >= (int64_t)(screen->options->interval * 1e9))
             return;
         look(top);
         int key = terminal_key(pause_ms());
@@ -406,14 +400,12 @@ static char *run_on_screen(struct top *top, struct top_options *options)
     char *error = take_picture(top);
     unsigned shown = 0;
 
-    if (error || !terminal_open()) return error;
     while (!error && !screen.over) {
         draw(&screen);
         if (options->count && ++shown > options->count) break;
         watch(&screen);
         if (!screen.over) error = take_picture(top);
     }
-    terminal_close();
     return error;
 }
 

@@ -247,14 +247,13 @@ static void column(FILE *out, const char *text, int width)
 
 static void show_row(FILE *out, const struct top *top, const struct row *row, bool narrow)
 {
-    static const char *const states[] = {"ready", "running", "parked"};
     const struct loop *loop = &top->snapshot->loops[row->loop];
 
     if (top->loop_count > 1) fprintf(out, "%4zu ", row->loop + 1);
     fprintf(out, "%7" PRIu64 " ", row->task->number);
     column(out, row->name, narrow ? 12 : 18);
     if (!narrow) column(out, row->task->coroutine_name, 18);
-    column(out, row->task->moved ? "moves" : states[row->task->state], 7);
+    column(out, row->task->moved ? "moves" : task_states[row->task->state], 7);
     if (any_timed(top->snapshot)) {
         if (row->share >= 0)
             fprintf(out, "%5.1f ", row->share * 100);
@@ -358,13 +357,12 @@ static void json_loop(FILE *out, const struct top *top, size_t index)
 
 static void json_row(FILE *out, const struct top *top, const struct row *row)
 {
-    static const char *const states[] = {"ready", "running", "parked"};
     const struct loop *loop = &top->snapshot->loops[row->loop];
 
     fprintf(out, "{\"loop\": %zu, \"id\": %" PRIu64, row->loop + 1, row->task->number);
     json_member(out, "name", row->name);
     json_member(out, "coroutine", row->task->coroutine_name);
-    json_member(out, "state", states[row->task->state]);
+    json_member(out, "state", task_states[row->task->state]);
     number(out, "cpu_share", row->share);
     number(out, "cpu", loop->timed ? (double)row->task->ran * 1e-9 : -1);
     number(out, "waits", row->waits);

@@ -91,13 +91,6 @@ struct choices {
 static volatile sig_atomic_t interrupted;
 static void on_signal(int number) { interrupted = number; }
 
-static int64_t clock_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * SECOND + now.tv_nsec;
-}
-
 static int fail(char *line)
 {
     fprintf(stderr, "casyncio: %s\n", line);

@@ -6,6 +6,7 @@
  * already: so the picture has a size that does not grow with the trace. */
 #include "trace.h"
 
+#include "base/memory.h"
 #include "base/utf8.h"
 #include "image.h"
 
@@ -164,10 +165,23 @@ struct event {
     double tid, time, duration, id;
 };
 
+/* Of slices, in the order of the legend. */
+struct kind {
+    const char *category, *color, *label;
+    int gap; /* pixels above and below its boxes */
+};
+static const struct kind kinds[] = {
+    {"run", "#2f9e44", "runs", 3},          {"ready", "#fab005", "ready", 3},
+    {"wait", "#ced4da", "waits", 7},        {"look", "#a5d8ff", "looks", 3},
+    {"callback", "#7048e8", "callback", 3}, {"job", "#1c7ed6", "job in a thread", 3},
+};
+static const struct kind other_kind = {"", "#e64980", "", 3};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
 struct slice {
     double begin, end;
     int lane;
-    const char *color;
+    const struct kind *kind;
     char *title;
     unsigned count; /* that are drawn as this one */
 };
@@ -194,17 +208,6 @@ struct picture {
     bool some;
 };
 
-static void *one_more(void **array, size_t *count, size_t *room, size_t size)
-{
-    if (*count == *room) {
-        *room = *room ? 2 * *room : 64;
-        *array = must(realloc(*array, *room * size));
-    }
-    void *one = (char *)*array + (*count)++ * size;
-    memset(one, 0, size);
-    return one;
-}
-
 /* Lanes are numbered in their order, nearly always from 1 on. */
 static int lane_of(struct picture *picture, double tid)
 {
@@ -213,8 +216,8 @@ static int lane_of(struct picture *picture, double tid)
         return (int)tid - 1;
     for (size_t i = picture->lane_count; i-- > 0 && picture->lane_count - i < 1000;)
         if (picture->lanes[i].tid == tid) return (int)i;
-    struct lane *lane =
-        one_more((void **)&picture->lanes, &picture->lane_count, &picture->lane_room, sizeof *lane);
+    struct lane *lane = must(async__one_more((void **)&picture->lanes, &picture->lane_count,
+                                             &picture->lane_room, sizeof *lane));
     lane->tid = tid;
     lane->last = -1;
     return (int)picture->lane_count - 1;
@@ -267,28 +270,23 @@ static void read_member(struct reader *in, const char *key, void *data)
     }
 }
 
-static const char *color_of(const struct event *event)
+static const struct kind *kind_of(const char *category)
 {
-    static const struct {
-        const char *category, *color;
-    } colors[] = {{"run", "#2f9e44"},  {"wait", "#ced4da"},     {"ready", "#fab005"},
-                  {"look", "#a5d8ff"}, {"callback", "#7048e8"}, {"job", "#1c7ed6"}};
-
-    for (size_t i = 0; i < sizeof colors / sizeof *colors; i++)
-        if (strcmp(colors[i].category, event->category) == 0) return colors[i].color;
-    return "#e64980";
+    for (size_t i = 0; i < KINDS; i++)
+        if (strcmp(kinds[i].category, category) == 0) return &kinds[i];
+    return &other_kind;
 }
 
 static void add_slice(struct picture *picture, const struct event *event)
 {
     double end = event->time + event->duration, length = event->duration;
     int index = lane_of(picture, event->tid);
-    struct slice *slice = one_more((void **)&picture->slices, &picture->slice_count,
-                                   &picture->slice_room, sizeof *slice);
+    struct slice *slice = must(async__one_more((void **)&picture->slices, &picture->slice_count,
+                                               &picture->slice_room, sizeof *slice));
     const char *unit = length < 1e3 ? "µs" : length < 1e6 ? "ms" : "s";
 
     if (length >= 1e3) length /= length < 1e6 ? 1e3 : 1e6;
-    *slice = (struct slice){event->time, end, index, color_of(event), NULL, 1};
+    *slice = (struct slice){event->time, end, index, kind_of(event->category), NULL, 1};
     slice->title = text_of("%s, %.3f %s%s", event->name, length, unit, event->details);
     picture->lanes[index].row = 1;
     if (!picture->some || event->time < picture->begin) picture->begin = event->time;
@@ -299,8 +297,8 @@ static void add_slice(struct picture *picture, const struct event *event)
 static void add_arrow(struct picture *picture, const struct event *event)
 {
     if (event->phase == 's') {
-        struct arrow *arrow = one_more((void **)&picture->arrows, &picture->arrow_count,
-                                       &picture->arrow_room, sizeof *arrow);
+        struct arrow *arrow = must(async__one_more((void **)&picture->arrows, &picture->arrow_count,
+                                                   &picture->arrow_room, sizeof *arrow));
         *arrow = (struct arrow){event->id, event->time, 0, lane_of(picture, event->tid), -1};
         return;
     }
@@ -434,10 +432,10 @@ static void draw_slices(const struct picture *picture, FILE *out)
         const struct lane *lane = &picture->lanes[slice->lane];
         if (slice->count == 0 || lane->row < 0) continue;
         double x = x_of(picture, slice->begin), width = x_of(picture, slice->end) - x;
-        bool waits = strcmp(slice->color, "#ced4da") == 0;
+        int gap = slice->kind->gap;
         fprintf(out, "<rect x=\"%.2f\" y=\"%d\" width=\"%.2f\" height=\"%d\" fill=\"%s\"><title>",
-                x, TOP + ROW * lane->row + (waits ? 7 : 3), width < 0.6 ? 0.6 : width,
-                waits ? ROW - 14 : ROW - 6, slice->color);
+                x, TOP + ROW * lane->row + gap, width < 0.6 ? 0.6 : width, ROW - 2 * gap,
+                slice->kind->color);
         put_text(out, lane->name ? lane->name : "");
         fputs(": ", out);
         put_text(out, slice->title);
@@ -506,17 +504,14 @@ static void draw_names(const struct picture *picture, FILE *out)
 
 static void draw_legend(const struct picture *picture, int rows, int left, FILE *out)
 {
-    static const char *const entries[][2] = {
-        {"runs", "#2f9e44"},  {"ready", "#fab005"},    {"waits", "#ced4da"},
-        {"looks", "#a5d8ff"}, {"callback", "#7048e8"}, {"job in a thread", "#1c7ed6"}};
     int y = TOP + ROW * rows + 22, x = LEFT;
 
-    for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
+    for (size_t i = 0; i < KINDS; i++) {
         fprintf(out,
                 "<rect x=\"%d\" y=\"%d\" width=\"12\" height=\"12\" fill=\"%s\"/><text x=\"%d\" "
                 "y=\"%d\">%s</text>\n",
-                x, y - 10, entries[i][1], x + 17, y, entries[i][0]);
-        x += 40 + 7 * (int)strlen(entries[i][0]);
+                x, y - 10, kinds[i].color, x + 17, y, kinds[i].label);
+        x += 40 + 7 * (int)strlen(kinds[i].label);
     }
     if (left) fprintf(out, "<text x=\"%d\" y=\"%d\">%d more lanes</text>\n", x, y, left);
     if (picture->lost > 0)
@@ -565,8 +560,8 @@ char *trace_picture(const char *text, size_t size, FILE *out)
         free(picture.lanes[i].name);
     for (size_t i = 0; i < picture.slice_count; i++)
         free(picture.slices[i].title);
-    free(picture.lanes);
-    free(picture.slices);
-    free(picture.arrows);
+    async__free(picture.lanes);
+    async__free(picture.slices);
+    async__free(picture.arrows);
     return problem;
 }

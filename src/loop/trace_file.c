@@ -86,30 +86,15 @@ struct writing {
     bool failed;
 };
 
-/* One more at the end of an array that grows; NULL: no memory. */
-static void *one_more(void **array, size_t *count, size_t *room, size_t size)
-{
-    if (*count == *room) {
-        size_t larger = *room ? 2 * *room : 64;
-        void *moved = async__realloc(*array, larger * size);
-        if (!moved) return NULL;
-        *array = moved;
-        *room = larger;
-    }
-    void *one = (char *)*array + (*count)++ * size;
-    memset(one, 0, size);
-    return one;
-}
-
 /* NULL: no memory, and `failed` is set. Good until the next one is made. */
 static struct lane *lane_of(struct writing *self, uint64_t number)
 {
     size_t *index = map_at(&self->by_number, number);
 
     if (index && *index) return &self->lanes[*index - 1];
-    struct lane *lane =
-        index ? one_more((void **)&self->lanes, &self->lane_count, &self->lane_room, sizeof *lane)
-              : NULL;
+    struct lane *lane = index ? async__one_more((void **)&self->lanes, &self->lane_count,
+                                                &self->lane_room, sizeof *lane)
+                              : NULL;
     if (!lane) {
         self->failed = true;
         return NULL;
@@ -128,9 +113,9 @@ static struct job *job_of(struct writing *self, uint64_t address, bool new)
     size_t *index = map_at(&self->by_job, address);
 
     if (index && *index && !new) return &self->jobs[*index - 1];
-    struct job *job =
-        index ? one_more((void **)&self->jobs, &self->job_count, &self->job_room, sizeof *job)
-              : NULL;
+    struct job *job = index ? async__one_more((void **)&self->jobs, &self->job_count,
+                                              &self->job_room, sizeof *job)
+                            : NULL;
     if (!job) {
         self->failed = true;
         return NULL;
