@@ -31,6 +31,14 @@
 #define ASYNC__JOIN(a, b) ASYNC__JOIN_(a, b)
 #define ASYNC__JOIN_(a, b) a##b
 
+/* 0, in an expression of C's; does not compile, with the text, unless the condition holds. Not in a struct's
+ * declaration: in one clang takes the compound literals of the condition for constants. */
+#define ASYNC__ASSERT(condition, text)                                                             \
+    __extension__({                                                                                \
+        _Static_assert(condition, text);                                                           \
+        0u;                                                                                        \
+    })
+
 #define ASYNC_VERSION_MAJOR 0
 #define ASYNC_VERSION_MINOR 2
 #define ASYNC_VERSION_PATCH 0

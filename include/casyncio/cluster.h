@@ -10,7 +10,8 @@
  * growing pauses. Meanwhile what is published is kept, up to 8 MiB, and requests to the server wait.
  *
  * A cluster belongs to the loop in which it was made; any number of its tasks may use it at once.
- * What still waits in its calls when it is closed ends with -ECONNABORTED.
+ * What still waits in its calls when it is closed ends with -ECONNABORTED. If its loop is closed before it, the
+ * connection ends with the loop, and later calls give -ECONNABORTED too; it has to be closed all the same.
  *
  * Subjects are words with dots between them, without blanks: "room.tea". In a subscription `*` stands
  * for one word and `>` for one or more at the end.
@@ -21,11 +22,11 @@
  *   -ECONNABORTED     the connection was closed for good: by async_cluster_close, by the server (the
  *                     credentials are no longer valid), or max_reconnects are used up
  *   -ENOBUFS          the connection is lost, and what is kept for it is full
- *   -EOPNOTSUPP       the server has no JetStream (nats-server -js)
- *   -ENOSPC           the server's limits are reached
+ *   -EOPNOTSUPP       the server has no JetStream (nats-server -js), or is alone, where replicas are asked for
+ *   -ENOSPC           the server's limits are reached; there are fewer servers than replicas are asked for
  *   -EACCES           the server does not allow it
  *   -EIO              any other answer of the server
- *   -ENOMEM, -EPERM   no memory; outside of a task
+ *   -ENOMEM, -EPERM   no memory; outside of a task, or in a task of another loop
  * and the code of a cancellation. */
 #ifndef CASYNCIO_CLUSTER_H
 #define CASYNCIO_CLUSTER_H
@@ -81,8 +82,9 @@ static inline async_cluster *async_cluster_connect(const char *url,
  * and frees the cluster; NULL is fine. What still waits in calls and iterators of it gets -ECONNABORTED;
  * iterators and buckets are closed by themselves, also after this. A job that runs on a worker of the
  * cluster may close it. A second call while the first is under way waits for it. 0; -ETIMEDOUT or the code
- * of a cancellation if not all could be sent: it is closed all the same; -EPERM outside of a task: it is
- * not. Blocks.
+ * of a cancellation if not all could be sent: it is closed all the same; -EPERM outside of a task, or in a task
+ * of another loop: it is not. Blocks. Once the cluster's loop is closed it is freed anywhere, and so is a forked
+ * child's copy, which leaves the parent's connection alone: nothing blocks then.
  * nats-py: drain, close */
 ASYNC_API int async_cluster_close(async_cluster *cluster);
 
@@ -161,7 +163,7 @@ typedef struct async_cluster_bucket_options {
     unsigned history;  /* values of each key that are kept, at most 64; 0: 1 */
     double ttl;        /* seconds that a value is kept; 0: for ever */
     bool memory;       /* keep them in the server's memory, not in files */
-    unsigned replicas; /* servers of a cluster that have a copy; 0: 1 */
+    unsigned replicas; /* servers of a cluster that have a copy, 1 to 5; 0: 1 */
 } async_cluster_bucket_options;
 
 /* Opens a bucket, which is made if there is none. To be closed with async_cluster_bucket_close. NULL: an
@@ -248,7 +250,12 @@ typedef struct async_cluster_job {
     size_t max_jobs;   /* that wait or run; what comes beyond has to wait outside; 0: 10,000 */
     double keep;       /* seconds that results are kept for callers that come back; 0: 600 */
     double window;     /* seconds in which a key is known again; 0: 120 */
-    bool memory;       /* the queue is in the server's memory, and gone with it */
+    /* The queue is in the server's memory, and gone with it. A job that is still waited for is put into the new
+     * queue, where it may be done a second time; one with a key gives -EOWNERDEAD instead. */
+    bool memory;
+    /* Servers of a cluster that have a copy of the queue, the results and the dead: 1 to 5; 0: 1. With three, one of
+     * them may be lost, and nothing is. A queue that is there with fewer is refused. */
+    unsigned replicas;
     void *reserved[4];
 } async_cluster_job;
 
@@ -307,9 +314,9 @@ typedef struct async_cluster_call_options {
  *   -ESRCH        no worker serves it, for unserved_timeout seconds
  *   -EPROTO       the worker has another version of the job
  *   -EOWNERDEAD   max_deliver workers have had it, and none has come to an end
- *   -EEXIST       a stream of the server's has the queue's name, and is configured otherwise
+ *   -EEXIST       a stream of the server's has the queue's name, and is configured otherwise, or has fewer replicas
  * A cancellation takes a job that waits out of the queue, and cancels the task of one that runs, without
- * waiting for that. A job whose key another call has used before is left alone.
+ * waiting for that. A job with a key is left alone: other calls may wait for it, or come back with the key.
  * dask.distributed: await client.submit(...) */
 ASYNC_API int async__cluster_call(async_cluster *cluster, const async_cluster_job *job,
                                   const void *in, void *out,
@@ -356,7 +363,8 @@ ASYNC_API async_cluster_future *async__cluster_submit(async_cluster *cluster,
                                                       const async_cluster_call_options *options,
                                                       size_t options_size);
 
-/* Waits for the result, and releases the handle: as async_cluster_call. NULL: -EBADF. */
+/* Waits for the result, and releases the handle: as async_cluster_call. NULL: -EBADF. -EPERM outside of a
+ * task, or in a task of another loop: then the handle stays. */
 ASYNC_API int async_cluster_wait(async_cluster_future *future, void *out);
 
 /* Cancels the job as a cancellation of async_cluster_call does, and releases the handle; NULL is fine. */

@@ -125,12 +125,9 @@ ASYNC_BEGIN
 #define async_timeout_at_scope(scope, when) ASYNC_TIMEOUT_AT_SCOPE(scope, when)
 #define async_shield(...)                                                                          \
     ASYNC__SHIELD(ASYNC__JOIN(async__scope_, __COUNTER__),                                         \
-                  0 * sizeof(struct {                                                              \
-                      int no;                                                                      \
-                      _Static_assert(sizeof(#__VA_ARGS__) == 1,                                    \
-                                     "async_shield () { ... } is a block; `await shield(task)` "   \
-                                     "is async_wait(&task, 1, INFINITY, ASYNC_ALL_COMPLETED)");    \
-                  }))
+                  ASYNC__ASSERT(sizeof(#__VA_ARGS__) == 1,                                         \
+                                "async_shield () { ... } is a block; `await shield(task)` "        \
+                                "is async_wait(&task, 1, INFINITY, ASYNC_ALL_COMPLETED)"))
 #endif
 
 /* ---- what the macros expand to ---- */

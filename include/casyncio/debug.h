@@ -53,6 +53,10 @@ typedef struct async_watchdog_options {
      * during the call. NULL: it is written to standard error. */
     void (*handler)(async_loop *loop, double seconds, const char *message, void *data);
     void *data;
+    /* For an interpreter of another language, whose stack the library does not know. Called in the watchdog's
+     * thread right after the signal's handlers have run in the loop's thread, one watchdog at a time: writes
+     * what is put at the end of `message`, ended by 0, and at most `size` bytes. NULL: nothing is. */
+    void (*frames)(char *text, size_t size, void *data);
 } async_watchdog_options;
 
 /* Starts the loop's watchdog; options that are NULL are all 0. The loop's thread is the calling one. 0;

@@ -42,13 +42,41 @@
     X(async_task_get_result, "it is async_task_result") \
     X(async_task_is_done, "it is async_task_done") \
     X(async_task_is_cancelled, "it is async_task_cancelled") \
+    X(async_cancelling, "it is async_task_cancelling") \
+    X(async_done, "it is async_task_done, or async_future_done") \
+    X(async_result, "it is async_task_result, or async_future_result") \
+    X(async_exception, "it is async_task_result, or async_future_result") \
+    X(async_cancelled, "it is async_task_cancelled, or async_future_cancelled") \
+    X(async_create_task_named, "it is async_create_task, and async_task_set_name, or async_create_task_with") \
+    X(async_call_graph_free, "it is free: async_format_call_graph gives memory of malloc") \
     X(async_task_current, "it is async_current_task") \
     X(async_get_current_task, "it is async_current_task") \
     X(async_task_self, "it is async_current_task") \
     X(async_task_all, "it is async_all_tasks") \
     X(async_get_all_tasks, "it is async_all_tasks") \
     X(async_ensure_future, "it is async_create_task") \
-    X(async_gather_return_exceptions, "it is async_gather_all") \
+    X(async_iscoroutine, "the compiler knows: a coroutine is an int (void *argument), or int (void)") \
+    X(async_iscoroutinefunction, "the compiler knows: a coroutine is an int (void *argument), or int (void)") \
+    X(async_create_eager_task_factory, "it is async_eager_task_factory, or a factory that sets eager_start and calls async_task_new") \
+    X(async_task_get_context, "there is none: a task has the values of the one that made it") \
+    X(async_handle_get_context, "there is none: a task has the values of the one that made it") \
+    X(async_copy_context, "there is none: a task has the values of the one that made it") \
+    X(async_context_run, "there is none: a task has the values of the one that made it") \
+    X(async_context, "there is none: a task has the values of the one that made it") \
+    X(async_task_set_result, "a task's result is what its coroutine returns") \
+    X(async_task_set_exception, "a task's result is what its coroutine returns") \
+    X(async_task_get_stack, "it is async_format_call_graph for what it waits for; for its frames gdb, or casyncio pstree") \
+    X(async_task_print_stack, "it is async_format_call_graph for what it waits for; for its frames gdb, or casyncio pstree") \
+    X(async_future_add_to_awaited_by, "it needs none: the library knows what waits for what") \
+    X(async_future_discard_from_awaited_by, "it needs none: the library knows what waits for what") \
+    X(async_future_call_graph, "it is async_capture_call_graph, of async_call_graph_entry") \
+    X(async_frame_call_graph_entry, "frames are shown by casyncio pstree") \
+    X(async_pstree, "it is the program casyncio: casyncio pstree PID") \
+    X(async_print_tasks, "it is the program casyncio: casyncio pstree PID") \
+    X(async_first_completed, "it is ASYNC_FIRST_COMPLETED") \
+    X(async_first_exception, "it is ASYNC_FIRST_EXCEPTION") \
+    X(async_all_completed, "it is ASYNC_ALL_COMPLETED") \
+    X(async_gather_return_exceptions, "it is async_gather_results") \
     X(async_wait_all, "it is async_wait with ASYNC_ALL_COMPLETED") \
     X(async_wait_any, "it is async_wait with ASYNC_FIRST_COMPLETED") \
     X(async_wait_first, "it is async_wait with ASYNC_FIRST_COMPLETED") \
@@ -140,15 +168,20 @@
     X(async_bounded_semaphore_new, "it lies in your memory: async_semaphore name = ASYNC_BOUNDED_SEMAPHORE_INIT(value)") \
     X(async_bounded_semaphore_create, "it lies in your memory: async_semaphore name = ASYNC_BOUNDED_SEMAPHORE_INIT(value)") \
     X(async_bounded_semaphore_init, "it lies in your memory: async_semaphore name = ASYNC_BOUNDED_SEMAPHORE_INIT(value)") \
+    X(async_bounded_semaphore_acquire, "it is async_semaphore_acquire") \
+    X(async_bounded_semaphore_release, "it is async_semaphore_release") \
+    X(async_bounded_semaphore_locked, "it is async_semaphore_locked") \
     X(async_lock_lock, "it is async_lock_acquire") \
     X(async_mutex_lock, "it is async_lock_acquire") \
     X(async_lock_unlock, "it is async_lock_release") \
     X(async_mutex_unlock, "it is async_lock_release") \
     X(async_lock_try_acquire, "it is async_lock_try") \
     X(async_lock_acquire_nowait, "it is async_lock_try") \
+    X(async_lock_acquire_try, "it is async_lock_try") \
     X(async_lock_trylock, "it is async_lock_try") \
     X(async_lock_is_locked, "it is async_lock_locked") \
     X(async_event_isset, "it is async_event_is_set") \
+    X(async_event_wait_timeout, "it is async_timeout (seconds) around async_event_wait") \
     X(async_event_reset, "it is async_event_clear") \
     X(async_condition_signal, "it is async_condition_notify") \
     X(async_condition_broadcast, "it is async_condition_notify_all") \
@@ -156,6 +189,7 @@
     X(async_semaphore_post, "it is async_semaphore_release") \
     X(async_semaphore_try_acquire, "it is async_semaphore_try") \
     X(async_semaphore_acquire_nowait, "it is async_semaphore_try") \
+    X(async_semaphore_acquire_try, "it is async_semaphore_try") \
     X(async_barrier_is_broken, "it is async_barrier_broken") \
     X(async_rwlock_read_lock, "it is async_rwlock_acquire_read") \
     X(async_rwlock_rdlock, "it is async_rwlock_acquire_read") \
@@ -204,6 +238,16 @@
     X(async_priority_queue_put, "it is async_queue_put") \
     X(async_queue_pop, "it is async_queue_get") \
     X(async_lifo_queue_get, "it is async_queue_get") \
+    X(async_lifo_queue_put_nowait, "it is async_queue_put_nowait") \
+    X(async_lifo_queue_get_nowait, "it is async_queue_get_nowait") \
+    X(async_lifo_queue_join, "it is async_queue_join") \
+    X(async_lifo_queue_task_done, "it is async_queue_task_done") \
+    X(async_lifo_queue_qsize, "it is async_queue_size") \
+    X(async_priority_queue_put_nowait, "it is async_queue_put_nowait") \
+    X(async_priority_queue_get_nowait, "it is async_queue_get_nowait") \
+    X(async_priority_queue_join, "it is async_queue_join") \
+    X(async_priority_queue_task_done, "it is async_queue_task_done") \
+    X(async_priority_queue_qsize, "it is async_queue_size") \
     X(async_priority_queue_get, "it is async_queue_get") \
     X(async_queue_try_put, "it is async_queue_put_nowait") \
     X(async_queue_try_get, "it is async_queue_get_nowait") \
@@ -219,6 +263,8 @@
     X(async_future_set_result, "it is async_future_set(future, code, value)") \
     X(async_future_set_exception, "it is async_future_set(future, code, value)") \
     X(async_future_set_error, "it is async_future_set(future, code, value)") \
+    X(async_future_set_result_threadsafe, "it is async_call_soon_threadsafe, and async_future_set in its callback") \
+    X(async_future_set_threadsafe, "it is async_call_soon_threadsafe, and async_future_set in its callback") \
     X(async_future_await, "it is async_future_wait") \
     X(async_future_exception, "it is async_future_result") \
     X(async_future_get_result, "it is async_future_result") \
@@ -259,6 +305,34 @@
     X(ASYNC_ELIMITOVERRUN, "it is ASYNC_ELIMIT") \
     X(ASYNC_EINVALIDSTATE, "it is -EALREADY, or -EINPROGRESS") \
     X(ASYNC_INVALID_STATE, "it is -EALREADY, or -EINPROGRESS") \
+    X(ASYNC_CANCELLED_ERROR, "it is -ECANCELED") \
+    X(ASYNC_CANCELED_ERROR, "it is -ECANCELED") \
+    X(async_cancelled_error, "it is -ECANCELED") \
+    X(ASYNC_TIMEOUT_ERROR, "it is -ETIMEDOUT") \
+    X(async_timeout_error, "it is -ETIMEDOUT") \
+    X(ASYNC_INVALID_STATE_ERROR, "it is -EALREADY, or -EINPROGRESS") \
+    X(async_invalid_state_error, "it is -EALREADY, or -EINPROGRESS") \
+    X(ASYNC_INCOMPLETE_READ_ERROR, "it is ASYNC_EINCOMPLETE") \
+    X(async_incomplete_read_error, "it is ASYNC_EINCOMPLETE") \
+    X(ASYNC_LIMIT_OVERRUN_ERROR, "it is ASYNC_ELIMIT") \
+    X(async_limit_overrun_error, "it is ASYNC_ELIMIT") \
+    X(ASYNC_QUEUE_SHUT_DOWN, "it is ASYNC_ESHUTDOWN; to shut one down async_queue_shutdown") \
+    X(async_queue_shut_down, "it is ASYNC_ESHUTDOWN; to shut one down async_queue_shutdown") \
+    X(async_queue_empty_error, "it is -EAGAIN") \
+    X(async_queue_full_error, "it is -EAGAIN") \
+    X(ASYNC_BROKEN_BARRIER_ERROR, "it is ASYNC_EBROKENBARRIER") \
+    X(async_broken_barrier_error, "it is ASYNC_EBROKENBARRIER") \
+    X(ASYNC_SENDFILE_NOT_AVAILABLE_ERROR, "there is none: async_sendfile reads and writes where it has to") \
+    X(async_sendfile_not_available_error, "there is none: async_sendfile reads and writes where it has to") \
+    X(ASYNC_GAIERROR, "it is ASYNC_ENONAME, ASYNC_ETRYNAME or ASYNC_ENAME") \
+    X(async_gaierror, "it is ASYNC_ENONAME, ASYNC_ETRYNAME or ASYNC_ENAME") \
+    X(ASYNC_KEYBOARD_INTERRUPT, "it is -EINTR, which async_run gives") \
+    X(async_keyboard_interrupt, "it is -EINTR, which async_run gives") \
+    X(async_exception_group, "it is async_error_causes, and async_error_cause for each") \
+    X(async_except, "it is an if: look at the code, or at those that async_error_cause gives") \
+    X(async_except_star, "it is an if: look at the code, or at those that async_error_cause gives") \
+    X(async_try, "it is an if: look at the code") \
+    X(async_finally, "it is async_shield () { ... } behind what may fail") \
     /* Context variables */ \
     X(async_contextvar_get, "it is async_context_var_get") \
     X(async_contextvar_set, "it is async_context_var_set") \
@@ -270,6 +344,16 @@
     X(async_generator_new, "it is async_generate") \
     X(async_generator_create, "it is async_generate") \
     X(async_create_generator, "it is async_generate") \
+    X(async_generator_next, "it is async_for, or iterator->next(iterator, &value)") \
+    X(async_generator_asend, "it is async_for, or iterator->next(iterator, &value)") \
+    X(async_next, "it is async_for, or iterator->next(iterator, &value)") \
+    X(async_aiter, "it is async_for, or iterator->next(iterator, &value)") \
+    X(async_generator_yield, "it is async_yield") \
+    X(async_generator_athrow, "there is none: a queue the other way") \
+    X(async_athrow, "there is none: a queue the other way") \
+    X(async_asend, "there is none: a queue the other way") \
+    X(async_generator_aclose, "async_for closes it; by hand it is iterator->close(iterator)") \
+    X(async_aclosing, "async_for closes it; by hand it is iterator->close(iterator)") \
     X(async_iterator_next, "it is async_for, or iterator->next(iterator, &value)") \
     X(async_anext, "it is async_for, or iterator->next(iterator, &value)") \
     X(async_iterator_close, "async_for closes it; by hand it is iterator->close(iterator)") \
@@ -284,6 +368,12 @@
     X(async_stream_open_connection, "it is async_open_connection") \
     X(async_connect_tcp, "it is async_open_connection") \
     X(async_reader_read, "it is async_stream_read") \
+    X(async_readline, "it is async_stream_readline") \
+    X(async_readexactly, "it is async_stream_readexactly") \
+    X(async_readuntil, "it is async_stream_readuntil") \
+    X(async_drain, "it is async_stream_drain") \
+    X(async_stream_feed_data, "a stream reads by itself: one that is fed is an end of async_stream_pair") \
+    X(async_start_tls, "it is async_stream_start_tls, of casyncio/tls.h") \
     X(async_reader_readline, "it is async_stream_readline") \
     X(async_stream_read_line, "it is async_stream_readline") \
     X(async_reader_readexactly, "it is async_stream_readexactly") \
@@ -295,6 +385,39 @@
     X(async_writer_drain, "it is async_stream_drain") \
     X(async_stream_flush, "it is async_stream_drain") \
     X(async_writer_close, "it is async_stream_close") \
+    X(async_writer_wait_closed, "it is async_stream_close") \
+    X(async_writer_write_eof, "it is async_stream_write_eof") \
+    X(async_writer_get_extra_info, "it is async_stream_peername, async_stream_sockname or async_stream_fd") \
+    X(async_writer_is_closing, "a stream that was closed is gone: async_stream_close ends its life") \
+    X(async_stream_is_closing, "a stream that was closed is gone: async_stream_close ends its life") \
+    X(async_stream_writer_is_closing, "a stream that was closed is gone: async_stream_close ends its life") \
+    X(async_writer_start_tls, "it is async_stream_start_tls") \
+    X(async_stream_writer_start_tls, "it is async_stream_start_tls") \
+    X(async_writer_can_write_eof, "async_stream_write_eof gives -EOPNOTSUPP where it cannot") \
+    X(async_stream_can_write_eof, "async_stream_write_eof gives -EOPNOTSUPP where it cannot") \
+    X(async_stream_writer_can_write_eof, "async_stream_write_eof gives -EOPNOTSUPP where it cannot") \
+    X(async_writer_transport, "a stream needs none; with one of your own it is async_transport_new") \
+    X(async_stream_writer_transport, "a stream needs none; with one of your own it is async_transport_new") \
+    X(async_stream_reader_feed_data, "a stream reads by itself: one that is fed is an end of async_stream_pair") \
+    X(async_stream_reader_feed_eof, "a stream reads by itself: one that is fed is an end of async_stream_pair") \
+    X(async_reader_feed_data, "a stream reads by itself: one that is fed is an end of async_stream_pair") \
+    X(async_reader_feed_eof, "a stream reads by itself: one that is fed is an end of async_stream_pair") \
+    X(async_stream_reader_read, "it is async_stream_read") \
+    X(async_stream_reader_readline, "it is async_stream_readline") \
+    X(async_stream_reader_readexactly, "it is async_stream_readexactly") \
+    X(async_stream_reader_readuntil, "it is async_stream_readuntil") \
+    X(async_stream_reader_at_eof, "it is async_stream_at_eof") \
+    X(async_stream_writer_write, "it is async_stream_write") \
+    X(async_stream_writer_writelines, "it is async_stream_writev") \
+    X(async_stream_writer_drain, "it is async_stream_drain") \
+    X(async_stream_writer_write_eof, "it is async_stream_write_eof") \
+    X(async_stream_writer_close, "it is async_stream_close") \
+    X(async_stream_writer_wait_closed, "it is async_stream_close") \
+    X(async_stream_writer_get_extra_info, "it is async_stream_peername, async_stream_sockname or async_stream_fd") \
+    X(async_ssl_create_default_context, "it is async_tls_client_context, or async_tls_server_context") \
+    X(async_ssl_context, "it is async_tls_client_context, or async_tls_server_context") \
+    X(async_ssl_context_new, "it is async_tls_client_context, or async_tls_server_context") \
+    X(async_reader_at_eof, "it is async_stream_at_eof") \
     X(async_stream_wait_closed, "it is async_stream_close") \
     X(async_stream_free, "it is async_stream_close") \
     X(async_stream_writelines, "it is async_stream_writev") \
@@ -302,11 +425,14 @@
     X(async_stream_eof, "it is async_stream_at_eof") \
     X(async_stream_is_eof, "it is async_stream_at_eof") \
     X(async_stream_get_extra_info, "it is async_stream_peername, async_stream_sockname or async_stream_fd") \
-    X(async_create_server, "it is async_start_server") \
+    X(async_create_server, "it is async_start_server, and for a protocol async_server_serve_protocol") \
     X(async_server_new, "it is async_start_server") \
     X(async_server_start, "it is async_start_server") \
-    X(async_loop_create_server, "it is async_start_server") \
+    X(async_loop_create_server, "it is async_start_server, and for a protocol async_server_serve_protocol") \
     X(async_create_unix_server, "it is async_start_unix_server") \
+    X(async_loop_create_unix_server, "it is async_start_unix_server") \
+    X(async_loop_connect_read_pipe, "it is async_connect_read_pipe") \
+    X(async_loop_start_tls, "it is async_stream_start_tls") \
     X(async_server_serve_forever, "it is async_server_serve") \
     X(async_server_start_serving, "it is async_server_serve") \
     X(async_server_free, "it is async_server_close") \
@@ -334,9 +460,49 @@
     X(async_freeaddrinfo, "it is freeaddrinfo, of netdb.h") \
     X(async_free_addrinfo, "it is freeaddrinfo, of netdb.h") \
     X(async_get_event_loop, "it is async_get_running_loop") \
+    X(async_set_event_loop, "there is none: the loop that runs is the one, and async_run_options has what it is to be") \
+    X(async_set_event_loop_policy, "there is none: the loop that runs is the one, and async_run_options has what it is to be") \
+    X(async_get_event_loop_policy, "there is none: the loop that runs is the one, and async_run_options has what it is to be") \
+    X(async_loop_stop_running, "it is async_loop_stop") \
+    X(async_stop, "it is async_loop_stop") \
+    X(async_loop_is_closed, "async_loop_close frees it") \
+    X(async_loop_shutdown_asyncgens, "it needs none: async_run and async_runner_close do it") \
+    X(async_shutdown_asyncgens, "it needs none: async_run and async_runner_close do it") \
+    X(async_loop_shutdown_default_executor, "it needs none: async_run and async_runner_close do it") \
+    X(async_shutdown_default_executor, "it needs none: async_run and async_runner_close do it") \
+    X(async_loop_set_default_executor, "it is async_loop_options.executor_threads") \
+    X(async_set_default_executor, "it is async_loop_options.executor_threads") \
+    X(async_get_exception_handler, "there is none: the program has given it to async_set_exception_handler") \
+    X(async_loop_get_exception_handler, "there is none: the program has given it to async_set_exception_handler") \
+    X(async_call_exception_handler, "there is none: async_raise, and return the code") \
+    X(async_loop_call_exception_handler, "there is none: async_raise, and return the code") \
+    X(async_default_exception_handler, "there is none: async_raise, and return the code") \
+    X(async_loop_default_exception_handler, "there is none: async_raise, and return the code") \
+    X(async_loop_slow_callback_duration, "it is async_slow_callback_duration") \
+    X(async_handle_cancelled, "async_callback_cancel tells whether it was queued") \
+    X(async_timer_handle_when, "a timer does not tell: the program has given it to async_call_at") \
+    X(async_sock_recv_into, "it is async_recv") \
+    X(async_loop_sock_recv_into, "it is async_recv") \
+    X(async_sock_recvfrom_into, "it is async_recvfrom") \
+    X(async_loop_sock_recvfrom_into, "it is async_recvfrom") \
+    X(async_loop_sendfile, "it is async_sendfile") \
+    X(async_loop_sock_sendfile, "it is async_sendfile_fd") \
+    X(async_sock_sendfile, "it is async_sendfile_fd") \
+    X(async_loop_connect_accepted_socket, "it is async_stream_from_fd") \
+    X(async_connect_accepted_socket, "it is async_stream_from_fd") \
+    X(async_wrap_future, "it needs none: async_future is a struct of the program") \
+    X(async_isfuture, "it needs none: async_future is a struct of the program") \
+    X(async_future_get_loop, "it is async_get_running_loop") \
+    X(async_server_get_loop, "it is async_get_running_loop") \
+    X(async_server_is_serving, "a server serves from async_start_server on until async_server_close") \
+    X(async_get_child_watcher, "it needs none: async_process_wait") \
+    X(async_set_child_watcher, "it needs none: async_process_wait") \
     X(async_get_loop, "it is async_get_running_loop") \
     X(async_loop_current, "it is async_get_running_loop") \
     X(async_new_event_loop, "it is async_loop_new") \
+    X(async_time, "it is async_now, or async_loop_time") \
+    X(async_is_running, "it is async_loop_is_running") \
+    X(async_is_closed, "async_loop_close frees it") \
     X(async_loop_create, "it is async_loop_new") \
     X(async_create_loop, "it is async_loop_new") \
     X(async_loop_free, "it is async_loop_close") \
@@ -365,6 +531,7 @@
     X(async_loop_remove_reader, "it is async_remove_watch") \
     X(async_loop_remove_writer, "it is async_remove_watch") \
     X(async_handle_cancel, "it is async_callback_cancel") \
+    X(async_handle_free, "it lies in your memory, and need not be freed") \
     X(async_timer_handle_cancel, "it is async_timer_cancel") \
     X(async_sock_recv, "it is async_recv") \
     X(async_loop_sock_recv, "it is async_recv") \
@@ -381,9 +548,17 @@
     X(async_get_metrics, "it is async_loop_metrics") \
     X(async_loop_get_metrics, "it is async_loop_metrics") \
     X(async_enable_debug, "it is async_set_debug") \
+    X(async_debug_enabled, "it is async_get_debug") \
+    X(async_run_debug, "it is async_run_with and async_run_options.loop.debug, or CASYNCIO_DEBUG=1") \
     X(async_debug, "it is async_set_debug") \
     X(async_transport_get_extra_info, "it is async_transport_stream, and async_stream_peername of that") \
     X(async_transport_writelines, "it is async_transport_write") \
+    X(async_transport_sendto, "it is async_datagram_sendto") \
+    X(async_write_transport_write, "it is async_transport_write") \
+    X(async_transport_can_write_eof, "async_transport_write_eof gives -EOPNOTSUPP where it cannot") \
+    X(async_transport_get_write_buffer_limits, "a transport does not tell: the program has given them to async_transport_set_write_buffer_limits") \
+    X(async_datagram_transport_sendto, "it is async_datagram_sendto") \
+    X(async_datagram_transport_close, "it is async_datagram_close") \
     X(async_transport_free, "it is async_transport_close") \
     X(async_datagram_recv, "it is async_datagram_recvfrom") \
     X(async_datagram_send, "it is async_datagram_sendto") \
@@ -436,6 +611,34 @@
     X(async_priority_queue, "it is async_queue") \
     X(async_lifo_queue, "it is async_queue") \
     X(async_event_loop, "it is async_loop") \
+    X(async_abstract_event_loop, "it is async_loop") \
+    X(async_base_event_loop, "it is async_loop") \
+    X(async_selector_event_loop, "it is async_loop") \
+    X(async_proactor_event_loop, "it is async_loop") \
+    X(async_abstract_server, "it is async_server") \
+    X(async_subprocess_process, "it is async_process") \
+    X(async_base_transport, "it is async_transport") \
+    X(async_read_transport, "it is async_transport") \
+    X(async_write_transport, "it is async_transport") \
+    X(async_datagram_transport, "it is async_datagram_endpoint") \
+    X(async_subprocess_transport, "it is async_process") \
+    X(async_base_protocol, "it is async_protocol") \
+    X(async_buffered_protocol, "it is async_protocol, whose data_received is given the bytes where they lie") \
+    X(async_datagram_protocol, "it is async_datagram_endpoint") \
+    X(async_subprocess_protocol, "it is async_process") \
+    X(async_stream_reader_protocol, "it is async_stream") \
+    X(async_token, "it is async_context_token") \
+    X(async_coro, "it is async_coroutine") \
+    X(async_protocol_t, "it is async_protocol") \
+    X(async_transport_t, "it is async_transport") \
+    X(async_contextvar_t, "it is async_context_var") \
+    X(async_context_t, "there is none: a task has the values of the one that made it") \
+    X(async_run_options_t, "it is async_run_options") \
+    X(async_task_options_t, "it is async_task_options") \
+    X(async_handle_t, "it is async_callback") \
+    X(async_token_t, "it is async_context_token") \
+    X(async_stream_reader_t, "it is async_stream") \
+    X(async_stream_writer_t, "it is async_stream") \
     X(async_coroutine_t, "it is async_coroutine")
 /* clang-format on */
 

@@ -402,6 +402,16 @@ ASYNC_API int async_http_set_header(struct async_http_request *request, const ch
 ASYNC_API int async_http_add_header(struct async_http_request *request, const char *name,
                                     const char *value);
 
+/* Sets a trailer, a header that is sent behind the body, in place of one of that name; a value of NULL takes
+ * it away: until the answer has ended. For what is known only when the body is, such as a checksum, a
+ * signature, or how a gRPC call ended. Those that are set before the answer begins are announced by a
+ * Trailer header. They go out with an answer in chunks (a length of -1) and with HTTP/2, and are left out
+ * where there is no place for them: HTTP/1.0, a length that was given in HTTP/1.1, no body. 0; -EINVAL as
+ * above, and for names that have to be known before the body (RFC 9110, 6.5.1), such as Content-Type,
+ * Set-Cookie, Cache-Control; -EALREADY, the answer has ended; -ENOMEM. Does not block. */
+ASYNC_API int async_http_set_trailer(struct async_http_request *request, const char *name,
+                                     const char *value);
+
 /* 0 for the members that are not to be sent. */
 typedef struct async_http_cookie_options {
     const char *path, *domain;

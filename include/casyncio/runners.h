@@ -59,7 +59,7 @@ ASYNC_API int async_run_named(async_coroutine main, void *argument, const char *
 #define async_run_with(main, ...) (async_run_with)(ASYNC__CALLABLE(main), __VA_ARGS__)
 #define async_run(...) ASYNC__RUN(__VA_ARGS__, NULL)
 #define ASYNC__RUN(main, ...)                                                                      \
-    async_run_named(ASYNC__CALLABLE(main), ASYNC__ARGUMENT(__VA_ARGS__), #main)
+    async_run_named(ASYNC__CALLABLE(main), ASYNC__ARGUMENT(main, __VA_ARGS__), #main)
 #endif
 
 /* ---- several coroutines, one after another, in one loop ---- */
@@ -92,7 +92,7 @@ ASYNC_API int async_runner_run(async_runner *runner, async_coroutine main,
 #ifndef __cplusplus
 #define async_runner_run(...) ASYNC__RUNNER_RUN(__VA_ARGS__, NULL)
 #define ASYNC__RUNNER_RUN(runner, main, ...)                                                       \
-    async_runner_run_named(runner, ASYNC__CALLABLE(main), ASYNC__ARGUMENT(__VA_ARGS__), #main)
+    async_runner_run_named(runner, ASYNC__CALLABLE(main), ASYNC__ARGUMENT(main, __VA_ARGS__), #main)
 #endif
 
 /* Its loop, good until the runner is closed: for async_loop_create_task, async_loop_share before

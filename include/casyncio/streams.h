@@ -309,9 +309,8 @@ ASYNC_API int async_server_abort_clients(async_server *server);
 
 /* async_server_close, and then waits until the tasks of all clients that async_server_serve serves
  * have ended. To be called in place of async_server_close, or right after it, with no call that
- * blocks between them, while async_server_serve is under way. 0, or the close's error; the code of a
- * cancellation: it is closed all the same; -EDEADLK in the task of such a client, and nothing has
- * happened. asyncio: Server.close + wait_closed */
+ * blocks between them. 0, or the close's error; the code of a cancellation: it is closed all the same;
+ * -EDEADLK in the task of such a client, and nothing has happened. asyncio: Server.close + wait_closed */
 ASYNC_API int async_server_wait_closed(async_server *server);
 
 /* The port; 0 for a Unix socket. asyncio: server.sockets[0].getsockname() */
@@ -319,8 +318,8 @@ ASYNC_API int async_server_port(const async_server *server);
 
 /* Stops listening and frees the server; connections live on, and a call that waits for one gives
  * -EBADF. NULL is fine. Does not block. 0; an error of removing its Unix socket's file, and then it is
- * closed all the same; -EBADF if it has been closed already, and a call on it is still under way.
- * asyncio: Server.close */
+ * closed all the same; -EBADF if it has been closed already, and a call on it is still under way or
+ * nothing has blocked since. asyncio: Server.close */
 ASYNC_API int async_server_close(async_server *server);
 
 ASYNC_END

@@ -41,7 +41,14 @@ typedef int (*async_coroutine)(void *argument);
              : (async_coroutine)(void (*)(void))(function), default                                \
              : (function))
 /* The first of: what follows the function in a macro's arguments, and a NULL behind it. */
-#define ASYNC__ARGUMENT(...) (((void *[]){__VA_ARGS__})[0])
+#define ASYNC__ARGUMENT(function, ...)                                                             \
+    (((void *[]){__VA_ARGS__})                                                                     \
+         [ASYNC__ASSERT(_Generic((function), int : 0, default : 1),                                \
+                        "a coroutine is given as it is, not called: f, argument in place of "      \
+                        "f(argument)") +                                                           \
+          ASYNC__ASSERT(sizeof((void *[]){__VA_ARGS__}) <= 2 * sizeof(void *),                     \
+                        "a coroutine has one argument: a pointer, to a struct if there is more "   \
+                        "(async_spawn makes one)")])
 
 /* ---- making tasks ---- */
 
@@ -91,7 +98,7 @@ static inline async_task *async_create_task_with(async_coroutine coroutine, void
 
 #define async_create_task(...) ASYNC__CREATE_TASK(__VA_ARGS__, NULL)
 #define ASYNC__CREATE_TASK(function, ...)                                                          \
-    async_create_task_with(ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),                \
+    async_create_task_with(ASYNC__CALLABLE(function), ASYNC__ARGUMENT(function, __VA_ARGS__),      \
                            &(async_task_options){.coroutine = #function, .where = ASYNC__WHERE})
 
 /* async_spawn(fetch, .url = "...", .retries = 3): makes a task that will call fetch(&arguments),
@@ -115,7 +122,7 @@ static inline async_task *async_create_task_with(async_coroutine coroutine, void
 #define async_create_task_eager(...) ASYNC__CREATE_TASK_EAGER(__VA_ARGS__, NULL)
 #define ASYNC__CREATE_TASK_EAGER(function, ...)                                                    \
     async_create_task_with(                                                                        \
-        ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),                                   \
+        ASYNC__CALLABLE(function), ASYNC__ARGUMENT(function, __VA_ARGS__),                         \
         &(async_task_options){.coroutine = #function, .where = ASYNC__WHERE, .eager_start = true})
 #define async_spawn_eager(function, ...)                                                           \
     async__spawn_eager(ASYNC__COROUTINE(function),                                                 \
@@ -136,13 +143,10 @@ static inline async_task *async__spawn_eager(async_coroutine coroutine, async_ta
         .where = ASYNC__WHERE,                                                                     \
         .copy = 1 ? (__VA_ARGS__) : (struct function *)0,                                          \
         .size = sizeof(struct function) +                                                          \
-                0 * sizeof(struct {                                                                \
-                    int limit;                                                                     \
-                    _Static_assert(sizeof(struct function) <= ASYNC_ARGUMENT_MAX &&                \
-                                       _Alignof(struct function) <= 64,                            \
-                                   "struct " #function " is too large, or too much aligned, to "   \
-                                   "be copied into a task: pass a pointer to it");                 \
-                }),                                                                                \
+                ASYNC__ASSERT(sizeof(struct function) <= ASYNC_ARGUMENT_MAX &&                     \
+                                  _Alignof(struct function) <= 64,                                 \
+                              "struct " #function " is too large, or too much aligned, to "        \
+                              "be copied into a task: pass a pointer to it"),                      \
         .align = _Alignof(struct function),                                                        \
     })
 #endif
@@ -166,7 +170,7 @@ static inline async_task *async_loop_create_task_with(async_loop *loop, async_co
 #define async_loop_create_task(loop, ...) ASYNC__LOOP_CREATE_TASK(loop, __VA_ARGS__, NULL)
 #define ASYNC__LOOP_CREATE_TASK(loop, function, ...)                                               \
     async_loop_create_task_with(                                                                   \
-        loop, ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),                             \
+        loop, ASYNC__CALLABLE(function), ASYNC__ARGUMENT(function, __VA_ARGS__),                   \
         &(async_task_options){.coroutine = #function, .where = ASYNC__WHERE})
 #endif
 
@@ -246,7 +250,12 @@ ASYNC_API int async_checkpoint(void);
 #ifndef __cplusplus
 #define async_gather(...)                                                                          \
     async_gather_array((async_task *[]){__VA_ARGS__},                                              \
-                       sizeof((async_task *[]){__VA_ARGS__}) / sizeof(async_task *))
+                       sizeof((async_task *[]){__VA_ARGS__}) / sizeof(async_task *) +              \
+                           ASYNC__ONLY_TASKS(__VA_ARGS__, NULL))
+#define ASYNC__ONLY_TASKS(first, ...)                                                              \
+    ASYNC__ASSERT(_Generic((first), async_task * : 1, void * : 1, default : 0),                    \
+                  "async_gather takes tasks, which async_create_task makes; of an array it is "    \
+                  "async_gather_array(tasks, count)")
 #endif
 ASYNC_API int async_gather_array(async_task *const *tasks, size_t count);
 
@@ -335,8 +344,8 @@ ASYNC_API bool async_task_done(const async_task *task);
 /* Whether it has ended with -ECANCELED after a cancel. asyncio: task.cancelled */
 ASYNC_API bool async_task_cancelled(const async_task *task);
 
-/* The result of a task that has ended, without waiting or releasing: what async_await will give.
- * -EINPROGRESS if it has not ended, -EBADF for NULL. asyncio: task.result, task.exception */
+/* The result of a task that has ended, without waiting or releasing: what async_await will give, with
+ * its message. -EINPROGRESS if it has not ended, -EBADF for NULL. asyncio: task.result, task.exception */
 ASYNC_API int async_task_result(const async_task *task);
 
 /* The loop that the task belongs to; NULL for NULL. asyncio: task.get_loop */
@@ -512,7 +521,7 @@ static inline async_task *async_group_create_task_with(async_group *group,
 #define async_group_create_task(owner, ...) ASYNC__GROUP_CREATE_TASK(owner, __VA_ARGS__, NULL)
 #define ASYNC__GROUP_CREATE_TASK(owner, function, ...)                                             \
     async_group_create_task_with(                                                                  \
-        owner, ASYNC__CALLABLE(function), ASYNC__ARGUMENT(__VA_ARGS__),                            \
+        owner, ASYNC__CALLABLE(function), ASYNC__ARGUMENT(function, __VA_ARGS__),                  \
         &(async_task_options){.coroutine = #function, .where = ASYNC__WHERE})
 #define async_group_spawn(owner, function, ...)                                                    \
     async_group_create_task_with(owner, ASYNC__COROUTINE(function), NULL,                          \

@@ -7,9 +7,10 @@
 ASYNC_BEGIN
 
 /* Has a thread of the loop's pool call function(argument), waits for it, and gives its result: 0 or
- * more, or a negative code. A thread cannot be interrupted: if the task is cancelled once the
- * function has begun, the call waits for its end (it may use what lies in the caller's frames), and
- * gives its result; if it has not begun it never will, and the code is that of the cancellation.
+ * more, or a negative code, with the message that the function raised (async_raise). A thread cannot
+ * be interrupted: if the task is cancelled once the function has begun, the call waits for its end (it
+ * may use what lies in the caller's frames), and gives its result; if it has not begun it never will,
+ * and the code is that of the cancellation.
  * -EAGAIN: no thread can be made; -ENOMEM. The function must not call what belongs to the loop; it has
  * the task's context variables (contextvars.h), and what it sets is its own.
  * asyncio: asyncio.to_thread */

@@ -116,8 +116,7 @@ __attribute__((no_sanitize("thread"))) void async__fiber_leave_annotated(async__
 
 #endif
 
-void async__fiber_init(async__fiber *fiber, void *base, void *top, void (*entry)(void *),
-                       void *argument)
+void async__fiber_begin(async__fiber *fiber, void *top, void (*entry)(void *), void *argument)
 {
     struct frame *frame = (struct frame *)top - 1;
 
@@ -131,13 +130,6 @@ void async__fiber_init(async__fiber *fiber, void *base, void *top, void (*entry)
 #endif
     *frame = (struct frame){.start = async__fiber_start, .entry = entry, .argument = argument};
     fiber->sp = frame;
-#ifdef ASYNC__ASAN
-    fiber->bottom = base;
-    fiber->size = (size_t)((char *)top - (char *)base);
-    fiber->fake = NULL;
-#else
-    (void)base;
-#endif
 #ifdef ASYNC__TSAN
     fiber->tsan = __tsan_create_fiber(0);
 #endif
@@ -152,14 +144,14 @@ void async__fiber_init_thread(async__fiber *fiber)
 #endif
 }
 
+#ifdef ASYNC__TSAN
 void async__fiber_destroy(async__fiber *fiber)
 {
-#ifdef ASYNC__TSAN
     if (fiber->tsan && fiber->tsan != __tsan_get_current_fiber()) __tsan_destroy_fiber(fiber->tsan);
     fiber->tsan = NULL;
-#endif
     fiber->sp = NULL;
 }
+#endif
 
 void async__fiber_call_on(const async__fiber *other, void (*function)(void *), void *argument)
 {

@@ -117,15 +117,31 @@ typedef struct async__fiber {
 #endif
 } async__fiber;
 
+/* All of async__fiber_init but what AddressSanitizer is told of the stack. */
+void async__fiber_begin(async__fiber *fiber, void *top, void (*entry)(void *), void *argument);
 /* Makes a fiber that will run entry(argument) on [base, top) the first time it is switched to; top
  * is aligned to 16. entry never returns: it switches away for the last time with
  * async__fiber_leave. */
-void async__fiber_init(async__fiber *fiber, void *base, void *top, void (*entry)(void *),
-                       void *argument);
+static inline void async__fiber_init(async__fiber *fiber, void *base, void *top,
+                                     void (*entry)(void *), void *argument)
+{
+    async__fiber_begin(fiber, top, entry, argument);
+#ifdef ASYNC__ASAN
+    fiber->bottom = base;
+    fiber->size = (size_t)((char *)top - (char *)base);
+    fiber->fake = NULL;
+#else
+    (void)base;
+#endif
+}
 /* Makes `fiber` stand for the thread's own stack, so that it can be switched from. */
 void async__fiber_init_thread(async__fiber *fiber);
 /* Ends the book-keeping of a fiber that has left for ever, or was never run (sanitizers). */
+#ifdef ASYNC__TSAN
 void async__fiber_destroy(async__fiber *fiber);
+#else
+static inline void async__fiber_destroy(async__fiber *fiber) { fiber->sp = NULL; }
+#endif
 
 /* The bare switch, in assembly: saves the callee-saved registers on this stack, its pointer in
  * *from, and goes on where `to` left off. The floating-point environment belongs to the thread, not

@@ -84,7 +84,8 @@ int async__unix_address(const char *path, struct sockaddr_un *address, socklen_t
 {
     size_t size = path ? strlen(path) : 0;
 
-    if (size == 0) return async__failf(-EINVAL, "a Unix socket's path is empty");
+    if (size == 0)
+        return async__failf(-EINVAL, "a Unix socket's path is %s", path ? "empty" : "NULL");
     if (size >= sizeof address->sun_path)
         return async__failf(-ENAMETOOLONG,
                             "the path %.40s... of a Unix socket is %zu bytes long: at most %zu",

@@ -136,6 +136,14 @@ int async__stream_closed(void); /* fail with -EBADF and a message */
 #define async__stream_null() async__stream_null_in(__func__)
 int async__stream_null_in(const char *call);
 
+/* Memory that a call can read or write: there, and not larger than any can be. */
+static inline bool async__buffer_ok(const void *buffer, size_t size)
+{
+    return (buffer || size == 0) && (ssize_t)size >= 0;
+}
+/* Fails with -EINVAL and a message, for memory that is not, or has no bytes. */
+int async__bad_buffer(const char *call, const void *buffer, size_t size);
+
 /* A checkpoint in the middle of a call: other tasks may run, and close the stream. */
 static inline int async__stream_again(async_stream *stream)
 {

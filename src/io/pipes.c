@@ -12,7 +12,7 @@
 
 static async_stream *refuse(const char *what, int fd, int code, const char *why)
 {
-    async__failf(code, "%s: descriptor %d %s", what, fd, why);
+    async__failf(code, "%s: descriptor %d: %s", what, fd, why);
     return NULL;
 }
 

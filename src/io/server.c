@@ -6,7 +6,8 @@
  * accept4, so that no connection is accepted and then dropped for lack of memory.
  *
  * A server is reference-counted, as streams are: its owner, each call under way, and the iterator
- * have a reference each. */
+ * have a reference each. Its memory stays until the loop runs on: after Server.close asyncio's programs
+ * call wait_closed, and a task that is to serve it may have been made and not yet begun. */
 #include "server.h"
 
 #include <netdb.h>
@@ -23,15 +24,48 @@ enum {
     PORT_TRIES = 32, /* attempts to find a port that is free for all the addresses */
 };
 
-void async__server_unref(async_server *server)
+static void release(async_server *server)
 {
-    if (--server->references > 0) return;
+    server->gone = true;
     for (size_t i = 0; i < server->count; i++)
         if (server->listeners[i].held >= 0) close(server->listeners[i].held);
     if (server->spare) async__stream_unref(server->spare);
     if (server->drop_filter) server->drop_filter(server->filter_data);
     async_debug_closed(server);
+}
+
+static void free_now(async_server *server)
+{
+    async_callback_cancel(&server->end);
+    async_callback_cancel(&server->at_end);
     async__free(server);
+}
+
+static void on_end(async_callback *callback)
+{
+    async_server *server = async__container(callback, async_server, end);
+    if (server->references == 0) free_now(server);
+}
+
+static void on_loop_end(async_callback *callback)
+{
+    free_now(async__container(callback, async_server, at_end));
+}
+
+void async__server_unref(async_server *server)
+{
+    async_loop *loop = async__loop();
+
+    if (--server->references > 0) return;
+    if (!server->gone) release(server);
+    if (!loop) {
+        free_now(server);
+        return;
+    }
+    server->end.run = on_end;
+    server->at_end.run = on_loop_end;
+    async__soon(loop, &server->end);
+    async_loop_at_close(loop, &server->at_end);
 }
 
 static async_server *new_server(size_t capacity)
@@ -317,12 +351,16 @@ int async_server_set_filter(async_server *server, int (*make)(void *data, async_
     return 0;
 }
 
-int async_server_port(const async_server *server) { return server ? server->port : -EBADF; }
+int async_server_port(const async_server *server)
+{
+    return server ? server->port : async__null("server");
+}
 
 int async_server_close(async_server *server)
 {
     if (!server) return 0;
-    if (server->closed) return async__failf(-EBADF, "the server has been closed already");
+    if (server->closed)
+        return async__failf(-EBADF, "async_server_close: the server has been closed already");
     server->closed = true;
     /* The file goes first: while the socket is open, no other server takes the path, and the file's
      * inode number is not given to another file. */

@@ -30,7 +30,9 @@ struct async_server {
     void (*drop_filter)(void *data);
     void *filter_data;
     struct async__unix_file file;
-    size_t count, turn; /* turn: index of the socket that is asked first */
+    bool gone;                  /* its memory alone is left, for calls that come too late: */
+    async_callback end, at_end; /* frees it when the loop runs on, or is closed */
+    size_t count, turn;         /* turn: index of the socket that is asked first */
     struct listener listeners[];
 };
 

@@ -54,6 +54,14 @@ static bool is_stream(int fd)
            type == SOCK_STREAM;
 }
 
+/* Whether the last receive has emptied the socket's buffer: a call would find nothing, as a rule, so it
+ * waits first. If there is data the next look outside says so. */
+static bool was_drained(int fd)
+{
+    const async_loop *loop = async__loop();
+    return loop && (unsigned)fd < (unsigned)loop->fds_length && loop->fds[fd].drained;
+}
+
 ssize_t async_recv(int fd, void *buffer, size_t size, int flags)
 {
     if (async__unlikely(size == 0) && is_stream(fd)) return async__checkpoint();
@@ -64,6 +72,7 @@ ssize_t async_recv(int fd, void *buffer, size_t size, int flags)
     op.length = size;
     op.flags = flags;
     op.then = NULL;
+    op.wait_first = flags == 0 && was_drained(fd);
     return async__op_await(&op, "recv");
 }
 
@@ -118,15 +127,15 @@ int async_sendall(int fd, const void *data, size_t size, size_t *sent)
     if (size == 0 || !async__current) return async__checkpoint();
 
     uint32_t generation = async__fd_generation(async__loop(), fd);
-    while (*sent < size) {
-        if (async__fd_generation(async__loop(), fd) != generation)
-            return async__op_closed(fd, "send");
+    for (;;) {
         /* After a partial send the socket's buffer is full: wait before the next attempt. */
         ssize_t n = send_some(fd, (const char *)data + *sent, size - *sent, 0, *sent > 0);
         if (n < 0) return (int)n;
         *sent += (size_t)n;
+        if (async__likely(*sent == size)) return 0;
+        if (async__fd_generation(async__loop(), fd) != generation)
+            return async__op_closed(fd, "send");
     }
-    return 0;
 }
 
 /* A Unix datagram to a receiver whose queue is full gives EAGAIN, while poll reports the sender as

@@ -75,6 +75,12 @@ int async__stream_null_in(const char *call)
     return async__misuse(async__null_in(call, "stream"));
 }
 
+int async__bad_buffer(const char *call, const void *buffer, size_t size)
+{
+    if (!buffer) return async__failf(-EINVAL, "%s: the buffer is NULL", call);
+    return async__failf(-EINVAL, "%s: a buffer of %zd bytes", call, (ssize_t)size);
+}
+
 /* ---- closing ---- */
 
 static void end_call(async_loop *loop, async__op *op)
@@ -181,7 +187,7 @@ void async_stream_abort(async_stream *stream)
 
 int async_stream_fd(const async_stream *stream)
 {
-    return stream ? async__wire_fd(stream->wire) : -EBADF;
+    return stream ? async__wire_fd(stream->wire) : async__stream_null_in("async_stream_fd");
 }
 
 static int name_of(const async_stream *stream, char *text, size_t size, const char *what,
@@ -192,8 +198,11 @@ static int name_of(const async_stream *stream, char *text, size_t size, const ch
     char label[64];
     int fd = -1;
 
+    if (!async__buffer_ok(text, size))
+        return async__failf(-EINVAL, "async_stream_%s: the buffer is NULL", what);
     if (size > 0) text[0] = 0;
-    if (stream && async__wire_ask(stream->wire, ASYNC__WIRE_FD, &fd) < 0)
+    if (!stream) return async__failf(-EBADF, "async_stream_%s: the stream is NULL", what);
+    if (async__wire_ask(stream->wire, ASYNC__WIRE_FD, &fd) < 0)
         return async__failf(-ENOTSOCK, "%s of %s: it has none", what,
                             async__wire_label(stream->wire, label, sizeof label));
     if (ASYNC__CALL(ask(fd, (struct sockaddr *)&address, &length)) < 0) {

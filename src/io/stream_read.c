@@ -233,6 +233,8 @@ ssize_t async_stream_read(async_stream *stream, void *buffer, size_t size)
     int code = async__read_begin(stream);
     if (async__unlikely(code < 0)) return async__stream_leave(stream, code);
     ssize_t n = 0;
+    if (async__unlikely(!async__buffer_ok(buffer, size)))
+        return async__read_end(stream, async__bad_buffer("async_stream_read", buffer, size));
     if (size > 0) n = (ssize_t)take_buffered(stream, buffer, size);
     if (n == 0 && size > 0) n = read_some(stream, buffer, size);
     return async__read_end(stream, n);
@@ -269,6 +271,8 @@ ssize_t async_stream_readexactly(async_stream *stream, void *buffer, size_t size
 {
     int code = async__read_begin(stream);
     if (async__unlikely(code < 0)) return async__stream_leave(stream, code);
+    if (async__unlikely(!async__buffer_ok(buffer, size)))
+        return async__read_end(stream, async__bad_buffer("async_stream_readexactly", buffer, size));
 
     size_t got = size > 0 ? take_buffered(stream, buffer, size) : 0;
     while (got < size) {
@@ -426,9 +430,8 @@ static ssize_t read_until(async_stream *stream, void *buffer, size_t size,
 {
     int code = async__read_begin_in(stream, call);
     if (code < 0) return async__stream_leave(stream, code);
-    if (size == 0)
-        return async__read_end(stream,
-                               async__failf(-EINVAL, "readuntil: the buffer has a size of 0"));
+    if (async__unlikely(size == 0 || !async__buffer_ok(buffer, size)))
+        return async__read_end(stream, async__bad_buffer(call, buffer, size));
     ssize_t longest = check_separators(separators, count);
     if (longest < 0) return async__read_end(stream, longest);
 
@@ -462,9 +465,8 @@ ssize_t async_stream_readline(async_stream *stream, char *buffer, size_t size)
 {
     int code = async__read_begin(stream);
     if (code < 0) return async__stream_leave(stream, code);
-    if (size == 0)
-        return async__read_end(stream,
-                               async__failf(-EINVAL, "readline: the buffer has a size of 0"));
+    if (async__unlikely(size == 0 || !async__buffer_ok(buffer, size)))
+        return async__read_end(stream, async__bad_buffer("async_stream_readline", buffer, size));
 
     struct line line;
     set_line(&line, stream, buffer, size, &newline, 1);

@@ -295,6 +295,8 @@ int async_stream_write(async_stream *stream, const void *data, size_t size)
 {
     struct iovec piece = {(void *)data, size};
     int code = async__stream_enter(stream);
+    if (async__unlikely(code == 0 && !async__buffer_ok(data, size)))
+        code = async__bad_buffer("async_stream_write", data, size);
     if (async__likely(code == 0)) code = write_all(stream, &piece, 1, size);
     return (int)async__stream_leave(stream, code);
 }
@@ -345,6 +347,8 @@ static int write_nowait(async_stream *stream, const void *data, size_t size, siz
     if (stream->closed) return async__stream_closed();
     if (stream->write_error < 0 || stream->eof_wanted) return broken(stream);
     if (size == 0) return 0;
+    if (async__unlikely(!async__buffer_ok(data, size)))
+        return async__bad_buffer("async_stream_write_nowait", data, size);
     if (stream->writing || stream->unready || async__stream_queued(stream) > most)
         return async__fail_text(-EAGAIN, "async_stream_write_nowait: there is no room");
     return write_now(stream, data, size);

@@ -100,6 +100,8 @@ int async_transport_write(async_transport *self, const void *data, size_t size)
 {
     if (!self) return no_transport(__func__);
     if (self->closing) return is_closing();
+    if (async__unlikely(!async__buffer_ok(data, size)))
+        return async__bad_buffer(__func__, data, size);
     int code = async__write_all_now(self->stream, data, size);
     if (code == 0)
         look_at_outbox(self);

@@ -156,7 +156,7 @@ int async__wait_watched(async_loop *loop, int64_t timeout)
 
 int async_set_debug(async_loop *loop, bool on)
 {
-    if (!loop) return -EBADF;
+    if (!loop) return async__loop_fail(-EBADF, "async_set_debug: the loop is NULL");
     loop->debug = on;
     async__special_set(loop);
     return 0;
@@ -166,8 +166,10 @@ bool async_get_debug(const async_loop *loop) { return loop && loop->debug; }
 
 int async_set_slow_callback_duration(async_loop *loop, double seconds)
 {
-    if (!loop) return -EBADF;
-    if (isnan(seconds) || seconds < 0) return -EINVAL;
+    static const char call[] = "async_set_slow_callback_duration";
+    if (!loop) return async__loop_fail(-EBADF, "%s: the loop is NULL", call);
+    if (isnan(seconds) || seconds < 0)
+        return async__loop_fail(-EINVAL, "%s: %g is no duration", call, seconds);
     return async__seconds_to_ns(seconds, &loop->slow_callback);
 }
 

@@ -24,6 +24,7 @@ static inline bool async__wrong_thread(async_loop *loop, const char *call)
 /* Tells of what has not been closed (opened.c), when the loop is. */
 void async__debug_unclosed(async_loop *loop);
 void async__debug_forked(void); /* in the child */
+void async__watchdog_forked(void);
 
 /* One block on standard error, in one write. */
 void async__print_report(const char *message);

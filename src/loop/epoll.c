@@ -83,7 +83,7 @@ done:
 
 /* epoll_pwait2 (Linux 5.11) takes nanoseconds. On older kernels the time-out is rounded up to
  * milliseconds, so that the wait does not end before the timer is due. */
-static int wait_for_events(async_loop *loop, struct epoll_event *events, int64_t timeout)
+static inline int wait_for_events(async_loop *loop, struct epoll_event *events, int64_t timeout)
 {
 #ifdef ASYNC_FAULTS
     if (timeout != ASYNC__NEVER) timeout /= async__fault_speed;
@@ -105,20 +105,28 @@ static int wait_for_events(async_loop *loop, struct epoll_event *events, int64_t
     return ASYNC__CALL(epoll_wait(fd_of(loop), events, EVENTS_PER_WAIT, (int)milliseconds));
 }
 
+__attribute__((cold, noinline)) static int wait_hooked(async_loop *loop, struct epoll_event *events,
+                                                       int64_t timeout)
+{
+    async_poll_hooks hooks = loop->hooks; /* which the first may change */
+
+    if (hooks.before) hooks.before(hooks.data);
+    int count = wait_for_events(loop, events, timeout), error = errno;
+    if (hooks.after) hooks.after(hooks.data);
+    errno = error;
+    return count;
+}
+
 static int epoll_wait_events(async_loop *loop, int64_t timeout)
 {
     struct epoll_event *events = self_of(loop)->events;
-    async_poll_hooks hooks = {0};
     /* The instance and its events are the parent's, and so is what the wake-up eventfd counts. */
     if (async__unlikely(async__is_forked(loop))) return -ECHILD;
-    if (timeout != 0) hooks = loop->hooks;
+    bool hooked = timeout != 0 && (loop->hooks.before || loop->hooks.after);
+    int count = async__unlikely(hooked) ? wait_hooked(loop, events, timeout)
+                                        : wait_for_events(loop, events, timeout);
 
-    if (hooks.before) hooks.before(hooks.data);
-    int count = wait_for_events(loop, events, timeout);
-    int error = errno;
-    if (hooks.after) hooks.after(hooks.data);
-
-    if (count < 0) return error == EINTR ? 0 : -error;
+    if (count < 0) return errno == EINTR ? 0 : -errno;
     for (int i = 0; i < count; i++) {
         uint32_t flags = events[i].events;
         async__fd_ready(loop, (int)(uint32_t)events[i].data.u64,

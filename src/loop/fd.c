@@ -52,6 +52,20 @@ void async__fd_know(async_loop *loop, int fd)
     if (fd >= loop->fds_length) (void)grow(loop, fd);
 }
 
+unsigned async__fd_kind(struct async__fd *entry, int fd)
+{
+    int type;
+    socklen_t size = sizeof type;
+
+    if (entry->kind == ASYNC__UNKNOWN) {
+        if (ASYNC__CALL(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size)) < 0)
+            entry->kind = ASYNC__NO_SOCKET;
+        else
+            entry->kind = type == SOCK_STREAM ? ASYNC__STREAM : ASYNC__OTHER_SOCKET;
+    }
+    return entry->kind;
+}
+
 static void disarm(async_loop *loop, async_watch *watch)
 {
     struct async__fd *entry = &loop->fds[watch->fd];
@@ -213,7 +227,7 @@ static inline int want(async_loop *loop, int fd, async_watch *watch, unsigned ch
     if (async__unlikely(entry->regular)) {
         /* A regular file has no events: its callback is queued here, once for each call. */
         if (watch->once) disarm(loop, watch);
-        async_call_soon(loop, &watch->callback);
+        async__soon(loop, &watch->callback);
     }
     return 0;
 }
@@ -228,7 +242,7 @@ int async__fd_want(async_loop *loop, int fd, async_watch *watch, unsigned char d
     return want(loop, fd, watch, direction);
 }
 
-static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char direction)
+int async__fd_watch(async_loop *loop, int fd, async_watch *watch, unsigned char direction)
 {
     int code = hang(loop, fd, watch, direction);
     if (code < 0) return code;
@@ -237,16 +251,27 @@ static int add_watch(async_loop *loop, int fd, async_watch *watch, unsigned char
     return code;
 }
 
+static int add(async_loop *loop, int fd, async_watch *watch, unsigned char direction,
+               const char *call)
+{
+    if (async__wrong_thread(loop, call)) return -EPERM;
+    int code = async__fd_watch(loop, fd, watch, direction);
+    if (async__likely(code == 0)) return 0;
+    if (code != -EBUSY)
+        return async__loop_fail(code, "%s: descriptor %d: %s", call, fd, async_strerror(code));
+    return async__loop_fail(code, "%s: %s", call,
+                            watch->armed ? "the watch is in use"
+                                         : "another watch has the descriptor already");
+}
+
 int async_add_reader(async_loop *loop, int fd, async_watch *watch)
 {
-    if (async__wrong_thread(loop, "async_add_reader")) return -EPERM;
-    return add_watch(loop, fd, watch, ASYNC__READ);
+    return add(loop, fd, watch, ASYNC__READ, "async_add_reader");
 }
 
 int async_add_writer(async_loop *loop, int fd, async_watch *watch)
 {
-    if (async__wrong_thread(loop, "async_add_writer")) return -EPERM;
-    return add_watch(loop, fd, watch, ASYNC__WRITE);
+    return add(loop, fd, watch, ASYNC__WRITE, "async_add_writer");
 }
 
 void async__disarm(async_loop *loop, async_watch *watch) { disarm(loop, watch); }
@@ -282,7 +307,7 @@ static void enable_again(async_loop *loop, int fd, struct async__fd *entry)
         async_watch *watch = entry->watch[direction];
         if (!watch) continue;
         disarm(loop, watch);
-        async_call_soon(loop, &watch->callback);
+        async__soon(loop, &watch->callback);
     }
 }
 
@@ -297,7 +322,7 @@ static inline unsigned tell(async_loop *loop, struct async__fd *entry, unsigned 
         if (!(ready & bit) || !watch) continue;
         told |= bit;
         if (watch->once) disarm(loop, watch);
-        async_call_soon(loop, &watch->callback);
+        async__soon(loop, &watch->callback);
     }
     return told;
 }
@@ -339,7 +364,7 @@ static void forget(async_loop *loop, int fd, unsigned direction)
     if (!is_of_operation(loop, watch)) {
         disarm(loop, watch);
         watch->error = -EBADF;
-        async_call_soon(loop, &watch->callback);
+        async__soon(loop, &watch->callback);
         return;
     }
     loop->poller->cancel(loop, async__container(watch, async__op, watch), -EBADF);
@@ -370,5 +395,7 @@ int async_close(int fd)
 
     if (loop) async_forget_fd(loop, fd);
     /* On Linux the descriptor is closed even if close gives EINTR. */
-    return ASYNC__CLOSE(fd) < 0 && errno != EINTR ? -errno : 0;
+    if (ASYNC__CLOSE(fd) == 0 || errno == EINTR) return 0;
+    int code = -errno;
+    return async__loop_fail(code, "async_close: descriptor %d: %s", fd, async_strerror(code));
 }

@@ -72,6 +72,20 @@ double async_now(void)
     return loop ? async_loop_time(loop) : 0;
 }
 
+/* ---- refused calls ---- */
+
+#pragma weak async_raise_at_list
+
+int async__loop_fail(int code, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    if (async_raise_at_list) async_raise_at_list(NULL, 0, NULL, code, format, arguments);
+    va_end(arguments);
+    return code;
+}
+
 /* ---- callbacks and timers ---- */
 
 void async_call_soon(async_loop *loop, async_callback *callback)
@@ -90,31 +104,32 @@ bool async_callback_cancel(async_callback *callback)
 int async_call_at_ns(async_loop *loop, async_timer *timer, int64_t when)
 {
     if (async__wrong_thread(loop, "async_call_at")) return -EPERM;
-    if (timer->slot || timer->callback.next) async_timer_cancel(loop, timer);
-    return async__timers_add(&loop->timers, timer, when);
+    return async__call_at(loop, timer, when);
+}
+
+static int not_a_time(const char *call)
+{
+    return async__loop_fail(-EINVAL, "%s: the time is NaN", call);
 }
 
 int async_call_at(async_loop *loop, async_timer *timer, double when)
 {
     int64_t ns;
-    if (async__seconds_to_ns(when, &ns) < 0) return -EINVAL;
+    if (async__seconds_to_ns(when, &ns) < 0) return not_a_time("async_call_at");
     return async_call_at_ns(loop, timer, ns);
 }
 
 int async_call_later(async_loop *loop, async_timer *timer, double delay)
 {
     int64_t ns;
-    if (async__seconds_to_ns(delay, &ns) < 0) return -EINVAL;
+    if (async__seconds_to_ns(delay, &ns) < 0) return not_a_time("async_call_later");
     return async_call_at_ns(loop, timer, async__deadline(async_loop_time_ns(loop), ns));
 }
 
 bool async_timer_cancel(async_loop *loop, async_timer *timer)
 {
     if (async__wrong_thread(loop, "async_timer_cancel")) return false;
-    if (!timer->slot) return async_callback_cancel(&timer->callback);
-    async__timers_remove(&loop->timers, timer->slot);
-    timer->slot = 0;
-    return true;
+    return async__timer_cancel(loop, timer);
 }
 
 /* ---- from other threads ---- */
@@ -328,7 +343,7 @@ static int look_outside(async_loop *loop)
     if (!loop->virtual_clock) loop->last_poll = async__clock();
     /* Behind all that this look has made ready: the next look waits until the mark has run. */
     if (loop->ready.next != &loop->ready || loop->stop_requested)
-        async_call_soon(loop, &loop->turn_mark);
+        async__soon(loop, &loop->turn_mark);
     return 0;
 }
 
@@ -357,7 +372,7 @@ void async_loop_stop(async_loop *loop)
     if (loop->turns && !loop->running) return; /* the first look begins a turn */
     /* Without turns what is ready now still runs: the mark moves behind it. */
     if (!loop->turns) async_callback_cancel(&loop->turn_mark);
-    async_call_soon(loop, &loop->turn_mark);
+    async__soon(loop, &loop->turn_mark);
 }
 
 void async_loop_interrupt(async_loop *loop) { loop->stopping = true; }
@@ -383,17 +398,11 @@ static int run_special(async_loop *loop)
 
 static int run_callbacks(async_loop *loop)
 {
-    int code;
-
-    while (!loop->stopping) {
+    for (;;) {
         async_callback *callback = loop->ready.next;
-        if (async__unlikely(loop->special)) {
-            code = run_special(loop);
-            if (code < 0) return code;
-            continue;
-        }
-        if (loop->poll_due || callback == &loop->ready) {
-            code = look_outside(loop);
+        if (loop->unusual || callback == &loop->ready) {
+            if (loop->stopping) return 0;
+            int code = loop->special ? run_special(loop) : look_outside(loop);
             if (code < 0) return code;
             continue;
         }
@@ -401,14 +410,15 @@ static int run_callbacks(async_loop *loop)
         async__ready_unlink(callback); /* before it runs: it may queue itself again, or be freed */
         callback->run(callback);
     }
-    return 0;
 }
 
-static int begin_run(async_loop *loop)
+static int begin_run(async_loop *loop, const char *call)
 {
-    if (async__is_forked(loop)) return -ECHILD;
-    if (loop->running) return -EBUSY;
-    if (async__running_loop) return -EALREADY;
+    if (async__is_forked(loop))
+        return async__loop_fail(-ECHILD, "%s: the loop is the parent process's", call);
+    if (loop->running) return async__loop_fail(-EBUSY, "%s: the loop runs already", call);
+    if (async__running_loop)
+        return async__loop_fail(-EALREADY, "%s: another loop runs in this thread", call);
 
     async__running_loop = loop;
     loop->running = true;
@@ -434,7 +444,7 @@ static int end_run(async_loop *loop, int code)
 
 int async_loop_run(async_loop *loop)
 {
-    int code = begin_run(loop);
+    int code = begin_run(loop, "async_loop_run");
     if (code < 0) return code;
     if (loop->turns) {
         async_callback_cancel(&loop->turn_mark);
@@ -448,8 +458,8 @@ int async_loop_run(async_loop *loop)
 int async_loop_run_once(async_loop *loop, double timeout)
 {
     int64_t limit;
-    if (async__seconds_to_ns(timeout, &limit) < 0) return -EINVAL;
-    int code = begin_run(loop);
+    if (async__seconds_to_ns(timeout, &limit) < 0) return not_a_time("async_loop_run_once");
+    int code = begin_run(loop, "async_loop_run_once");
     if (code < 0) return code;
 
     loop->wait_limit = limit > 0 ? limit : 0;
@@ -529,6 +539,7 @@ static void after_fork(void)
 {
     async__forks++;
     async__debug_forked();
+    async__watchdog_forked();
     async__layout_forked();
     async__trace_forked();
     if (async__running_loop) {
@@ -564,7 +575,7 @@ static int choose_poller(async_loop *loop, const char *name)
         loop->poller = known[i].poller;
         return 0;
     }
-    return -EINVAL;
+    return async__loop_fail(-EINVAL, "a loop: there is no back end \"%s\"", name);
 }
 
 /* The eventfd is never read, which saves a system call for each time that another thread wakes the loop:
@@ -617,15 +628,20 @@ async_loop *async__loop_new(const async_loop_options *given, size_t size)
 {
     async_loop_options options;
     async_loop *loop = async__alloc_zeroed(sizeof *loop);
-    if (!loop) return NULL;
-
     int code = async__options(&options, sizeof options, given, size);
-    if (code == 0) code = open_loop(loop, &options);
+
+    if (code < 0)
+        async__loop_fail(code, "a loop: an option of a newer version");
+    else if (loop)
+        code = open_loop(loop, &options);
+    else
+        code = -ENOMEM;
     if (code == 0) {
         async__loop_list(loop);
         return loop;
     }
-    async__free(loop->fds);
+    if (code != -EINVAL) async__loop_fail(code, "a loop: %s", async_strerror(code));
+    if (loop) async__free(loop->fds);
     async__free(loop);
     errno = -code;
     return NULL;
@@ -638,7 +654,8 @@ void async_loop_at_close(async_loop *loop, async_callback *callback)
 
 int async_loop_close(async_loop *loop)
 {
-    if (loop->running && !async__is_forked(loop)) return -EBUSY;
+    if (loop->running && !async__is_forked(loop))
+        return async__loop_fail(-EBUSY, "async_loop_close: the loop runs");
 
     while (loop->at_close.next != &loop->at_close) {
         async_callback *callback = loop->at_close.next;

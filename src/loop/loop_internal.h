@@ -6,6 +6,7 @@
 #include "../base/memory.h"
 #include "../base/options.h"
 
+#include <casyncio/errors.h>
 #include <casyncio/loop.h>
 #include <limits.h>
 #include <signal.h>
@@ -15,6 +16,10 @@
 
 #define async__likely(x) __builtin_expect(!!(x), 1)
 #define async__unlikely(x) __builtin_expect(!!(x), 0)
+
+/* Refuses a call of the program's, and gives the code back: with a message, which names the call and what was wrong,
+ * where there are tasks, which have the records for it; the Python face has the loop alone. */
+int async__loop_fail(int code, const char *format, ...) ASYNC_PRINTF(2, 3);
 
 #define ASYNC__NEVER INT64_MAX
 #define ASYNC__SECOND 1000000000LL
@@ -62,7 +67,8 @@ struct async__fd {
     unsigned char foreign;  /* the bits of interest that end with their watch */
     bool regular;           /* a regular file: always ready */
     bool registered : 1;
-    unsigned char kind : 2;   /* what uring.c knows of it */
+    unsigned char kind : 2;    /* async__fd_kind */
+    unsigned char drained : 1; /* the last receive got less than it had room for */
     unsigned char missed : 2; /* with ASYNC__EDGE: directions of events that no watch was told of */
 };
 
@@ -108,6 +114,10 @@ extern const async__poller async__late; /* for tests: late.c */
 /* What a back end tells the loop: `data` has bit 0 for readable, bit 1 for writable; with `trouble`,
  * an error or a hang-up, both directions are ready, whatever is in `data`. */
 void async__fd_ready(async_loop *loop, int fd, uint32_t generation, unsigned data, bool trouble);
+/* What kind of file it is, which is asked for once. */
+enum { ASYNC__UNKNOWN, ASYNC__STREAM, ASYNC__OTHER_SOCKET, ASYNC__NO_SOCKET };
+unsigned async__fd_kind(struct async__fd *entry, int fd);
+
 /* Ends a watch that is armed in this loop, and whose callback is not queued. */
 void async__disarm(async_loop *loop, async_watch *watch);
 /* Makes interest in a watched descriptor edge-triggered: 0 or a negative code. */
@@ -116,9 +126,10 @@ int async__fd_use_edges(async_loop *loop, int fd);
 void async__fd_not_ready(async_loop *loop, int fd);
 void async__woken(async_callback *callback); /* `run` of the loop's own watch (loop.c) */
 
-/* The two halves of async_add_reader and _writer, for an operation that hangs in the list of its
- * descriptor before it needs to hear of readiness. Both 0 or a code; -EBUSY: the direction has a
- * watch or an operation already. */
+/* async_add_reader and _writer, from within the loop; and their two halves, for an operation that hangs
+ * in the list of its descriptor before it needs to hear of readiness. 0 or a code; -EBUSY: the
+ * direction has a watch or an operation already. */
+int async__fd_watch(async_loop *loop, int fd, async_watch *watch, unsigned char direction);
 int async__fd_hang(async_loop *loop, int fd, async_watch *watch, unsigned char direction);
 int async__fd_want(async_loop *loop, int fd, async_watch *watch, unsigned char direction);
 
@@ -259,15 +270,20 @@ struct async_loop {
     int credit;               /* callbacks to run before the clock is looked at */
     unsigned renewals;        /* of the credit */
     unsigned yields;          /* since the last look; see async_loop_yielded */
-    bool poll_due;            /* descriptors and timers are looked at before the next callback */
     async_callback turn_mark; /* behind all that was ready after the last look; see loop.c */
+    union {
+        struct {
+            bool stopping; /* now */
+            bool special;  /* a callback is chosen by the seed, or its run is timed */
+            bool poll_due; /* descriptors and timers are looked at before the next callback */
+        };
+        uint32_t unusual; /* one of these: something else than the next callback is due */
+    };
     bool running, shared, turns;
     bool stop_requested; /* at the turn's end, by turn_mark */
-    bool stopping;       /* now */
     bool virtual_clock;
-    bool special; /* a callback is chosen by the seed, or its run is timed: async__special_set */
-    bool timed;   /* debug mode, ASYNC_MEASURE_STEPS, or a trace */
-    bool debug;   /* debug mode (debug.c) */
+    bool timed;             /* debug mode, ASYNC_MEASURE_STEPS, or a trace */
+    bool debug;             /* debug mode (debug.c) */
     async_callback *chosen; /* in a timed loop: what runs next, decided by the task that gave way */
     uint64_t seed;
     void (*shuffled)(
@@ -400,11 +416,36 @@ static inline void async__ready_push(async_loop *loop, async_callback *callback)
     async__ring_insert(&loop->ready, callback);
 }
 
+/* As async_call_soon, from within the loop. */
+static inline void async__soon(async_loop *loop, async_callback *callback)
+{
+    if (!callback->next) async__ready_push(loop, callback);
+}
+
 static inline void async__ready_unlink(async_callback *callback)
 {
     callback->prev->next = callback->next;
     callback->next->prev = callback->prev;
     callback->next = NULL; /* which says that it is not queued */
+}
+
+/* As async_call_at_ns and async_timer_cancel, from within the loop. */
+static inline bool async__timer_cancel(async_loop *loop, async_timer *timer)
+{
+    if (timer->slot) {
+        async__timers_remove(&loop->timers, timer->slot);
+        timer->slot = 0;
+        return true;
+    }
+    if (!timer->callback.next) return false;
+    async__ready_unlink(&timer->callback);
+    return true;
+}
+
+static inline int async__call_at(async_loop *loop, async_timer *timer, int64_t when)
+{
+    async__timer_cancel(loop, timer);
+    return async__timers_add(&loop->timers, timer, when);
 }
 
 /* xorshift64*: enough to try orders out with, and the same everywhere. The state must not be 0. */

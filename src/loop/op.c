@@ -24,9 +24,9 @@ void async__op_ready(async_callback *callback)
 
     op->result = async__op_call(op);
     if (op->result == -EAGAIN) {
-        /* A regular file's readiness is reported once, by async_add_reader: so try again. */
+        /* A regular file's readiness is reported once, by async__fd_watch: so try again. */
         if (loop->fds[op->watch.fd].regular)
-            async_call_soon(loop, callback);
+            async__soon(loop, callback);
         else
             async__fd_not_ready(loop, op->watch.fd);
         return;
@@ -77,8 +77,7 @@ int async__op_try(async_loop *loop, async__op *op)
     }
     op->watch.callback.run = loop->poller->ready;
     op->watch.once = false;
-    code = op->watch.direction == ASYNC__READ ? async_add_reader(loop, op->watch.fd, &op->watch)
-                                              : async_add_writer(loop, op->watch.fd, &op->watch);
+    code = async__fd_watch(loop, op->watch.fd, &op->watch, op->watch.direction);
     if (async__likely(code == 0)) {
         op->under_way = true;
         return 0;

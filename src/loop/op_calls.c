@@ -23,6 +23,17 @@ static inline void *take_scratch(size_t *size)
     return async__scratch_of(async__loop());
 }
 
+/* A stream socket that gave less than there was room for is empty, and the next receive waits first. */
+__attribute__((noinline)) static void note_drained(const async__op *op, bool drained)
+{
+    async_loop *loop = async__loop();
+    int fd = op->watch.fd;
+
+    if (op->flags || fd >= loop->fds_length) return;
+    struct async__fd *entry = &loop->fds[fd];
+    entry->drained = drained && async__fd_kind(entry, fd) == ASYNC__STREAM;
+}
+
 static ssize_t call_recv(async__op *op)
 {
     size_t size = op->length;
@@ -31,7 +42,10 @@ static ssize_t call_recv(async__op *op)
     if (!data && !(data = take_scratch(&size))) return -ENOMEM;
     ssize_t n = ASYNC__CALL(recv(op->watch.fd, data, ASYNC__SIZE(size), op->flags | MSG_DONTWAIT));
     if (async__unlikely(n < 0) && (n = -errno) == -EINTR) return n;
-    return op->then ? op->then(op, data, n) : n;
+    if (op->then) return op->then(op, data, n);
+    bool drained = (size_t)n < size;
+    if (async__unlikely(drained != op->wait_first) && n > 0) note_drained(op, drained);
+    return n;
 }
 
 static ssize_t call_read(async__op *op)

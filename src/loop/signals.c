@@ -186,7 +186,13 @@ bool async__signal_remove(async_loop *loop, int number, bool counted)
 
 int async_add_signal_handler(async_loop *loop, int number, async_callback *callback)
 {
-    return async__signal_add(loop, number, callback, true);
+    int code = async__signal_add(loop, number, callback, true);
+    if (code < 0)
+        async__loop_fail(code, "async_add_signal_handler: signal %d: %s", number,
+                         code == -EBUSY    ? "it has a handler already"
+                         : code == -EINVAL ? "it is none that can be handled"
+                                           : async_strerror(code));
+    return code;
 }
 
 bool async_remove_signal_handler(async_loop *loop, int number)

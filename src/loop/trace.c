@@ -302,8 +302,12 @@ static char *file_name(const char *pattern, int number)
 
 static int start(async_loop *loop, const async_trace_options *options, int number)
 {
-    if (loop->trace) return -EALREADY;
-    if (!options->file || options->events > ASYNC__TRACE_MOST) return -EINVAL;
+    static const char call[] = "async_trace_start";
+    if (loop->trace) return async__loop_fail(-EALREADY, "%s: the loop is traced already", call);
+    if (!options->file) return async__loop_fail(-EINVAL, "%s: the file is NULL", call);
+    if (options->events > ASYNC__TRACE_MOST)
+        return async__loop_fail(-EINVAL, "%s: %zu events, where %u can be", call, options->events,
+                                ASYNC__TRACE_MOST);
     char *name = file_name(options->file, number);
     if (!name) return -ENOMEM;
     int fd = ASYNC__CALL(open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
@@ -319,7 +323,7 @@ int async__trace_start(async_loop *loop, const async_trace_options *given, size_
 {
     async_trace_options options;
 
-    if (!loop) return -EBADF;
+    if (!loop) return async__loop_fail(-EBADF, "async_trace_start: the loop is NULL");
     if (async__wrong_thread(loop, "async_trace_start")) return -EPERM;
     int code = async__options(&options, sizeof options, given, size);
     return code < 0 ? code : start(loop, &options, 1);
@@ -390,9 +394,10 @@ static int write_file(async_loop *loop)
 
 int async_trace_stop(async_loop *loop)
 {
-    if (!loop) return -EBADF;
+    if (!loop) return async__loop_fail(-EBADF, "async_trace_stop: the loop is NULL");
     if (async__wrong_thread(loop, "async_trace_stop")) return -EPERM;
-    if (!loop->trace || loop->trace->asker) return -EINVAL;
+    if (!loop->trace || loop->trace->asker)
+        return async__loop_fail(-EINVAL, "async_trace_stop: no trace of the program's own is on");
     int code = write_file(loop);
     end_trace(loop);
     return code;

@@ -13,33 +13,17 @@
  * with EAGAIN is WATCHED from then on, and a file's runs in a thread.
  *
  * An operation belongs to the kernel until its completion has come, cancelled or not, and so does its
- * buffer. `watch.fd` is not to be relied on after a cancel: the number may be another file's.
- *
- * The ring has one thread, which the kernel then need not lock out or interrupt: that in which the loop
- * runs. A loop may be made in one thread and run in another, so the ring is enabled at its first use. */
-#include "../base/faults.h"
-#include "loop_internal.h"
+ * buffer. `watch.fd` is not to be relied on after a cancel: the number may be another file's. */
+#include "uring_ring.h"
 
 #ifdef ASYNC_URING
 
-#include <liburing.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-enum {
-    ENTRIES = 256,           /* of the submission queue: a full one costs a system call */
-    COMPLETIONS = 4096,      /* what is beyond them the kernel keeps */
-    BUFFER_SIZE = 16 * 1024, /* of those that reads without a buffer of their own are given */
-    FIRST_BUFFERS = 64,      /* their number, which grows with what one look has needed */
-    MOST_BUFFERS = 1024,
-    BUFFER_GROUP = 0,
-};
 
 /* What a completion belongs to, if not to an operation. */
 enum { OF_CANCEL = 0, OF_EPOLL = 1 };
@@ -47,193 +31,11 @@ enum { OF_CANCEL = 0, OF_EPOLL = 1 };
 /* op->back_end: what the operation waits for, and whether its end has been asked for. */
 enum { KERNEL = 1, POLLED, WATCHED, IN_THREAD, STATE = 0x7, CANCELLED = 0x80 };
 
-struct uring {
-    struct async__epoll_state epoll; /* (at the front) */
-    struct io_uring ring;
-    uint64_t thread;      /* that the ring is enabled for; 0: none yet */
-    bool polls_epoll;     /* the poll of epoll's descriptor is under way */
-    bool epoll_ready;     /* it has ended: epoll has something to tell */
-    size_t under_way;     /* operations in the ring */
-    async__op *cancelled; /* of sockets, and not ended: in order, linked by watch.reserved */
-    async__op **last_cancelled;
-    bool ask_again; /* for the ends of these */
-    int event_fd;   /* -1, or what tells epoll of completions: uring_fd */
-
-    struct io_uring_buf_ring *buffers;
-    char *memory; /* of MOST_BUFFERS; a buffer takes pages once it is used */
-    int buffer_count;
-
-    /* Of the ring, before its descriptor was registered with the thread. */
-    int plain_fd;
-    unsigned plain_flags;
-};
-
 static struct uring *self_of(const async_loop *loop) { return loop->back_end; }
-
-static uint64_t this_thread(void)
-{
-    static _Atomic uint64_t last;
-    static __thread uint64_t number;
-
-    if (async__unlikely(!number)) number = ++last;
-    return number;
-}
-
-/* ---- buffers ---- */
-
-#define BUFFERS_BYTES (MOST_BUFFERS * sizeof(struct io_uring_buf))
-
-static char *buffer_at(const struct uring *self, int number)
-{
-    return self->memory + (size_t)number * BUFFER_SIZE;
-}
-
-static void give_buffer(struct uring *self, int number)
-{
-    io_uring_buf_ring_add(self->buffers, buffer_at(self, number), BUFFER_SIZE,
-                          (unsigned short)number, MOST_BUFFERS - 1, 0);
-    io_uring_buf_ring_advance(self->buffers, 1);
-}
-
-static void take_back_buffer(struct uring *self, unsigned flags)
-{
-    if (flags & IORING_CQE_F_BUFFER) give_buffer(self, (int)(flags >> IORING_CQE_BUFFER_SHIFT));
-}
-
-/* There were too few for the reads of one look. */
-static void add_buffers(struct uring *self)
-{
-    int count = self->buffer_count ? self->buffer_count * 2 : FIRST_BUFFERS;
-
-    if (count > MOST_BUFFERS) count = MOST_BUFFERS;
-    while (self->buffer_count < count)
-        give_buffer(self, self->buffer_count++);
-}
-
-static void *map(size_t size)
-{
-    void *memory =
-        ASYNC__MAP(mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
-static int register_buffers(struct uring *self)
-{
-    struct io_uring_buf_reg request = {
-        .ring_addr = (uintptr_t)self->buffers, .ring_entries = MOST_BUFFERS, .bgid = BUFFER_GROUP};
-
-    io_uring_buf_ring_init(self->buffers);
-    int code = ASYNC__CALL(0) < 0 ? -errno : io_uring_register_buf_ring(&self->ring, &request, 0);
-    if (code < 0) return code;
-    self->buffer_count = 0;
-    add_buffers(self);
-    return 0;
-}
-
-/* ---- the ring ---- */
-
-/* Linux 5.19 has all that is asked of the ring, and the rings of buffers prove it. 6.1 also runs the
- * work of completions when the loop waits, and at no other time. */
-static int set_up(struct uring *self)
-{
-    static const unsigned kinds[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-                                     IORING_SETUP_COOP_TASKRUN};
-    int code = -EINVAL;
-
-    for (size_t i = 0; code == -EINVAL && i < sizeof kinds / sizeof *kinds; i++) {
-        struct io_uring_params params = {
-            .flags = kinds[i] | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED |
-                     IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
-            .cq_entries = COMPLETIONS};
-        code =
-            ASYNC__CALL(0) < 0 ? -errno : io_uring_queue_init_params(ENTRIES, &self->ring, &params);
-    }
-    if (code < 0) return code;
-    self->plain_fd = self->ring.enter_ring_fd;
-    self->plain_flags = self->ring.int_flags;
-    self->thread = 0;
-    self->polls_epoll = self->epoll_ready = false;
-    code = register_buffers(self);
-    if (code == 0 && self->event_fd >= 0)
-        code = io_uring_register_eventfd(&self->ring, self->event_fd);
-    if (code < 0) io_uring_queue_exit(&self->ring);
-    return code;
-}
-
-/* The registration of the ring's descriptor is the thread's. In another one, or after a fork, the
- * same number may be another ring's. */
-static void take_down(struct uring *self, bool forked)
-{
-    if (forked || self->thread != this_thread()) {
-        self->ring.enter_ring_fd = self->plain_fd;
-        self->ring.int_flags = (__u8)self->plain_flags;
-    }
-    io_uring_queue_exit(&self->ring);
-}
-
-/* Makes the ring this thread's. Requests are bound to the thread that made them, so those under way
- * cannot move: -EPERM. */
-__attribute__((cold, noinline)) static int enable(struct uring *self)
-{
-    if (self->thread) {
-        if (self->under_way > 0) return -EPERM;
-        take_down(self, false);
-        int code = set_up(self);
-        if (code < 0) return code;
-    }
-    /* (liburing 2.3 does not export io_uring_enable_rings.) */
-    int code = (int)ASYNC__CALL(
-        syscall(SYS_io_uring_register, self->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0));
-    if (code < 0) return -errno;
-    self->thread = this_thread();
-    (void)io_uring_register_ring_fd(&self->ring); /* without it calls cost a little more */
-    return 0;
-}
-
-static inline int check_thread(struct uring *self)
-{
-    return async__likely(self->thread == this_thread()) ? 0 : enable(self);
-}
-
-/* Submits what there is, and has the kernel do what completions need. */
-static int submit_all(struct uring *self)
-{
-    int code = check_thread(self);
-
-    if (code < 0) return code;
-    code = ASYNC__CALL(0) < 0 ? -errno : io_uring_submit_and_get_events(&self->ring);
-    return code < 0 ? code : 0;
-}
-
-/* NULL: the ring has no room, and the kernel takes nothing now. */
-static struct io_uring_sqe *get_sqe(struct uring *self)
-{
-    if (check_thread(self) < 0 || ASYNC__CALL(0) < 0) return NULL;
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&self->ring);
-    if (async__likely(sqe != NULL)) return sqe;
-    return submit_all(self) < 0 ? NULL : io_uring_get_sqe(&self->ring);
-}
 
 /* ---- operations on sockets ---- */
 
 static unsigned length_of(size_t length) { return length > INT_MAX ? INT_MAX : (unsigned)length; }
-
-/* What is known of a descriptor: async__fd.kind. */
-enum { UNKNOWN, STREAM, OTHER_SOCKET, NO_SOCKET };
-
-static unsigned kind_of(struct async__fd *entry, int fd)
-{
-    int type;
-    socklen_t size = sizeof type;
-
-    if (entry->kind == UNKNOWN) {
-        if (ASYNC__CALL(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size)) < 0)
-            entry->kind = NO_SOCKET;
-        else
-            entry->kind = type == SOCK_STREAM ? STREAM : OTHER_SOCKET;
-    }
-    return entry->kind;
-}
 
 /* Whether the kernel makes the call. Flags of the caller's own may mean what only a call means:
  * MSG_DONTWAIT, MSG_ERRQUEUE. With an error queue that is not empty, as datagram sockets may have, the
@@ -245,7 +47,8 @@ static bool is_kernels(async_loop *loop, const async__op *op)
         if (op->then) return op->flags == 0;
         /* fall through */
     case ASYNC__OP_SEND:
-        return op->flags == 0 && kind_of(&loop->fds[op->watch.fd], op->watch.fd) == STREAM;
+        return op->flags == 0 &&
+               async__fd_kind(&loop->fds[op->watch.fd], op->watch.fd) == ASYNC__STREAM;
     case ASYNC__OP_ACCEPT: return true;
     default: return false;
     }
@@ -259,9 +62,9 @@ static void prepare(struct io_uring_sqe *sqe, async__op *op)
         io_uring_prep_poll_add(sqe, fd,
                                op->watch.direction == ASYNC__READ ? POLLIN | POLLRDHUP : POLLOUT);
     } else if (op->opcode == ASYNC__OP_RECV && !op->buffer) {
-        io_uring_prep_recv(sqe, fd, NULL, ASYNC__SIZE(BUFFER_SIZE), 0);
+        io_uring_prep_recv(sqe, fd, NULL, ASYNC__SIZE(ASYNC__BUFFER_SIZE), 0);
         sqe->flags |= IOSQE_BUFFER_SELECT;
-        sqe->buf_group = BUFFER_GROUP;
+        sqe->buf_group = ASYNC__BUFFER_GROUP;
         sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
     } else if (op->opcode == ASYNC__OP_RECV) {
         io_uring_prep_recv(sqe, fd, op->buffer, ASYNC__SIZE(length_of(op->length)), 0);
@@ -284,7 +87,7 @@ static bool fits_ring(struct async__fd *entry, const async__op *op)
     case ASYNC__OP_READ:
     case ASYNC__OP_WRITE: return false;
     case ASYNC__OP_CALL:
-    case ASYNC__OP_POLL: return kind_of(entry, op->watch.fd) != NO_SOCKET;
+    case ASYNC__OP_POLL: return async__fd_kind(entry, op->watch.fd) != ASYNC__NO_SOCKET;
     default: return true;
     }
 }
@@ -294,7 +97,7 @@ static int begin(async_loop *loop, async__op *op)
 {
     struct uring *self = self_of(loop);
     int fd = op->watch.fd;
-    struct io_uring_sqe *sqe = fits_ring(&loop->fds[fd], op) ? get_sqe(self) : NULL;
+    struct io_uring_sqe *sqe = fits_ring(&loop->fds[fd], op) ? async__uring_sqe(self) : NULL;
 
     if (!sqe) {
         op->back_end = WATCHED;
@@ -314,7 +117,7 @@ static ssize_t take(struct uring *self, async__op *op, int result, unsigned flag
     /* At the end of the stream, and with an error, there is no buffer, and nothing is looked at. */
     if (op->opcode != ASYNC__OP_RECV || !op->then) return result;
     if (flags & IORING_CQE_F_BUFFER)
-        data = buffer_at(self, (int)(flags >> IORING_CQE_BUFFER_SHIFT));
+        data = async__uring_buffer(self, (int)(flags >> IORING_CQE_BUFFER_SHIFT));
     return op->then(op, data, result);
 }
 
@@ -419,8 +222,8 @@ static void on_kernels_end(async_loop *loop, async__op *op, int result, unsigned
     if (is_cancelled(op, result)) {
         end(loop, op);
     } else if (async__unlikely(result == -ENOBUFS && op->opcode == ASYNC__OP_RECV && !op->buffer)) {
-        bool more = self->buffer_count < MOST_BUFFERS;
-        add_buffers(self);
+        bool more = self->buffer_count < ASYNC__BUFFERS;
+        async__uring_add_buffers(self);
         go_on(loop, op, !more);
     } else if (async__unlikely(result == -EAGAIN)) {
         go_on(loop, op, true);
@@ -474,7 +277,7 @@ static void prepare_file(struct io_uring_sqe *sqe, async__op *op)
 static bool begin_file(async_loop *loop, async__op *op)
 {
     struct uring *self = self_of(loop);
-    struct io_uring_sqe *sqe = op->opcode == ASYNC__OP_WORK ? NULL : get_sqe(self);
+    struct io_uring_sqe *sqe = op->opcode == ASYNC__OP_WORK ? NULL : async__uring_sqe(self);
 
     if (!sqe) return false;
     op->back_end = (unsigned char)(KERNEL | (op->back_end & CANCELLED));
@@ -536,7 +339,7 @@ static void on_file_end(async_loop *loop, async__op *op, int result)
 
 static bool ask_for_end(struct uring *self, async__op *op)
 {
-    struct io_uring_sqe *sqe = get_sqe(self);
+    struct io_uring_sqe *sqe = async__uring_sqe(self);
 
     if (!sqe) return false;
     io_uring_prep_cancel(sqe, op, 0);
@@ -577,7 +380,7 @@ static void uring_cancel(async_loop *loop, async__op *op, int code)
     /* The descriptor is about to be closed. An operation holds the file, so a socket would be neither
      * shut down nor its port free until the next look: the operation goes now, and its completion
      * waits for the look. */
-    if (code == -EBADF) (void)submit_all(self);
+    if (code == -EBADF) (void)async__uring_submit(self);
 }
 
 /* ---- looking outside ---- */
@@ -603,7 +406,7 @@ static void complete(async_loop *loop, const struct io_uring_cqe *cqe)
         on_kernels_end(loop, op, cqe->res, cqe->flags);
     else
         on_polled(loop, op, cqe->res);
-    take_back_buffer(self, cqe->flags);
+    async__uring_give_back(self, cqe->flags);
 }
 
 /* Those that have come by now: what they begin may end at once, and is for the next look. */
@@ -626,7 +429,7 @@ static void reap(async_loop *loop)
 static void poll_epoll(struct uring *self)
 {
     if (async__likely(self->polls_epoll)) return;
-    struct io_uring_sqe *sqe = get_sqe(self);
+    struct io_uring_sqe *sqe = async__uring_sqe(self);
     if (!sqe) return;
     io_uring_prep_poll_add(sqe, self->epoll.fd, POLLIN);
     io_uring_sqe_set_data64(sqe, OF_EPOLL);
@@ -665,7 +468,7 @@ static int look(async_loop *loop, int64_t timeout)
 {
     struct uring *self = self_of(loop);
     async_poll_hooks hooks = {0};
-    int code = check_thread(self);
+    int code = async__uring_check_thread(self);
 
     if (code < 0) return code;
     if (async__unlikely(self->ask_again)) ask_again(self);
@@ -673,7 +476,7 @@ static int look(async_loop *loop, int64_t timeout)
     /* What could not be asked for is asked again soon. */
     if (async__unlikely(self->ask_again || !self->polls_epoll)) timeout = 0;
     if (timeout == 0) {
-        code = has_news(self) ? submit_all(self) : 0;
+        code = has_news(self) ? async__uring_submit(self) : 0;
     } else {
         hooks = loop->hooks;
         if (hooks.before) hooks.before(hooks.data);
@@ -703,7 +506,7 @@ static void uring_rest(async_loop *loop)
 
     if (async__is_forked(loop)) return;
     poll_epoll(self);
-    if (io_uring_sq_ready(&self->ring) > 0) (void)submit_all(self);
+    if (io_uring_sq_ready(&self->ring) > 0) (void)async__uring_submit(self);
 }
 
 static int uring_interest(async_loop *loop, int fd, struct async__fd *entry, unsigned interest)
@@ -733,19 +536,13 @@ static int uring_fd(const async_loop *loop)
 {
     struct uring *self = self_of(loop);
 
-    if (self->event_fd < 0 && (check_thread(self) < 0 || add_event_fd(self) < 0))
+    if (self->event_fd < 0 && (async__uring_check_thread(self) < 0 || add_event_fd(self) < 0))
         return self->ring.ring_fd;
     if (!loop->running) uring_rest((async_loop *)loop);
     return self->epoll.fd;
 }
 
 /* ---- opening and closing ---- */
-
-static void unmap(struct uring *self)
-{
-    if (self->buffers) munmap(self->buffers, BUFFERS_BYTES);
-    if (self->memory) munmap(self->memory, (size_t)MOST_BUFFERS * BUFFER_SIZE);
-}
 
 /* Where there can be no ring the loop has epoll, whose state is at the front of this one's. */
 static int uring_open(async_loop *loop)
@@ -761,10 +558,10 @@ static int uring_open(async_loop *loop)
     memset((char *)self + sizeof self->epoll, 0, sizeof *self - sizeof self->epoll);
     self->event_fd = -1;
     self->last_cancelled = &self->cancelled;
-    self->buffers = map(BUFFERS_BYTES);
-    self->memory = map((size_t)MOST_BUFFERS * BUFFER_SIZE);
-    if (self->buffers && self->memory && set_up(self) == 0) return 0;
-    unmap(self);
+    if (async__uring_map(self)) {
+        if (async__uring_set_up(self) == 0) return 0;
+        async__uring_unmap(self);
+    }
     loop->poller = &async__epoll;
     return 0;
 }
@@ -774,7 +571,7 @@ static int uring_open(async_loop *loop)
 static void end_all(async_loop *loop)
 {
     struct uring *self = self_of(loop);
-    struct io_uring_sqe *sqe = get_sqe(self);
+    struct io_uring_sqe *sqe = async__uring_sqe(self);
 
     if (sqe) {
         io_uring_prep_cancel(sqe, NULL, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
@@ -809,10 +606,10 @@ static void uring_close(async_loop *loop)
     struct uring *self = self_of(loop);
     bool forked = async__is_forked(loop);
 
-    if (!forked && self->under_way > 0 && check_thread(self) == 0) end_all(loop);
+    if (!forked && self->under_way > 0 && async__uring_check_thread(self) == 0) end_all(loop);
     bool idle = self->under_way == 0;
-    take_down(self, forked);
-    if (idle || forked) unmap(self);
+    async__uring_take_down(self, forked);
+    if (idle || forked) async__uring_unmap(self);
     if (self->event_fd >= 0) close(self->event_fd);
     async__epoll.close(loop);
 }

@@ -23,7 +23,7 @@
 
 enum {
     FRAMES = 32,
-    HANDLER_FRAMES = 2,  /* the handler's own, and the kernel's that called it */
+    HANDLER_FRAMES = 2,  /* the handler's own, and the C library's to which it returns */
     LOOKS = 4,           /* in the time after which a block is told of */
     PATIENCE = 1,        /* seconds, for the answer */
     LEAST = 1000 * 1000, /* ns between two looks */
@@ -115,7 +115,15 @@ __attribute__((no_sanitize("thread"))) static bool look(const async_loop *loop, 
     return same && now->running && now->stats.sleeps % 2 == 0;
 }
 
-/* -ETIME and what can be said in words: the answer has come, or will not come. */
+/* Where several loops block at once, each question has its answer before the next is asked. */
+static pthread_mutex_t asking = PTHREAD_MUTEX_INITIALIZER;
+
+void async__watchdog_forked(void)
+{
+    asking = handler_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+}
+
+/* False: no answer will come. */
 static bool ask(struct async__watchdog *self, uint64_t at)
 {
     struct timespec until;
@@ -131,23 +139,36 @@ static bool ask(struct async__watchdog *self, uint64_t at)
     return true;
 }
 
+/* What was interrupted is behind the last handler: another handler may have called ours. */
+static int first_frame(const struct async__watchdog *self)
+{
+    int first = self->count > HANDLER_FRAMES ? HANDLER_FRAMES : 0;
+
+    for (int i = first; i < self->count - 1; i++)
+        if (self->frames[i] == self->frames[HANDLER_FRAMES - 1]) first = i + 1;
+    return first;
+}
+
 static void tell(struct async__watchdog *self, uint64_t at, int64_t since)
 {
-    char frames[2048], message[3072];
-    bool answered = installed && ask(self, at);
-    int skipped = self->count > HANDLER_FRAMES ? HANDLER_FRAMES : 0;
+    char frames[2048] = "", others[4096] = "", message[8192];
 
+    pthread_mutex_lock(&asking);
+    bool answered = installed && ask(self, at);
+    if (answered && !self->moved_on && self->options.frames)
+        self->options.frames(others, sizeof others, self->options.data);
+    pthread_mutex_unlock(&asking);
     if (answered && self->moved_on) return; /* it was over as the question came */
     double seconds = (double)(async__clock() - since) * 1e-9;
-    frames[0] = 0;
+    int first = first_frame(self);
     if (answered)
-        async__describe_frames(self->frames + skipped, self->count - skipped, "\n  at ", frames,
+        async__describe_frames(self->frames + first, self->count - first, "\n  at ", frames,
                                sizeof frames);
-    snprintf(message, sizeof message, "the loop is blocked for %.3f s now by %s%s%s", seconds,
+    snprintf(message, sizeof message, "the loop is blocked for %.3f s now by %s%s%s%s", seconds,
              !answered    ? "what cannot be said: its thread does not answer"
              : *self->who ? self->who
                           : "a callback",
-             *frames ? "\n  at " : "", frames);
+             *frames ? "\n  at " : "", frames, others);
     if (self->options.handler)
         self->options.handler(self->loop, seconds, message, self->options.data);
     else
@@ -236,15 +257,16 @@ int async__watchdog_start(async_loop *loop, const async_watchdog_options *given,
     async_watchdog_options options;
     int64_t after;
 
-    if (!loop) return -EBADF;
-    if (loop->watchdog) return -EALREADY;
+    static const char call[] = "async_watchdog_start";
+    if (!loop) return async__loop_fail(-EBADF, "%s: the loop is NULL", call);
+    if (loop->watchdog) return async__loop_fail(-EALREADY, "%s: the loop has one", call);
     int code = async__options(&options, sizeof options, given, size);
     if (code < 0) return code;
     if (async__seconds_to_ns(options.after > 0    ? options.after
                              : options.after == 0 ? 1
                                                   : NAN,
                              &after) < 0)
-        return -EINVAL;
+        return async__loop_fail(-EINVAL, "%s: %g is no time", call, options.after);
     struct async__watchdog *self = make(loop);
     if (!self) return -ENOMEM;
     self->options = options;

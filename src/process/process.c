@@ -224,7 +224,10 @@ int async_process_returncode(const async_process *process)
     return ASYNC_RUNNING; /* an error code would look like a signal */
 }
 
-pid_t async_process_pid(const async_process *process) { return process ? process->pid : -EBADF; }
+pid_t async_process_pid(const async_process *process)
+{
+    return process ? process->pid : async__null("process");
+}
 
 static async_stream *stream_of(const async_process *process, int i, const char *call)
 {

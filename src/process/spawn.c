@@ -129,6 +129,7 @@ int async__spawn(struct async__child *child, pid_t *pid, int *pidfd, int *step)
     if (failure.error) {
         reap_failed(*pid);
         if (*pidfd >= 0) close(*pidfd);
+        *pidfd = -1; /* the caller would close it again, and by then it may be another's */
         *step = failure.step;
         return -failure.error;
     }

@@ -319,7 +319,7 @@ static int after_begin(struct async__choice *choice)
 }
 static void after_end(struct async__choice *choice)
 {
-    async_timer_cancel(async__loop_of(choice->selection->wait.task), &choice->timer);
+    async__timer_cancel(async__loop_of(choice->selection->wait.task), &choice->timer);
 }
 static const struct async__case_type after = {after_check, after_attempt, NULL, after_begin,
                                               after_end};

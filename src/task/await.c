@@ -87,13 +87,21 @@ __attribute__((noinline)) static int taken(const async_task *task, const char *c
     return awaits_this(task) ? in_circle(task, call) : claimed(task, call);
 }
 
+/* What nearly every task is that is to be claimed. */
+static inline bool is_free(const async_task *task)
+{
+    return async__likely(task && task != async__current && !task->done && !task->wait);
+}
+
 int async__task_claimable(async_task *task, const char *call)
 {
     if (!task) {
         struct async__tasks *tasks = async__current->tasks;
         int code = tasks->create_failed;
         tasks->create_failed = 0;
-        return code < 0 ? async__fail(code) : async__failf(-EINVAL, "%s: the task is NULL", call);
+        if (code >= 0) return async__failf(-EINVAL, "%s: the task is NULL", call);
+        if (async_error_code() == code) return async__fail(code); /* with its message */
+        return async__failf(code, "%s: the task could not be made: %s", call, async_strerror(code));
     }
     if (async__unlikely(task == async__current))
         return async__failf(-EINVAL, "%s: a task awaits itself", call);
@@ -171,7 +179,7 @@ __attribute__((always_inline)) static inline int await_task(async_task *task, co
 {
     async_task *self = async__current;
     if (async__unlikely(!self)) return async__no_task_in(call);
-    int code = async__task_claimable(task, call);
+    int code = is_free(task) ? 0 : async__task_claimable(task, call);
     if (async__unlikely(code < 0)) return async__misuse(code);
 
     struct gathering gathering; /* what the wait itself needs is set by gather */
@@ -201,23 +209,42 @@ static void unclaim(async_task *const *tasks, size_t count)
         if (tasks[i]) tasks[i]->done = NULL;
 }
 
+static inline size_t with_one_ahead(size_t count) { return count < AHEAD ? 0 : count - AHEAD; }
+
+static inline int claim(async_task *const *tasks, size_t i, void (*done)(async_task *), void *owner,
+                        const char *call)
+{
+    async_task *task = tasks[i];
+    int code = is_free(task) ? 0 : async__task_claimable(task, call);
+
+    if (code == -EBUSY && task->done == done && task->owner == owner)
+        code = async__failf(-EINVAL, "%s: task %zu is there twice", call, i);
+    if (async__unlikely(code < 0)) {
+        unclaim(tasks, i);
+        return async__misuse(code);
+    }
+    task->done = done;
+    task->owner = owner;
+    return 0;
+}
+
+static inline int check_array(async_task *const *tasks, size_t count, const char *call)
+{
+    if (!tasks && count > 0) return async__misuse(async__null_in(call, "array of tasks"));
+    if (async__likely(count <= PTRDIFF_MAX / sizeof *tasks)) return 0;
+    return async__misuse(async__failf(-EINVAL, "%s: %zd tasks", call, (ssize_t)count));
+}
+
 int async__tasks_claim(async_task *const *tasks, size_t count, void (*done)(async_task *),
                        void *owner, const char *call)
 {
-    if (!tasks && count > 0) return async__misuse(async__null_in(call, "array of tasks"));
-    for (size_t i = 0; i < count; i++) {
-        async_task *task = tasks[i];
-        if (i + AHEAD < count) async__task_prefetch(tasks[i + AHEAD]);
-        if (!task) continue;
-        int code = async__task_claimable(task, call);
-        if (code == -EBUSY && task->done == done && task->owner == owner)
-            code = async__failf(-EINVAL, "%s: task %zu is there twice", call, i);
-        if (code < 0) {
-            unclaim(tasks, i);
-            return async__misuse(code);
-        }
-        task->done = done;
-        task->owner = owner;
+    int code = check_array(tasks, count, call);
+
+    if (code < 0) return code;
+    for (size_t i = 0, far = with_one_ahead(count); i < count; i++) {
+        if (i < far) async__task_prefetch(tasks[i + AHEAD]);
+        code = tasks[i] ? claim(tasks, i, done, owner, call) : 0;
+        if (code < 0) return code;
     }
     return 0;
 }
@@ -226,22 +253,30 @@ int async__tasks_claim(async_task *const *tasks, size_t count, void (*done)(asyn
  * failed: `missing` is its code. */
 static int claim_all(struct gathering *gathering, const char *call)
 {
-    int code = async__tasks_claim(gathering->tasks, gathering->count, task_done, gathering, call);
-    if (code < 0) return code;
-    for (size_t i = 0; i < gathering->count; i++) {
-        if (i + AHEAD < gathering->count) async__task_prefetch(gathering->tasks[i + AHEAD]);
-        if (gathering->tasks[i])
-            count_in(gathering, gathering->tasks[i]);
-        else if (!gathering->missing)
-            gathering->missing = async__task_claimable(NULL, call);
+    async_task *const *tasks = gathering->tasks;
+    size_t count = gathering->count;
+    bool missing = false;
+
+    int bad = check_array(tasks, count, call);
+    if (bad < 0) return bad;
+    for (size_t i = 0, far = with_one_ahead(count); i < count; i++) {
+        if (i < far) async__task_prefetch(tasks[i + AHEAD]);
+        if (async__unlikely(!tasks[i])) {
+            missing = true;
+            continue;
+        }
+        int code = claim(tasks, i, task_done, gathering, call);
+        if (code < 0) return code;
+        count_in(gathering, tasks[i]);
     }
+    if (missing) gathering->missing = async__task_claimable(NULL, call);
     return 0;
 }
 
 static void release_all(async_task *const *tasks, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (i + AHEAD < count) async__task_prefetch(tasks[i + AHEAD]);
+    for (size_t i = 0, far = with_one_ahead(count); i < count; i++) {
+        if (i < far) async__task_prefetch(tasks[i + AHEAD]);
         if (tasks[i]) async__task_release(tasks[i]);
     }
 }

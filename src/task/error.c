@@ -153,8 +153,10 @@ static async__error *make_noted(const struct async__record *record)
     const char *note = record->note;
 
     if (record->noted != -ETIMEDOUT) return async__error_new(record->noted, "%s", note);
-    return async__error_new(-ETIMEDOUT, "timed out after %g s%s%s%s", record->after,
-                            note ? " (" : "", note ? note : "", note ? ")" : "");
+    double after = record->after; /* of a time of the clock's, without the bits that it lacks */
+    if (after < 1e9) after = (double)(int64_t)(after * 1e6 + 0.5) / 1e6;
+    return async__error_new(-ETIMEDOUT, "timed out after %g s%s%s%s", after, note ? " (" : "",
+                            note ? note : "", note ? ")" : "");
 }
 
 async__error *async__detail(struct async__record *record)

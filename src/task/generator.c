@@ -64,6 +64,7 @@ int async_yield(async_generator *self, const void *value)
     if (!async__current || async__current != self->task)
         return async__failf(-EPERM,
                             "async_yield: called from outside of the generator's coroutine");
+    if (!value) return async__misuse(async__failf(-EINVAL, "async_yield: the value is NULL"));
     if (!self->value) {
         /* Cancelled while no consumer waits: the value has no place to go to. A coroutine that ignores
          * that must not keep the others from running, nor the close from ending. */

@@ -77,6 +77,16 @@ static int keep_failure(int code)
     return code;
 }
 
+/* Refuses a call. Inside of a running loop that is the task's error alone: the message that is kept is to be the
+ * running one's. */
+static int refuse(int code, const char *call, const char *why)
+{
+    async__failf(code, "%s: %s", call, why);
+    if (async__loop()) return code;
+    keep_message(async_error_message());
+    return keep_failure(code);
+}
+
 /* ---- Ctrl-C, and SIGTERM ---- */
 
 /* The first Ctrl-C. The second one ends the program in the signal handler: see
@@ -266,7 +276,8 @@ static int open_tasks(struct async_runner *runner)
     double seconds = runner->options.exit_timeout ? runner->options.exit_timeout : EXIT_TIMEOUT;
     int64_t limit;
 
-    if (async__seconds_to_ns(seconds, &limit) < 0 || limit < 0) return -EINVAL;
+    if (async__seconds_to_ns(seconds, &limit) < 0 || limit < 0)
+        return refuse(-EINVAL, "exit_timeout", "it is negative or NaN");
     async_set_exception_handler(runner->loop, runner->options.exception_handler,
                                 runner->options.exception_data);
     int code = async__tasks_open(runner->loop);
@@ -303,7 +314,11 @@ static int open_runner(struct async_runner *runner, const async_run_options *giv
     read_environment(&loop);
     runner->thread = pthread_self();
     runner->loop = async_loop_new(&loop);
-    if (!runner->loop) return -errno;
+    if (!runner->loop) {
+        code = -errno;
+        keep_message(async_error_message());
+        return code;
+    }
     start_watchdog(runner->loop);
     code = open_tasks(runner);
     if (code < 0)
@@ -336,11 +351,14 @@ static int close_runner(struct async_runner *runner)
 
 /* ---- async_run ---- */
 
+static const char no_coroutine[] = "the coroutine is NULL";
+
 static int run_whole(async_coroutine main, void *argument, const char *coroutine,
                      const async_run_options *given, size_t size)
 {
     struct async_runner runner = {0};
-    int code = main ? open_runner(&runner, given, size) : -EINVAL;
+    int code =
+        main ? open_runner(&runner, given, size) : refuse(-EINVAL, "async_run", no_coroutine);
     if (code < 0) return code;
     code = run_main(&runner, main, argument, coroutine);
     int failure = close_runner(&runner);
@@ -352,7 +370,7 @@ static const char runs_already[] = "a loop runs in this thread already";
 int async__run(async_coroutine main, void *argument, const char *coroutine,
                const async_run_options *given, size_t size)
 {
-    if (async__loop()) return async__failf(-EBUSY, "async_run: %s", runs_already);
+    if (async__loop()) return refuse(-EBUSY, "async_run", runs_already);
     keep_message(NULL);
     return keep_failure(run_whole(main, argument, coroutine, given, size));
 }
@@ -376,20 +394,21 @@ async_runner *async__runner_new(const async_run_options *options, size_t options
         return NULL;
     }
     async_runner *runner = async__alloc_zeroed(sizeof *runner);
+    keep_message(NULL);
     int code = runner ? open_runner(runner, options, options_size) : -ENOMEM;
 
     if (code == 0) return runner;
     async__free(runner);
-    async__failf(code, "async_runner_new: %s", async_strerror(code));
+    async__failf(code, "async_runner_new: %s", run_message ? run_message : async_strerror(code));
     return NULL;
 }
 
 static int check_runner(const async_runner *runner, const char *call)
 {
-    if (!runner) return async__null_in(call, "runner");
+    if (!runner) return refuse(-EBADF, call, "the runner is NULL");
     if (!pthread_equal(runner->thread, pthread_self()))
-        return async__failf(-EPERM, "%s: the runner is another thread's", call);
-    if (runner->loop->running) return async__failf(-EBUSY, "%s: the runner runs", call);
+        return refuse(-EPERM, call, "the runner is another thread's");
+    if (runner->loop->running) return refuse(-EBUSY, call, "the runner runs");
     return 0;
 }
 
@@ -399,9 +418,9 @@ int async_runner_run_named(async_runner *runner, async_coroutine main, void *arg
     static const char call[] = "async_runner_run";
     int code = check_runner(runner, call);
     if (code < 0) return code;
-    if (async__loop()) return async__failf(-EBUSY, "%s: %s", call, runs_already);
+    if (async__loop()) return refuse(-EBUSY, call, runs_already);
     keep_message(NULL);
-    if (!main) return keep_failure(-EINVAL);
+    if (!main) return refuse(-EINVAL, call, no_coroutine);
     if (async__is_forked(runner->loop)) return keep_failure(-ECHILD);
     if (runner->stuck) return keep_failure(runner->failure);
     code = run_main(runner, main, argument, coroutine);
@@ -427,7 +446,7 @@ int async_runner_close(async_runner *runner)
     if (!runner) return 0;
     int code = check_runner(runner, "async_runner_close");
     if (code < 0) return code;
-    if (async__loop()) return async__failf(-EBUSY, "async_runner_close: %s", runs_already);
+    if (async__loop()) return refuse(-EBUSY, "async_runner_close", runs_already);
     keep_message(NULL);
     code = close_runner(runner);
     async__free(runner);

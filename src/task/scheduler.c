@@ -245,7 +245,7 @@ void async__fault_at_wake(async_task *task)
     while (scope && !scope->timer.slot)
         scope = scope->parent;
     if (!scope || !async__fault(ASYNC__FAULT_EXPIRE)) return;
-    async_timer_cancel(async__loop_of(task), &scope->timer);
+    async__timer_cancel(async__loop_of(task), &scope->timer);
     scope->timer.callback.run(&scope->timer.callback);
 }
 #endif

@@ -82,9 +82,9 @@ static void limit_shields(async_task *task, async_scope *scope)
         if (!scope->shield) continue;
         bool set = scope->timer.slot || scope->timer.callback.next, due = due_beyond(task, scope);
         scope->timer.callback.run = end_shield;
-        if (set && !due) async_timer_cancel(loop, &scope->timer);
+        if (set && !due) async__timer_cancel(loop, &scope->timer);
         if (!set && due)
-            async_call_at_ns(loop, &scope->timer, async__deadline(async_loop_time_ns(loop), limit));
+            async__call_at(loop, &scope->timer, async__deadline(async_loop_time_ns(loop), limit));
     }
 }
 
@@ -184,16 +184,16 @@ static int set_deadline(async_scope *scope, double when)
     if (async__seconds_to_ns(when, &ns) < 0) return -EINVAL;
     scope->when = when;
     if (ns == ASYNC__NEVER) {
-        async_timer_cancel(loop, &scope->timer);
+        async__timer_cancel(loop, &scope->timer);
         return 0;
     }
     if (ns <= async_loop_time_ns(loop)) {
-        async_timer_cancel(loop, &scope->timer);
+        async__timer_cancel(loop, &scope->timer);
         on_deadline(&scope->timer.callback);
         return 0;
     }
     scope->timer.callback.run = on_deadline;
-    return async_call_at_ns(loop, &scope->timer, ns) < 0 ? -ENOMEM : 0;
+    return async__call_at(loop, &scope->timer, ns) < 0 ? -ENOMEM : 0;
 }
 
 int async__timeout_enter(async_scope *scope, double now, double when)
@@ -241,9 +241,11 @@ void async_scope_leave(async_scope *scope)
 {
     if (!scope || !scope->entered) return;
     async_task *task = scope->task;
+    async_loop *loop = async__loop_of(task);
 
+    if (async__wrong_thread(loop, "async_scope_leave")) return;
     scope->entered = false;
-    async_timer_cancel(async__loop_of(task), &scope->timer);
+    async__timer_cancel(loop, &scope->timer);
     task->scope = scope->parent;
     if (scope->code || scope->shield || scope->limited) async__scope_changed(task);
 }
@@ -255,6 +257,7 @@ int async_scope_reschedule(async_scope *scope, double when)
         return async__failf(-EINVAL, "async_scope_reschedule: the scope has been left");
     if (scope->expired)
         return async__failf(-EINVAL, "async_scope_reschedule: the timeout has expired already");
+    if (async__wrong_thread(async__loop_of(scope->task), "async_scope_reschedule")) return -EPERM;
     int code = set_deadline(scope, when);
     return code < 0 ? async__timeout_refused(code, __func__) : 0;
 }
@@ -266,6 +269,7 @@ bool async_scope_expired(const async_scope *scope) { return scope && scope->expi
 void async_scope_cancel(async_scope *scope)
 {
     if (!scope || !scope->entered || scope->code) return;
+    if (async__wrong_thread(async__loop_of(scope->task), "async_scope_cancel")) return;
     scope->code = -ECANCELED;
     async__scope_changed(scope->task);
 }

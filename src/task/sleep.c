@@ -16,7 +16,7 @@ static void on_time(async_callback *callback)
 static void interrupt_sleep(async__wait *wait)
 {
     struct sleeper *sleeper = async__container(wait, struct sleeper, wait);
-    async_timer_cancel(async__loop_of(wait->task), &sleeper->timer);
+    async__timer_cancel(async__loop_of(wait->task), &sleeper->timer);
     async__unpark(wait);
 }
 
@@ -31,7 +31,7 @@ static int sleep_until(async_task *self, int64_t when)
         .timer = {.callback = {.run = on_time}},
     };
 
-    if (async_call_at_ns(async__loop_of(self), &sleeper.timer, when) < 0)
+    if (async__call_at(async__loop_of(self), &sleeper.timer, when) < 0)
         return async__failf(-ENOMEM, "async_sleep: no memory for a timer");
     async__park(&sleeper.wait);
     return sleeper.wait.interrupted ? async__interrupted(self) : 0;

@@ -257,9 +257,8 @@ static void run_task(void *argument)
 
 /* ---- the beginning of one ---- */
 
-static void *place_argument(async_task *task, const async_task_options *options, void *argument)
+static void *copy_argument(async_task *task, const async_task_options *options)
 {
-    if (!options->copy) return argument;
     size_t align = options->align > 16 ? options->align : 16;
     void *copy = (void *)(((uintptr_t)task - options->size) & ~(uintptr_t)(align - 1));
     memcpy(copy, options->copy, options->size);
@@ -270,9 +269,9 @@ static void *place_argument(async_task *task, const async_task_options *options,
  * alone takes longer than the switch to the task will. */
 static void clear(async_task *task)
 {
-    size_t size = sizeof *task;
+    size_t size = offsetof(async_task, coroutine) - offsetof(async_task, wait);
     __asm__("" : "+r"(size));
-    memset(task, 0, size);
+    memset(&task->wait, 0, size);
 }
 
 __attribute__((noinline)) static void prepare(async_task *task)
@@ -328,13 +327,15 @@ __attribute__((always_inline)) static inline async_task *make_task(
     task->coroutine = coroutine;
     task->coroutine_name = options->coroutine;
     task->where = options->where;
-    task->argument = place_argument(task, options, argument);
+    void *bottom = task;
+    task->argument = argument;
+    if (async__unlikely(options->copy != NULL))
+        bottom = task->argument = copy_argument(task, options);
     if (options->name && async_task_set_name(task, options->name) < 0) {
         async__context_leave(task);
         async__stack_put(tasks->stacks, async__task_top(task)); /* nothing is linked yet */
         return NULL;
     }
-    void *bottom = options->copy ? task->argument : (void *)task;
     void *top = async__task_top(task);
     async__fiber_init(&task->fiber, async__stack_base(tasks->stacks, top),
                       (void *)((uintptr_t)bottom & ~(uintptr_t)15), run_task, task);
@@ -391,6 +392,7 @@ static inline struct async__tasks *tasks_for(async_loop *loop, async_coroutine c
                      loop ? "the loop runs no tasks" : "async_run does not run in this thread");
     else
         async__failf(-EINVAL, "%s: the coroutine is NULL", call);
+    if (loop && loop->client) create_failed(loop->client);
     return NULL;
 }
 
@@ -550,7 +552,7 @@ size_t async_all_tasks(async_task **list, size_t capacity)
     size_t count = 0;
 
     for (async_task *task = tasks->first; task; task = task->next, count++)
-        if (count < capacity) list[count] = task;
+        if (list && count < capacity) list[count] = task;
     return count;
 }
 
@@ -563,8 +565,11 @@ int async_task_result(const async_task *task)
 {
     if (!task) return async__failf(-EBADF, "async_task_result: the task is NULL");
     if (async__stale(task, "async_task_result")) return -EINVAL;
-    if (task->state == ASYNC__DONE) return task->result;
-    return async__fail_text(-EINPROGRESS, "async_task_result: the task has not ended yet");
+    if (task->state != ASYNC__DONE)
+        return async__fail_text(-EINPROGRESS, "async_task_result: the task has not ended yet");
+    if (task->result >= 0) return task->result;
+    if (task->record.error) task->record.error->references++; /* an await takes it */
+    return async__fail_with(task->result, task->record.error);
 }
 
 async_loop *async_task_get_loop(const async_task *task)

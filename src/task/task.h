@@ -115,21 +115,23 @@ struct async_task {
     async_task *next, *previous; /* all tasks that are not done */
     struct async__record record; /* of which the second line has the error and the codes */
 
-    async_coroutine coroutine;
-    void *argument;
     struct async__context *context; /* its context variables; NULL: none is set (context.c) */
     async_done_callback *callbacks; /* to be called when it has ended, the last one first */
     int *result_to;                 /* where its result is put, too */
     async_task *next_sibling, *previous_sibling; /* in a group */
     const char *name;                            /* NULL: "Task-<number>" */
-    const char *coroutine_name;
-    const char *where; /* it was made: "file.c:12", or NULL */
-    uint64_t number;
     char *why;                  /* of a cancellation; NULL unless it is cancelled */
     const char *interrupted_in; /* what was interrupted or refused last */
     int refused;                /* calls in a row that gave a code of cancellation at once */
     struct async__cxx cxx;
     int64_t since, ran; /* where steps are timed: the end of the last one, and all of them, in ns */
+
+    /* Set when the task is made; what is above, from `wait` on, is cleared. */
+    async_coroutine coroutine;
+    void *argument;
+    const char *coroutine_name;
+    const char *where; /* it was made: "file.c:12", or NULL */
+    uint64_t number;
 };
 
 /* An iterator that has not been closed: at the end of the loop, when all tasks have ended, it is

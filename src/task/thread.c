@@ -17,14 +17,25 @@ struct call {
     void *argument;
     struct async__context *context; /* the thread's copy of the task's context variables */
     int result;
+    async__error *error; /* the detail of the result */
     bool taken_back;
 };
 
 static void call_work(async_job *job)
 {
     struct call *call = async__container(job, struct call, job);
+    struct async__record *record = async__record(); /* the thread's, which has had other calls */
+    unsigned before = record->failures;
+
     async__context_enter_thread(&call->context);
     call->result = call->function(call->argument);
+    if (call->result < 0 && record->failures != before) {
+        async__error *error = async__detail(record);
+        if (error && error->code == call->result) {
+            call->error = error;
+            record->error = NULL;
+        }
+    }
     async__context_enter_thread(NULL);
     async__context_release(call->context);
     call->context = NULL;
@@ -64,7 +75,7 @@ int async_to_thread(int (*function)(void *argument), void *argument)
     async__context_release(call.context); /* if no thread has had it */
     if (code < 0) return async__failf(code, "async_to_thread: no thread can be made");
     if (call.taken_back) return async__interrupted(async__current);
-    return call.result < 0 ? async__fail(call.result) : call.result;
+    return call.result < 0 ? async__fail_with(call.result, call.error) : call.result;
 }
 
 /* ---- in: a coroutine that another thread asks for ---- */

@@ -62,7 +62,7 @@ static int wait_until_met(struct waiting *waiting, double timeout)
         return async__failf(-ENOMEM, "async_wait: no memory for a timer");
     waiting->parked = true;
     async__park(&waiting->wait);
-    async_timer_cancel(loop, &waiting->timer);
+    async__timer_cancel(loop, &waiting->timer);
     return 0;
 }
 
@@ -181,7 +181,7 @@ static int wait_for_one(struct completions *self)
     self->wait = (async__wait){.interrupt = give_up, .what = "as_completed", .fd = -1};
     self->waiting = true;
     async__park(&self->wait);
-    async_timer_cancel(loop, &self->timer);
+    async__timer_cancel(loop, &self->timer);
     return 0;
 }
 

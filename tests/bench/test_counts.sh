@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# How many instructions the hot paths take: a switch, create + await, a round trip by queue, stream or descriptor, a timer, a task
-# of a gather (tests/bench/targets/probe.c). Counted by callgrind, which a busy machine does not disturb, and held to counts.txt:
-# at most 2 % more than stands there. What is faster by more than 2 % is told, so that it is entered and cannot be lost again.
+# How many instructions the hot paths take: a switch, create + await, a round trip by queue, stream or descriptor, a timer, a
+# timeout, a task of a gather (tests/bench/targets/probe.c). Counted by callgrind, which a busy machine does not disturb, and
+# held to counts.txt: at most 2 % more than stands there. What is faster by more than 2 % is told, so that it is entered and
+# cannot be lost again.
 #   BUILD_DIR=build/gcc CC=gcc SOURCE_DIR=. tests/bench/test_counts.sh --measure     prints the lines for the table
 # ctest: labels=programs timeout=300
 set -uo pipefail

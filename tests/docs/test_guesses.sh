@@ -26,6 +26,25 @@ find "$include" -name '*.h' ! -name guesses.h -exec cat {} + | grep -oE '\b(asyn
 cut -f 2 "$work/values" "$work/types" | grep -oE '\b(async|ASYNC)_[A-Za-z0-9_]+' | sort -u | comm -23 - "$work/names" >"$work/missing"
 [ ! -s "$work/missing" ] || fault "recommended, and in no header: $(cat "$work/missing")"
 
+# ---- each name of asyncio's, as one would write it in C, is one of ours or a guess ----
+
+if command -v python3 >/dev/null; then
+    python3 - >"$work/asyncio" <<'END' || fault "asyncio's names could not be had"
+import asyncio, re
+
+for name in asyncio.__all__:
+    if re.search("^_|Policy|Watcher|Windows", name):
+        continue
+    snake = re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+    value = getattr(asyncio, name)
+    is_error = isinstance(value, type) and issubclass(value, BaseException)
+    print("ASYNC_" + snake.upper() if is_error or name.isupper() else "async_" + snake)
+END
+    cut -f 1 "$work/values" "$work/types" | sort -u - "$work/names" >"$work/known"
+    sort -u "$work/asyncio" | comm -23 - "$work/known" >"$work/missing"
+    [ ! -s "$work/missing" ] || fault "names of asyncio's that neither are there nor are guesses: $(tr '\n' ' ' <"$work/missing")"
+fi
+
 # ---- each name is refused, with its text: line N of the program uses name N ----
 
 awk -F'\t' '{ printf "int value_%d(void) { return (int)sizeof(%s(1, 2)); }\n", NR, $1 }' "$work/values" >"$work/uses"

@@ -3,7 +3,7 @@
  * is under way then ends, with what it has done or with -EBADF, and nothing reaches the file that is
  * opened right after, often under the same number.
  *
- * ctest: timeout=300 */
+ * ctest: timeout=600 */
 #include "task/task.h"
 
 #include "sweep.h"

@@ -1,7 +1,7 @@
 /* Sweeps of datagram endpoints: IPv4 and Unix, one at a time and by batches, errors by ICMP, groups.
  * A datagram may be lost by a fault: whatever waits for one gives up.
  *
- * ctest: timeout=300 */
+ * ctest: timeout=600 */
 #include "sweep.h"
 
 #include <casyncio/datagrams.h>

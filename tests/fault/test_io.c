@@ -1,7 +1,7 @@
 /* Sweeps of what the twelve programs do not reach in src/io: files of every kind, servers and
  * clients over TCP and Unix sockets, raw sockets, pipes, names, threads.
  *
- * ctest: timeout=300 */
+ * ctest: timeout=600 */
 #include "sweep.h"
 
 #include <casyncio/files.h>

@@ -2,7 +2,7 @@
  * gathers whose tasks fail, generators closed half-way, queues shut down, timeouts, futures,
  * signals.
  *
- * ctest: timeout=300 */
+ * ctest: timeout=600 */
 #include "sweep.h"
 
 #include <pthread.h>

@@ -1,7 +1,7 @@
 /* Sweeps of waits for some of several tasks, context variables, eager tasks, results of groups, and of
  * runners and coroutines that another thread asks for.
  *
- * ctest: timeout=300 */
+ * ctest: timeout=600 */
 #include "sweep.h"
 
 #include <fcntl.h>

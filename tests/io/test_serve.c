@@ -264,6 +264,16 @@ static int waiting(void *unused)
     /* Of a server that nothing serves. */
     async_server *server = start();
     assert_int_equal(async_server_wait_closed(server), 0);
+    /* As programs of asyncio's do it, and calls that come too late. */
+    server = start();
+    assert_int_equal(async_server_close(server), 0);
+    assert_int_equal(async_server_close(server), -EBADF);
+    assert_int_equal(async_server_wait_closed(server), 0);
+    server = start();
+    async_task *late = async_create_task(serve_echo, server);
+    assert_int_equal(async_server_close(server), 0);
+    assert_int_equal(async_await(late), -EBADF);
+    assert_message("the server has been closed");
 
     server = start();
     async_task *serving = async_create_task(serve_echo, server);

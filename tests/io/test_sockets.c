@@ -41,6 +41,59 @@ static int recv_waits(void *unused)
 }
 TEST(recv_waits)
 
+/* A ring's receives are the kernel's, which asks for readiness first. */
+static void assert_drained(int fd, bool drained)
+{
+    async_loop *loop = async__loop();
+    if (strcmp(async_loop_backend(loop), "io_uring") != 0)
+        assert_int_equal(loop->fds[fd].drained, drained);
+}
+
+/* A receive that got less than it had room for has emptied a stream's buffer: the next one waits first,
+ * and finds whatever has come meanwhile. A datagram says nothing of the next one. */
+static int drained(void *unused)
+{
+    (void)unused;
+    int fds[2], again[2], datagrams[2];
+    char buffer[16], byte;
+    make_pair(fds);
+    async_task *task = async_spawn(receive, .fd = fds[0], .buffer = buffer, .size = sizeof buffer);
+    settle();
+    put_text(fds[1], "first");
+    assert_int_equal(async_await(task), 5);
+    assert_drained(fds[0], true);
+    put_text(fds[1], "second");
+    assert_int_equal(async_recv(fds[0], buffer, 3, 0), 3);
+    assert_drained(fds[0], false); /* there may be more */
+    assert_int_equal(async_recv(fds[0], buffer, sizeof buffer, MSG_PEEK), 3);
+    assert_drained(fds[0], false); /* flags of the caller's own */
+    assert_int_equal(async_recv(fds[0], buffer, sizeof buffer, 0), 3);
+    assert_drained(fds[0], true);
+
+    /* The end, after which the number is another socket's. */
+    async_close(fds[1]);
+    assert_int_equal(async_recv(fds[0], buffer, sizeof buffer, 0), 0);
+    async_close(fds[0]);
+    make_pair(again);
+    assert_true(again[0] == fds[0] || again[1] == fds[0]);
+    assert_drained(fds[0], false);
+    put_text(again[0] == fds[0] ? again[1] : again[0], "x");
+    assert_int_equal(async_recv(fds[0], &byte, 1, 0), 1);
+    async_close(again[0]);
+    async_close(again[1]);
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, datagrams), 0);
+    task = async_spawn(receive, .fd = datagrams[0], .buffer = buffer, .size = sizeof buffer);
+    settle();
+    put_text(datagrams[1], "one");
+    assert_int_equal(async_await(task), 3);
+    assert_drained(datagrams[0], false);
+    async_close(datagrams[0]);
+    async_close(datagrams[1]);
+    return 0;
+}
+TEST(drained)
+
 static int sizes(void *unused)
 {
     (void)unused;
@@ -650,6 +703,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_recv_waits),
+        cmocka_unit_test(test_drained),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_bad_descriptors),
         cmocka_unit_test(test_not_a_socket),

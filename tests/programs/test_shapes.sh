@@ -29,14 +29,20 @@ try() {
 sanitized=$(grep -c '^CASYNCIO_SANITIZE:STRING=.' "$BUILD_DIR/CMakeCache.txt")
 [ "$sanitized" = 0 ] || { echo "skipped: the library is built with sanitizers"; exit 77; }
 
+says=([8]="is a block" [9]="not called" [10]="not called" [11]="not called" [12]="async_gather_array(tasks, count)"
+    [13]="takes tasks" [14]="one argument")
 for compiler in "$CC" gcc clang; do
     command -v "$compiler" >/dev/null || continue
     try "shapes.c ($compiler)" "$compiler" -std=c11 "$shapes/shapes.c"
-    for wrong in 1 2 3 4 5 6 7 8; do
+    for wrong in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do
         tried=$((tried + 1))
         if "$compiler" -std=c11 -Wall -Wextra -Werror -DWRONG=$wrong "-I$SOURCE_DIR/include" -c "$shapes/shapes.c" \
             -o "$work/program.o" >"$work/log" 2>&1; then
             echo "shapes.c, mistake $wrong, compiles ($compiler)"
+            failed=1
+        elif [ -n "${says[$wrong]-}" ] && ! grep -q "error: .*${says[$wrong]}" "$work/log"; then
+            echo "shapes.c, mistake $wrong ($compiler): no \"${says[$wrong]}\" in"
+            cat "$work/log"
             failed=1
         fi
     done

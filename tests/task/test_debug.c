@@ -387,6 +387,41 @@ static void test_wrong_threads(void **state)
     assert_heard(0, -EINVAL, "async_call_soon was called in another thread than the loop's");
 }
 
+static async_scope *the_scope;
+
+static void *reaches_into_a_scope(void *unused)
+{
+    (void)unused;
+    assert_int_equal(async_scope_reschedule(the_scope, 0), -EPERM);
+    async_scope_cancel(the_scope);
+    async_scope_leave(the_scope);
+    return NULL;
+}
+
+static int has_a_scope(void *unused)
+{
+    (void)unused;
+    pthread_t thread;
+    async_scope scope;
+    the_loop = patient();
+    the_scope = &scope;
+    assert_int_equal(async_timeout_enter(&scope, 100), 0);
+    assert_int_equal(pthread_create(&thread, NULL, reaches_into_a_scope, NULL), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(async_sleep(0.001), 0);
+    assert_true(async_scope_when(&scope) > 0);
+    async_scope_leave(&scope);
+    return 0;
+}
+
+static void test_scopes_from_wrong_threads(void **state)
+{
+    (void)state;
+    assert_int_equal(run_in_debug(has_a_scope, false), 0);
+    assert_int_equal(count, 1);
+    assert_heard(0, -EINVAL, "async_scope_reschedule was called in another thread than the loop's");
+}
+
 /* The thread sets the event when the loop is about to sleep, and the loop sleeps when it has: the hook, which runs
  * right before the system call, sees to that. */
 static sem_t is_going_to_sleep, has_set;
@@ -594,13 +629,21 @@ static void test_watchdog_arguments(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_slow_steps),     cmocka_unit_test(test_plain_loop),
-        cmocka_unit_test(test_switching),      cmocka_unit_test(test_environment),
-        cmocka_unit_test(test_order),          cmocka_unit_test(test_forgotten_tasks),
-        cmocka_unit_test(test_unclosed),       cmocka_unit_test(test_of_libraries),
-        cmocka_unit_test(test_wrong_threads),  cmocka_unit_test(test_wakes_from_afar),
-        cmocka_unit_test(test_printed),        cmocka_unit_test(test_watchdog),
-        cmocka_unit_test(test_no_false_alarm), cmocka_unit_test(test_watchdog_arguments),
+        cmocka_unit_test(test_slow_steps),
+        cmocka_unit_test(test_plain_loop),
+        cmocka_unit_test(test_switching),
+        cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_forgotten_tasks),
+        cmocka_unit_test(test_unclosed),
+        cmocka_unit_test(test_of_libraries),
+        cmocka_unit_test(test_wrong_threads),
+        cmocka_unit_test(test_scopes_from_wrong_threads),
+        cmocka_unit_test(test_wakes_from_afar),
+        cmocka_unit_test(test_printed),
+        cmocka_unit_test(test_watchdog),
+        cmocka_unit_test(test_no_false_alarm),
+        cmocka_unit_test(test_watchdog_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,10 @@
  * async_error_message(), whatever it is given, and a timeout says what ran out. */
 #include "run.h"
 
+#include <casyncio/debug.h>
+#include <casyncio/trace.h>
 #include <math.h>
+#include <signal.h>
 
 static async_lock lock;
 static async_condition condition = ASYNC_CONDITION_INIT;
@@ -22,6 +25,14 @@ static async_thread_queue *threads;
 static async_task *released;
 static async_scope scope;
 static int item;
+static async_timer timer;
+static async_watch watch;
+static async_callback soon;
+static async_stream *pipe_ends[2];
+
+#define HERE async_get_running_loop()
+
+static void unused_run(async_callback *unused) { (void)unused; }
 
 static bool yes(void *unused)
 {
@@ -147,6 +158,17 @@ struct refused {
     X(async_runner_run, -EBADF, async_runner_run(NULL, ends, NULL))                                \
     X(async_run, -EBUSY, async_run(ends, NULL))                                                    \
     X(async_runner_get_loop, -EBADF, async_runner_get_loop(NULL))                                  \
+    X(async_set_debug, -EBADF, async_set_debug(NULL, true))                                        \
+    X(async_set_slow_callback_duration, -EBADF, async_set_slow_callback_duration(NULL, 1))         \
+    X(async_watchdog_start, -EBADF, async_watchdog_start(NULL, NULL))                              \
+    X(async_trace_start, -EBADF, async_trace_start(NULL, NULL))                                    \
+    X(async_trace_stop, -EBADF, async_trace_stop(NULL))                                            \
+    X(async_stream_peername, -EBADF, async_stream_peername(NULL, NULL, 0))                         \
+    X(async_stream_fd, -EBADF, async_stream_fd(NULL))                                              \
+    X(async_server_port, -EBADF, async_server_port(NULL))                                          \
+    X(async_process_pid, -EBADF, async_process_pid(NULL))                                          \
+    X(async_close, -EBADF, async_close(-1))                                                        \
+    X(async_stream_sockname, -EBADF, async_stream_sockname(NULL, NULL, 0))                         \
     X(async_stream_read, -EBADF, async_stream_read(NULL, &item, 1))                                \
     X(async_stream_readexactly, -EBADF, async_stream_readexactly(NULL, &item, 1))                  \
     X(async_stream_readuntil, -EBADF, async_stream_readuntil(NULL, &item, 4, "x", 1))              \
@@ -254,7 +276,32 @@ static const struct refused with_null[] = {CALLS(ROW)};
       async_future_wait(&(async_future){.done = true, .code = -EIO}, NULL))                        \
     X(async_context_var_get, -ENOENT, async_context_var_get(&variable, NULL))                      \
     X(async_context_var_reset, -EINVAL, async_context_var_reset(&token))                           \
-    X(async_yield, -EPERM, async_yield((async_generator *)async_generate(generates, NULL, 4), NULL))
+    X(async_yield, -EPERM,                                                                         \
+      async_yield((async_generator *)async_generate(generates, NULL, 4), NULL))                    \
+    X(async_stream_read, -EINVAL, async_stream_read(pipe_ends[0], NULL, 4))                        \
+    X(async_stream_readexactly, -EINVAL, async_stream_readexactly(pipe_ends[0], NULL, 4))          \
+    X(async_stream_readuntil, -EINVAL, async_stream_readuntil(pipe_ends[0], NULL, 4, "x", 1))      \
+    X(async_stream_readline, -EINVAL, async_stream_readline(pipe_ends[0], NULL, 4))                \
+    X(async_stream_write, -EINVAL, async_stream_write(pipe_ends[0], NULL, 4))                      \
+    X(async_stream_write_nowait, -EINVAL,                                                          \
+      async_stream_write_nowait(pipe_ends[0], "x", (size_t)-1))                                    \
+    X(async_stream_peername, -EINVAL, async_stream_peername(pipe_ends[0], NULL, 4))                \
+    X(async_gather, -EINVAL, async_gather_array(&released, (size_t)-1))                            \
+    X(async_as_completed, -EINVAL, async_as_completed(&released, (size_t)-1, 1))                   \
+    X(async_call_at, -EINVAL, async_call_at(HERE, &timer, (double)NAN))                            \
+    X(async_call_later, -EINVAL, async_call_later(HERE, &timer, (double)NAN))                      \
+    X(async_loop_run, -EBUSY, async_loop_run(HERE))                                                \
+    X(async_loop_run_once, -EBUSY, async_loop_run_once(HERE, 0))                                   \
+    X(async_loop_close, -EBUSY, async_loop_close(HERE))                                            \
+    X(async_add_reader, -EBADF, async_add_reader(HERE, -1, &watch))                                \
+    X(async_add_writer, -EBUSY,                                                                    \
+      async_add_writer(HERE, 1, &(async_watch){.callback = {.run = unused_run}, .armed = true}))   \
+    X(async_add_signal_handler, -EINVAL, async_add_signal_handler(HERE, SIGKILL, &soon))           \
+    X(async_set_slow_callback_duration, -EINVAL, async_set_slow_callback_duration(HERE, -1))       \
+    X(async_watchdog_start, -EINVAL,                                                               \
+      async_watchdog_start(HERE, &(async_watchdog_options){.after = -1}))                          \
+    X(async_trace_start, -EINVAL, async_trace_start(HERE, &(async_trace_options){.file = NULL}))   \
+    X(async_trace_stop, -EINVAL, async_trace_stop(HERE))
 
 STATES(STATE_CALL)
 #define STATE_ROW(name, code, expression) {#name, code, state_##name},
@@ -293,11 +340,16 @@ static int refuses_wrong_states(void *unused)
     (void)unused;
     queue = async_queue_new(sizeof item, 1);
     threads = async_thread_queue_new(sizeof item, 1);
+    assert_int_equal(async_stream_pair(pipe_ends), 0);
     async_lock_acquire(&lock);
     async_rwlock_acquire_write(&rwlock);
     check_all(in_wrong_state, COUNT(in_wrong_state));
     async_queue_free(queue);
     async_thread_queue_free(threads);
+    async_stream_close(pipe_ends[0]);
+    async_stream_close(pipe_ends[1]);
+    assert_int_equal(async_await(async_create_task(NULL, NULL)), -EINVAL);
+    assert_string_equal(async_error_message(), "async_create_task: the coroutine is NULL");
     return 0;
 }
 
@@ -318,6 +370,56 @@ static void test_outside_of_tasks(void **state)
             fail_msg("%s outside of a task: %s", with_null[i].name, message);
     }
 }
+
+/* What async_run itself refuses, whose message outlives its tasks. */
+static void test_refused_runs(void **state)
+{
+    (void)state;
+    assert_int_equal(async_run(NULL, NULL), -EINVAL);
+    assert_string_equal(async_run_error_message(), "async_run: the coroutine is NULL");
+    assert_int_equal(async_run_with(ends, NULL, &(async_run_options){.exit_timeout = -1}), -EINVAL);
+    assert_non_null(strstr(async_run_error_message(), "exit_timeout"));
+    assert_int_equal(async_run(ends, NULL), 0);
+    assert_string_equal(async_run_error_message(), "");
+    async_run_options unknown = {.loop = {.backend = "kqueue"}};
+    assert_null(async_runner_new(&unknown));
+    assert_non_null(strstr(async_error_message(), "\"kqueue\""));
+    assert_int_equal(async_run_with(ends, NULL, &unknown), -EINVAL);
+    assert_non_null(strstr(async_run_error_message(), "\"kqueue\""));
+    async_runner *runner = async_runner_new(NULL);
+    assert_int_equal(async_runner_run(runner, NULL, NULL), -EINVAL);
+    assert_string_equal(async_run_error_message(), "async_runner_run: the coroutine is NULL");
+    assert_int_equal(async_runner_run(runner, ends, NULL), 0);
+    assert_int_equal(async_runner_run(NULL, ends, NULL), -EBADF);
+    assert_string_equal(async_run_error_message(), "async_runner_run: the runner is NULL");
+    assert_int_equal(async_runner_close(runner), 0);
+}
+
+/* ---- a task's own message, before and after it is awaited ---- */
+
+static int says_why(void *unused)
+{
+    (void)unused;
+    return async_raise(-EIO, "the disk is on fire");
+}
+
+static int looks_at_results(void *unused)
+{
+    (void)unused;
+    async_task *both[2] = {async_create_task(says_why), async_create_task(waits)};
+    assert_int_equal(async_wait(both, 2, INFINITY, ASYNC_FIRST_EXCEPTION), 1);
+    for (int i = 0; i < 2; i++) {
+        async_raise(-EXDEV, "another error, before");
+        assert_int_equal(async_task_result(both[0]), -EIO);
+        assert_string_equal(async_error_message(), "the disk is on fire");
+    }
+    async_cancel(both[1], "no longer wanted");
+    assert_int_equal(async_await(both[1]), -ECANCELED);
+    assert_int_equal(async_await(both[0]), -EIO);
+    assert_string_equal(async_error_message(), "the disk is on fire");
+    return 0;
+}
+TEST(looks_at_results)
 
 /* ---- the block macros name themselves ---- */
 
@@ -583,7 +685,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refuses_null),     cmocka_unit_test(test_refuses_wrong_states),
-        cmocka_unit_test(test_outside_of_tasks), cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_outside_of_tasks), cmocka_unit_test(test_refused_runs),
+        cmocka_unit_test(test_looks_at_results), cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_times_out),        cmocka_unit_test(test_passes_on),
         cmocka_unit_test(test_of_the_whole_run), cmocka_unit_test(test_in_threads),
         cmocka_unit_test(test_is_taken),         cmocka_unit_test(test_finds_circles),

@@ -25,6 +25,34 @@ static int goes_out(void *argument)
     return 0;
 }
 
+static int raises(void *name) { return async_raise(-ENOENT, "no user %s", (const char *)name); }
+
+static int fails(void *unused)
+{
+    (void)unused;
+    return -ENOENT;
+}
+
+/* The error that the function made is the task's; one without a message does not get another's. */
+static int brings_errors(void *argument)
+{
+    (void)argument;
+    assert_null(async_file_open("/nonexistent", "r"));
+    assert_string_equal(async_error_message(), "open /nonexistent: No such file or directory");
+    assert_int_equal(async_to_thread(raises, "bob"), -ENOENT);
+    assert_string_equal(async_error_message(), "no user bob");
+    assert_non_null(strstr(async_error_where(), "test_thread.c:"));
+    assert_int_equal(async_to_thread(fails, NULL), -ENOENT);
+    assert_string_equal(async_error_message(), async_strerror(-ENOENT));
+    return 0;
+}
+
+static void test_errors_from_threads(void **state)
+{
+    (void)state;
+    assert_int_equal(run(brings_errors, NULL), 0);
+}
+
 static int waits_for_semaphore(void *argument)
 {
     sem_wait(argument);
@@ -290,6 +318,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_goes_out),
+        cmocka_unit_test(test_errors_from_threads),
         cmocka_unit_test(test_cannot_be_cancelled),
         cmocka_unit_test(test_is_called),
         cmocka_unit_test(test_calls_after_the_end),

@@ -109,6 +109,23 @@ static void sleeping(void)
     end("timer", UNITS);
 }
 
+static void limit(int count)
+{
+    for (int i = 0; i < count; i++) {
+        async_scope scope;
+        async_timeout_enter(&scope, 10);
+        async_scope_leave(&scope);
+    }
+}
+
+static void limiting(void)
+{
+    limit(WARM);
+    begin();
+    limit(UNITS);
+    end("timeout", UNITS);
+}
+
 /* ---- two that answer each other: a message there, and one back ---- */
 
 static async_queue *there, *back;
@@ -177,9 +194,10 @@ static void streams(void)
     async_await(other);
 }
 
+/* With room for more than a message, as programs have. */
 static int raw_answers(void *fd)
 {
-    char message[MESSAGE];
+    char message[2 * MESSAGE];
     ssize_t n;
     while ((n = async_recv(*(int *)fd, message, sizeof message, 0)) > 0)
         async_sendall(*(int *)fd, message, (size_t)n, NULL);
@@ -188,9 +206,9 @@ static int raw_answers(void *fd)
 
 static void raw_trips(int fd, int count)
 {
-    char message[MESSAGE] = "";
+    char message[2 * MESSAGE] = "";
     for (int i = 0; i < count; i++) {
-        async_sendall(fd, message, sizeof message, NULL);
+        async_sendall(fd, message, MESSAGE, NULL);
         async_recv(fd, message, sizeof message, 0);
     }
 }
@@ -215,6 +233,7 @@ static int main_task(void *unused)
     creating();
     queues();
     sleeping();
+    limiting();
     streams();
     descriptors();
     gathering(); /* the last: to give the memory of its stacks back takes time, by the real clock */

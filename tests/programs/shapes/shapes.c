@@ -75,8 +75,8 @@ static int tasks(void)
 {
     int number = 0;
     struct greet ada = {.name = "Ada", .times = 2};
-    int code = async_gather(async_create_task(tick), async_create_task(tick, NULL),
-                            async_create_task(count, &number), async_spawn_copy(greet, ada),
+    int code = async_gather(async_create_task(count, &number), async_create_task(tick, NULL),
+                            async_create_task(tick), async_spawn_copy(greet, ada),
                             async_spawn(fetch, .url = "a,b", .retries = 3),
                             async_create_task(sum, &(struct point){1, 2}),
                             async_create_task(sum, (&(struct point){.x = 1, .y = 2})));
@@ -150,6 +150,21 @@ static int wrong(void)
 #elif WRONG == 8
     async_shield (async_current_task())
         ;
+#elif WRONG == 9
+    async_create_task(sum(NULL));
+#elif WRONG == 10
+    async_run(tick());
+#elif WRONG == 11
+    async_with_group (group)
+        async_group_create_task(group, count(NULL));
+#elif WRONG == 12
+    async_task *both[2] = {NULL, NULL};
+    async_gather(both, 2);
+#elif WRONG == 13
+    async_gather(tick, tick);
+#elif WRONG == 14
+    int numbers_of_it[2] = {1, 2};
+    async_create_task(sum, &numbers_of_it[0], &numbers_of_it[1]);
 #else
     (void)large;
 #endif
