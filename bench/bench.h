@@ -25,18 +25,21 @@ static inline double bench_clock(clockid_t clock)
 static inline double bench_cpu(void) { return bench_clock(CLOCK_THREAD_CPUTIME_ID); }
 static inline double bench_wall(void) { return bench_clock(CLOCK_MONOTONIC); }
 
-/* A figure in /proc/self/status, in bytes. */
-static inline size_t bench_status(const char *field)
+/* A figure in a process's /proc/PID/status, in bytes; 0: this one's. */
+static inline size_t bench_status_of(int pid, const char *field)
 {
-    char line[256];
+    char line[256], path[64] = "/proc/self/status";
     size_t kib = 0, length = strlen(field);
-    FILE *file = fopen("/proc/self/status", "r");
+    if (pid > 0) snprintf(path, sizeof path, "/proc/%d/status", pid);
+    FILE *file = fopen(path, "r");
     while (file && fgets(line, sizeof line, file))
         if (strncmp(line, field, length) == 0 && line[length] == ':')
             kib = strtoul(line + length + 1, NULL, 10);
     if (file) fclose(file);
     return kib * 1024;
 }
+
+static inline size_t bench_status(const char *field) { return bench_status_of(0, field); }
 
 /* One round: the limit, and ours right after it. Of many pairs, the one whose ratio is the median. */
 struct bench_pair {

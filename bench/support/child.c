@@ -60,6 +60,7 @@ pid_t bench_child(int processor, void (*run)(void *), void *argument)
 
 void bench_end(pid_t child)
 {
+    if (child <= 0) return;
     kill(child, SIGKILL);
     while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
         ;

@@ -11,7 +11,7 @@
 void bench_pin(int n);
 
 /* Forks a process that is pinned so and calls run(argument). Its port, if it has one to tell, it tells by
- * bench_tell; it is ended by bench_end. */
+ * bench_tell; it is ended by bench_end (0: none). */
 pid_t bench_child(int processor, void (*run)(void *), void *argument);
 void bench_end(pid_t child);
 

@@ -37,12 +37,22 @@ void load_watch(int epoll, int fd)
 struct load load_open(void (*server)(void *), int connections, const char *message, size_t size,
                       size_t answer)
 {
-    struct load load = {
-        .connections = connections, .message = message, .size = size, .answer = answer};
-
-    load.server = bench_child(1, server, NULL);
+    pid_t child = bench_child(1, server, NULL);
     int port = bench_hear();
+
     if (port < 0) bench_fail("the server");
+    return load_open_on(child, port, connections, message, size, answer);
+}
+
+struct load load_open_on(pid_t server, int port, int connections, const char *message, size_t size,
+                         size_t answer)
+{
+    struct load load = {.server = server,
+                        .connections = connections,
+                        .message = message,
+                        .size = size,
+                        .answer = answer};
+
     load.epoll = epoll_create1(EPOLL_CLOEXEC);
     load.fds = calloc((size_t)connections, sizeof *load.fds);
     load.missing = calloc((size_t)connections + 4096, sizeof *load.missing);

@@ -19,6 +19,9 @@ struct load {
  * `answer`. */
 struct load load_open(void (*server)(void *), int connections, const char *message, size_t size,
                       size_t answer);
+/* The same for a server that runs already. */
+struct load load_open_on(pid_t server, int port, int connections, const char *message, size_t size,
+                         size_t answer);
 void load_close(struct load *load);
 
 /* One message more on each connection until there have been `count`; the server's CPU time for each,

@@ -144,14 +144,14 @@ static int lookup(async_http_response *response, CURLcode result)
                        response->curl_error[0] ? response->curl_error : curl_easy_strerror(result));
     if (entry == end) return -EIO;
     if (!entry->system) return entry->code;
+    /* OpenSSL 3's word for a TLS connection that ends without a close_notify; curl passes it on as text
+     * only. It came first: errno may be of what was written after it, which the peer no longer takes. */
+    if ((result == CURLE_RECV_ERROR || result == CURLE_SEND_ERROR) &&
+        strstr(response->curl_error, "unexpected eof"))
+        return ASYNC_EINCOMPLETE;
     code = result == CURLE_COULDNT_CONNECT ? connect_code(response)
                                            : async__http_code_of_curl(response);
-    if (code < 0) return code;
-    /* OpenSSL 3's word for a TLS connection that ends without a close_notify; curl passes it on as
-     * text only. */
-    if (result == CURLE_RECV_ERROR && strstr(response->curl_error, "unexpected eof"))
-        return ASYNC_EINCOMPLETE;
-    return entry->code;
+    return code < 0 ? code : entry->code;
 }
 
 int async__http_code(async_http_response *response, CURLcode result)

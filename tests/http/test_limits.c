@@ -1,5 +1,6 @@
 /* What is longer than it may be: of an answer it is ASYNC_EHTTP, of a request -EINVAL, with the
- * limit in the message; and nothing that a server sends without end is kept without end. */
+ * limit in the message; and nothing that a server sends without end is kept without end.
+ * ctest: timeout=300 */
 #include "http_test.h"
 #include "unclosed.h"
 #include "raw_server.h"

@@ -581,6 +581,82 @@ static int streams_answers(void *unused)
     return async_block_error();
 }
 
+static int sums(struct async_http_request *request)
+{
+    static const char *const refused[] = {"Content-Length",
+                                          "transfer-encoding",
+                                          "Host",
+                                          "Trailer",
+                                          "Connection",
+                                          "Set-Cookie",
+                                          "Content-Type",
+                                          "if-none-match",
+                                          "TE",
+                                          "a b",
+                                          ""};
+    const char *length = async_http_query(request, "length");
+
+    for (size_t i = 0; i < COUNT(refused); i++)
+        assert_int_equal(async_http_set_trailer(request, refused[i], "1"), -EINVAL);
+    assert_int_equal(async_http_set_trailer(request, NULL, "1"), -EINVAL);
+    assert_int_equal(async_http_set_trailer(request, "X", "a\r\nB: c"), -EINVAL);
+    assert_int_equal(async_http_set_trailer(NULL, "X", "1"), -EBADF);
+    assert_int_equal(async_http_set_trailer(request, "X-Gone", "1"), 0);
+    assert_int_equal(async_http_set_trailer(request, "x-gone", NULL), 0);
+    assert_int_equal(async_http_set_trailer(request, "X-Sum", "unknown"), 0);
+    assert_int_equal(async_http_set_trailer(request, "X-Ok", "yes"), 0);
+    if (async_http_query(request, "gzip")) async_http_enable_compression(request);
+    async_http_respond_begin(request, 200, "text/plain", length ? atoi(length) : -1);
+    static char text[6000];
+    size_t size = async_http_query(request, "large") ? sizeof text : 4;
+    async_http_respond_write(request, memset(text, 'x', sizeof text), size);
+    assert_int_equal(async_http_set_trailer(request, "x-sum", "7"), 0);
+    assert_int_equal(async_http_set_trailer(request, "X-Late", "1"), 0);
+    assert_int_equal(async_http_respond_end(request), 0);
+    assert_int_equal(async_http_set_trailer(request, "X-Sum", "8"), -EALREADY);
+    return 0;
+}
+
+static int fails_with_trailer(struct async_http_request *request)
+{
+    async_http_set_trailer(request, "X-Sum", "7");
+    return -EIO;
+}
+
+static int sends_trailers(void *unused)
+{
+    static const char end[] = "\r\n0\r\nX-Ok: yes\r\nx-sum: 7\r\nX-Late: 1\r\n\r\nHTTP/1.1 404";
+
+    WITH_SERVER (server, .on_error = tell) {
+        async_http_route(server, "GET", "/", sums);
+        async_http_route(server, "GET", "/fails", fails_with_trailer);
+        ask(&client, server, "GET / HTTP/1.1\r\n" END NEXT);
+        assert_contains(client.answer, "\r\nTrailer: X-Sum, X-Ok\r\n");
+        assert_contains(client.answer, "\r\n\r\n4\r\nxxxx");
+        assert_contains(client.answer, end);
+        ask(&client, server, "GET /?large=1 HTTP/1.1\r\n" END NEXT);
+        assert_contains(client.answer, end);
+        ask(&client, server, "GET /?gzip=1 HTTP/1.1\r\nAccept-Encoding: gzip\r\n" END NEXT);
+        assert_contains(client.answer, "\r\nTrailer: X-Sum, X-Ok\r\n");
+        assert_non_null(memmem(client.answer, client.size, end, sizeof end - 1));
+        assert_int_equal(told_count, 0);
+        /* There is no place for them. */
+        static const char *const without[] = {"HEAD / HTTP/1.1\r\n" END, "GET / HTTP/1.0\r\n" END,
+                                              "GET /?length=4 HTTP/1.1\r\n" END};
+        for (size_t i = 0; i < COUNT(without); i++) {
+            ask_bytes(&client, server, without[i], strlen(without[i]));
+            assert_contains(client.answer, "HTTP/1.1 200 OK\r\n");
+            assert_lacks(client.answer, "railer");
+            assert_lacks(client.answer, "X-Ok");
+        }
+        ask(&client, server, "GET /fails HTTP/1.1\r\n" END NEXT);
+        assert_contains(client.answer, "HTTP/1.1 500 ");
+        assert_lacks(client.answer, "X-Sum");
+        assert_int_equal(told_count, 1);
+    }
+    return async_block_error();
+}
+
 /* ---- upgrades ---- */
 
 static int talks(struct async_http_request *request)
@@ -677,6 +753,7 @@ TEST(gives_what_came)
 TEST(reads_bodies)
 TEST(expects_to_go_on)
 TEST(streams_answers)
+TEST(sends_trailers)
 TEST(leaves_http)
 TEST(logs)
 
@@ -700,6 +777,7 @@ int main(void)
         cmocka_unit_test_setup(test_reads_bodies, setup),
         cmocka_unit_test_setup(test_expects_to_go_on, setup),
         cmocka_unit_test_setup(test_streams_answers, setup),
+        cmocka_unit_test_setup(test_sends_trailers, setup),
         cmocka_unit_test_setup(test_leaves_http, setup),
         cmocka_unit_test_setup(test_logs, setup),
     };

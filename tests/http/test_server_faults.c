@@ -33,7 +33,8 @@ static int echo(struct async_http_request *request)
 static int stream(struct async_http_request *request)
 {
     for (int i = 0; i < 3; i++) {
-        int code = async_http_send_event(request, "tick", NULL, "x");
+        int code = async_http_set_trailer(request, "X-Sum", "1");
+        if (code == 0) code = async_http_send_event(request, "tick", NULL, "x");
         if (code == 0) code = async_sleep(1);
         if (code < 0) return code;
     }

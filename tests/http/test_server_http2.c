@@ -178,6 +178,61 @@ static int answers(void *unused)
     return async_block_error();
 }
 
+/* The body is of a number of bytes; ?whole: in one call, with its length; ?begin: the head goes first. */
+static int sums(struct async_http_request *request)
+{
+    static const char body[100000];
+    const char *size = async_http_query(request, "size"),
+               *whole = async_http_query(request, "whole");
+    size_t length = size ? (size_t)atoi(size) : 0;
+
+    async_http_set_trailer(request, "X-Sum", "unknown");
+    if (whole) {
+        async_http_set_trailer(request, "X-Sum", " 7 ");
+        return async_http_respond(request, 200, NULL, body, length);
+    }
+    async_http_respond_begin(request, 200, NULL, -1);
+    if (async_http_query(request, "wait")) async_sleep(1);
+    async_http_respond_write(request, body, length);
+    return async_http_set_trailer(request, "x-sum", "7");
+}
+
+static int trailers(void *unused)
+{
+    static const struct {
+        const char *path;
+        size_t size;
+    } requests[] = {{"/sums", 0},
+                    {"/sums?wait=1", 0},
+                    {"/sums?size=5&wait=1", 5},
+                    {"/sums?size=40000", 40000},
+                    {"/sums?whole=1", 0},
+                    {"/sums?whole=1&size=40000", 40000}};
+
+    WITH_HTTP2()
+    {
+        async_http_route(server, "GET", "/sums", sums);
+        for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+            int id = (int)i * 2 + 1;
+            put_headers(id, END_STREAM, REQUEST("GET", requests[i].path));
+            send_all(&client);
+            assert_true(find_frame(&client, NGHTTP2_HEADERS));
+            assert_contains(head, "trailer: X-Sum\n");
+            assert_int_equal(frame.flags & END_STREAM, 0);
+            assert_int_equal(read_answer(&client, id), 0);
+            assert_int_equal(frame.type, NGHTTP2_HEADERS);
+            assert_string_equal(head, "x-sum: 7\n");
+            assert_int_equal(client.size, requests[i].size);
+            put_number(NGHTTP2_WINDOW_UPDATE, 0, 65536);
+        }
+        assert_int_equal(ask2(101, REQUEST("HEAD", "/sums?size=5")), 0);
+        assert_lacks(head, "railer");
+        assert_lacks(head, "sum");
+    }
+    assert_int_equal(told_count, 0);
+    return async_block_error();
+}
+
 static int bodies(void *unused)
 {
     WITH_HTTP2(.max_body = 1000)
@@ -639,6 +694,7 @@ static int version_is_chosen(void *unused)
 }
 
 TEST(answers)
+TEST(trailers)
 TEST(bodies)
 TEST(streams_are_tasks)
 TEST(answers_wait_for_windows)
@@ -654,6 +710,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_trailers),
         cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_streams_are_tasks),
         cmocka_unit_test(test_answers_wait_for_windows),

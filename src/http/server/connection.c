@@ -39,14 +39,39 @@ static ssize_t read_until(struct async__http_connection *self, void *to, size_t 
     return got;
 }
 
+/* The timer that is set stays if it goes off before the wait is to end, and is set anew then: so a busy
+ * connection sets one in idle_timeout, and not one a request. */
+static int set_idle_timer(struct async__http_connection *self)
+{
+    async_loop *loop = async_get_running_loop();
+
+    if (self->idle_timer_at <= self->idle_until) return 0;
+    async_timer_cancel(loop, &self->idle_timer);
+    self->idle_timer_at = self->idle_until;
+    return async_call_at(loop, &self->idle_timer, self->idle_until);
+}
+
+static void idle_timer_expired(async_callback *callback)
+{
+    struct async__http_connection *self =
+        (struct async__http_connection *)((char *)callback - offsetof(struct async__http_connection,
+                                                                      idle_timer.callback));
+    bool over = self->idle_timer_at >= self->idle_until;
+
+    self->idle_timer_at = INFINITY;
+    /* Without memory for a timer the wait ends too early. */
+    if (self->idle && (over || set_idle_timer(self) < 0)) async_scope_cancel(&self->wait);
+}
+
 /* Waits for a request's first bytes: how many; 0 or a code: there will be none. */
 static ssize_t wait_idle(struct async__http_connection *self, char piece[PEEK], bool first)
 {
     const async_http_server_options *options = &self->server->options;
 
     if (self->server->stopping) return 0;
-    int code =
-        async_timeout_enter(&self->wait, first ? options->head_timeout : options->idle_timeout);
+    self->idle_until = async_now() + (first ? options->head_timeout : options->idle_timeout);
+    int code = set_idle_timer(self);
+    if (code == 0) code = async_timeout_enter(&self->wait, INFINITY); /* for the two to cancel */
     if (code < 0) return code;
     self->idle = true;
     ssize_t got = async_stream_read(self->stream, piece, PEEK);
@@ -157,6 +182,7 @@ static bool settle(struct async_http_request *request, int code)
     if (code < 0 && request->answer == ASYNC__HTTP_UNANSWERED) {
         int status = code == request->body_code ? request->body_status : 500;
         request->extra.start = request->extra.end = 0; /* were meant for another answer */
+        request->answer_trailers.start = request->answer_trailers.end = 0;
         if (async__http_respond_status(request, status) < 0) return false;
     }
     return request->answer == ASYNC__HTTP_ANSWERED;
@@ -311,7 +337,12 @@ int async__http_serve_client(async_stream *stream, void *data)
 {
     async_http_server *server = data;
     struct async__http_connection self = {
-        .server = server, .stream = stream, .flush = {.run = async__http1_flush_soon}};
+        .server = server,
+        .stream = stream,
+        .flush = {.run = async__http1_flush_soon},
+        .idle_timer = {.callback = {.run = idle_timer_expired}},
+        .idle_timer_at = INFINITY,
+    };
     int code = async_timeout_enter(&self.scope, INFINITY); /* for async_http_shutdown to cancel */
 
     if (code < 0) return code;
@@ -325,6 +356,7 @@ int async__http_serve_client(async_stream *stream, void *data)
     if (outcome == LINGER) linger(&self);
     close_connection(&self);
     async_callback_cancel(&self.flush);
+    async_timer_cancel(async_get_running_loop(), &self.idle_timer);
     async_scope_leave(&self.scope);
     part(&self);
     async__buffer_free(&self.in);

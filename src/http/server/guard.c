@@ -7,25 +7,43 @@
  * changing with the parser's version. */
 #include "server_internal.h"
 
-enum { TOKEN = 1, TARGET = 2, VALUE = 4, HEX = 8 };
+enum { TOKEN = 1, TARGET = 2, VALUE = 4, HEX = 8, HOST = 16 };
 
 #define WORD (TOKEN | TARGET | VALUE)
 #define SIGN (TARGET | VALUE)
 
-/* RFC 9110, 5.6.2 and 5.5; in a target what is visible but "#". */
+/* RFC 9110, 5.6.2 and 5.5; in a target what is visible but "#"; in a host RFC 3986, 3.2.2. */
 static const unsigned char kinds[256] = {
-    ['\t'] = VALUE,        [' '] = VALUE,
-    ['!'] = WORD,          ['"'] = SIGN,
-    ['#'] = TOKEN | VALUE, ['$' ... '\''] = WORD,
-    ['(' ... ')'] = SIGN,  ['*' ... '+'] = WORD,
-    [','] = SIGN,          ['-' ... '.'] = WORD,
-    ['/'] = SIGN,          ['0' ... '9'] = WORD | HEX,
-    [':' ... '@'] = SIGN,  ['A' ... 'F'] = WORD | HEX,
-    ['G' ... 'Z'] = WORD,  ['[' ... ']'] = SIGN,
-    ['^' ... '`'] = WORD,  ['a' ... 'f'] = WORD | HEX,
-    ['g' ... 'z'] = WORD,  ['{'] = SIGN,
-    ['|'] = WORD,          ['}'] = SIGN,
-    ['~'] = WORD,          [128 ... 255] = VALUE,
+    ['\t'] = VALUE,
+    [' '] = VALUE,
+    ['!'] = WORD | HOST,
+    ['"'] = SIGN,
+    ['#'] = TOKEN | VALUE,
+    ['$' ... '\''] = WORD | HOST,
+    ['(' ... ')'] = SIGN | HOST,
+    ['*' ... '+'] = WORD | HOST,
+    [','] = SIGN,
+    ['-' ... '.'] = WORD | HOST,
+    ['/'] = SIGN,
+    ['0' ... '9'] = WORD | HEX | HOST,
+    [':'] = SIGN,
+    [';'] = SIGN | HOST,
+    ['<'] = SIGN,
+    ['='] = SIGN | HOST,
+    ['>' ... '@'] = SIGN,
+    ['A' ... 'F'] = WORD | HEX | HOST,
+    ['G' ... 'Z'] = WORD | HOST,
+    ['[' ... ']'] = SIGN,
+    ['^'] = WORD,
+    ['_'] = WORD | HOST,
+    ['`'] = WORD,
+    ['a' ... 'f'] = WORD | HEX | HOST,
+    ['g' ... 'z'] = WORD | HOST,
+    ['{'] = SIGN,
+    ['|'] = WORD,
+    ['}'] = SIGN,
+    ['~'] = WORD | HOST,
+    [128 ... 255] = VALUE,
 };
 
 /* How many of the bytes are of a kind. */
@@ -38,16 +56,57 @@ static size_t span(const char *text, size_t size, int which)
     return at;
 }
 
+#define EACH(byte) (UINT64_MAX / 255 * (byte))
+
+/* Whether one of eight bytes is below a blank, or DEL. */
+static inline bool has_control(const char *text)
+{
+    uint64_t word, del;
+
+    memcpy(&word, text, sizeof word);
+    del = word ^ EACH(0x7f);
+    return (((word - EACH(' ')) & ~word) | ((del - EACH(1)) & ~del)) & EACH(0x80);
+}
+
+/* Whether all of the bytes are VALUE, as most of a head is: eight at a time, the last overlap. */
+static bool is_value(const char *text, size_t size)
+{
+    size_t at = 0;
+
+    if (size < 8) return span(text, size, VALUE) == size;
+    while (at < size - 8 && !has_control(text + at))
+        at += 8;
+    if (at >= size - 8 && !has_control(text + size - 8)) return true;
+    return span(text, size, VALUE) == size; /* a HTAB, perhaps */
+}
+
 bool async__http_is_token(const char *text)
 {
     size_t size = strlen(text);
     return size > 0 && span(text, size, TOKEN) == size;
 }
 
-bool async__http_is_value(const char *text)
+bool async__http_is_value(const char *text) { return is_value(text, strlen(text)); }
+
+/* "example.org", "example.org:80", "[::1]:80". */
+ssize_t async__http_guard_host(const char *text, size_t size)
 {
-    size_t size = strlen(text);
-    return span(text, size, VALUE) == size;
+    size_t host = 0;
+
+    if (size > 0 && text[0] == '[') {
+        host = 1;
+        while (host < size &&
+               (kinds[(unsigned char)text[host]] & HEX || text[host] == ':' || text[host] == '.'))
+            host++;
+        if (host < 3 || host == size || text[host++] != ']') return -1;
+    } else {
+        host = span(text, size, HOST);
+    }
+    if (host == size) return (ssize_t)host;
+    size_t port = host + 1;
+    while (port < size && text[port] >= '0' && text[port] <= '9')
+        port++;
+    return text[host] == ':' && port == size && port - host <= 6 ? (ssize_t)host : -1;
 }
 
 /* "HTTP/1.1", and nothing else. */
@@ -84,7 +143,7 @@ static int check_field(const char *line, size_t size, const char **why)
     *why = "a header is malformed";
     if (name == 0 || name == size || line[name] != ':') return -400;
     *why = "a header has a control character in its value";
-    return span(line + name, size - name, VALUE) == size - name ? 0 : -400;
+    return is_value(line + name, size - name) ? 0 : -400;
 }
 
 /* The size of the line without its CR and LF; -1: its end has not come; or -400. */
@@ -161,5 +220,5 @@ size_t async__http_guard_chunk(const char *line, size_t size)
 
     if (digits == 0 || digits > 15) return 0;
     if (rest == 0) return digits;
-    return line[digits] == ';' && span(line + digits, rest, VALUE) == rest ? digits : 0;
+    return line[digits] == ';' && is_value(line + digits, rest) ? digits : 0;
 }

@@ -5,7 +5,6 @@
  * has made of it must be the same. */
 #include "server_internal.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 
 /* ---- lists ---- */
@@ -49,29 +48,63 @@ bool async__http_list_has(const char *list, const char *item)
     return false;
 }
 
-/* The value of a field that must not be there twice; false: it is. */
-static bool single(const struct async__http_fields *fields, const char *name, const char **value)
+/* ---- the fields ---- */
+
+/* What is asked of the fields: the first of each name, and how many there are. */
+struct marked {
+    const char *length, *coding, *host, *expect;
+    int lengths, codings, hosts;
+    bool close, keep;
+};
+
+static void mark(const char **value, int *count, const char *found)
 {
-    *value = NULL;
+    if ((*count)++ == 0) *value = found;
+}
+
+/* All in one go: most names differ from these in their first letter. */
+static struct marked find_marked(const struct async__http_fields *fields)
+{
+    struct marked found = {0};
+
     for (int i = 0; i < fields->count; i++) {
-        if (!async__http_same_name(fields->at[i].name, name)) continue;
-        if (*value) return false;
-        *value = fields->at[i].value;
+        const char *name = fields->at[i].name, *value = fields->at[i].value;
+        switch (*name | 32) {
+        case 'c':
+            if (async__http_same(name, "Content-Length"))
+                mark(&found.length, &found.lengths, value);
+            else if (async__http_same(name, "Connection")) {
+                found.close |= async__http_list_has(value, "close");
+                found.keep |= async__http_list_has(value, "keep-alive");
+            }
+            break;
+        case 'e':
+            if (!found.expect && async__http_same(name, "Expect")) found.expect = value;
+            break;
+        case 'h':
+            if (async__http_same(name, "Host")) mark(&found.host, &found.hosts, value);
+            break;
+        case 't':
+            if (async__http_same(name, "Transfer-Encoding"))
+                mark(&found.coding, &found.codings, value);
+            break;
+        default: break;
+        }
     }
-    return true;
+    return found;
 }
 
 /* ---- the length ---- */
 
-static int judge_length(struct async_http_request *request, const char **why)
+static int judge_length(struct async_http_request *request, const struct marked *marked,
+                        const char **why)
 {
-    const struct async__http_fields *fields = &request->head.fields;
-    const char *length, *coding;
+    const char *length = marked->length, *coding = marked->coding;
 
     *why = "there are several Content-Length headers";
-    if (!single(fields, "Content-Length", &length)) return 400;
+    if (marked->lengths > 1) return 400;
     *why = "there are several Transfer-Encoding headers";
-    if (!single(fields, "Transfer-Encoding", &coding)) return 400;
+    if (marked->codings > 1) return 400;
     bool chunked = async__http_parser_chunked(request->parser);
 
     if (coding) {
@@ -97,27 +130,18 @@ static int judge_length(struct async_http_request *request, const char **why)
 
 /* ---- the connection ---- */
 
-static void judge_connection(struct async_http_request *request)
+static void judge_connection(struct async_http_request *request, const struct marked *marked)
 {
-    const struct async__http_fields *fields = &request->head.fields;
-    bool keep = request->head.minor == 1;
-
-    for (int i = 0; i < fields->count; i++) {
-        if (!async__http_same_name(fields->at[i].name, "Connection")) continue;
-        if (request->head.minor == 0 && async__http_list_has(fields->at[i].value, "keep-alive"))
-            keep = true;
-        if (async__http_list_has(fields->at[i].value, "close")) request->close = true;
-    }
-    request->keep_alive = keep && !request->close;
+    request->close = marked->close;
+    request->keep_alive = (request->head.minor == 1 || marked->keep) && !marked->close;
 }
 
-static int judge_expectation(struct async_http_request *request, const char **why)
+static int judge_expectation(struct async_http_request *request, const struct marked *marked,
+                             const char **why)
 {
-    const char *expect = async__http_field(&request->head.fields, "Expect");
-
-    if (!expect || request->head.minor == 0) return 0;
+    if (!marked->expect || request->head.minor == 0) return 0;
     *why = "the expectation is not 100-continue";
-    if (!async__http_same(expect, "100-continue")) return 417;
+    if (!async__http_same(marked->expect, "100-continue")) return 417;
     request->expects = request->body != ASYNC__HTTP_NO_BODY;
     return 0;
 }
@@ -135,6 +159,7 @@ ssize_t async__http_decode_url(char *text, size_t size, bool form)
 {
     size_t to = 0;
 
+    if (!form && !memchr(text, '%', size)) return (ssize_t)size; /* a piece of a string */
     for (size_t from = 0; from < size; to++) {
         char c = text[from++];
         if (c == '+' && form) c = ' ';
@@ -151,37 +176,15 @@ ssize_t async__http_decode_url(char *text, size_t size, bool form)
     return (ssize_t)to;
 }
 
-/* "example.org", "example.org:80", "[::1]:80": how long the host is; -1: it is none. */
-static ssize_t host_size(const char *text, size_t size)
-{
-    size_t host = 0;
-
-    if (size > 0 && text[0] == '[') {
-        host = 1;
-        while (host < size && (isxdigit((unsigned char)text[host]) || strchr(":.", text[host])))
-            host++;
-        if (host < 3 || host == size || text[host++] != ']') return -1;
-    } else {
-        while (host < size && (isalnum((unsigned char)text[host]) || /* RFC 3986, 3.2.2 */
-                               strchr("-._~!$&'()*+;=%", text[host])))
-            host++;
-    }
-    if (host == size) return (ssize_t)host;
-    size_t port = host + 1;
-    while (port < size && isdigit((unsigned char)text[port]))
-        port++;
-    return text[host] == ':' && port == size && port - host <= 6 ? (ssize_t)host : -1;
-}
-
 static int set_host(struct async_http_request *request, const char *text, size_t size)
 {
-    ssize_t length = host_size(text, size);
+    ssize_t length = async__http_guard_host(text, size);
 
     if (length < 0) return 400;
     char *host = async__http_request_alloc(request, (size_t)length + 1);
     if (!host) return 500;
     for (ssize_t i = 0; i < length; i++)
-        host[i] = (char)tolower((unsigned char)text[i]);
+        host[i] = (char)lower(text[i]);
     host[length] = '\0';
     request->host = host;
     return 0;
@@ -199,17 +202,18 @@ static const char *skip_origin(const char *target, const char **host, size_t *si
     return *size > 0 ? *host + *size : NULL;
 }
 
-static int judge_target(struct async_http_request *request, const char **why)
+static int judge_target(struct async_http_request *request, const struct marked *marked,
+                        const char **why)
 {
-    const char *target = request->head.target, *host, *path = target;
-    size_t host_length = 0;
+    const char *target = request->head.target, *host = marked->host ? marked->host : "";
+    const char *path = target;
+    size_t host_length = strlen(host);
 
     *why = "there is not exactly one Host header";
-    if (!single(&request->head.fields, "Host", &host)) return 400;
-    if (!host && request->head.minor == 1) return 400;
-    if (host) host_length = strlen(host);
+    if (marked->hosts > 1 || (marked->hosts == 0 && request->head.minor == 1)) return 400;
     *why = "the Host is malformed";
-    if (host && host_size(host, host_length) < 0) return 400;
+    int status = set_host(request, host, host_length);
+    if (status != 0) return status;
 
     *why = "the target is malformed";
     if (strcmp(target, "*") == 0) {
@@ -217,9 +221,9 @@ static int judge_target(struct async_http_request *request, const char **why)
     } else if (*target != '/') {
         path = skip_origin(target, &host, &host_length);
         if (!path) return 400;
+        status = set_host(request, host, host_length);
+        if (status != 0) return status;
     }
-    int status = set_host(request, host ? host : "", host_length);
-    if (status != 0) return status;
 
     size_t size = strcspn(path, "?");
     request->query = path[size] ? path + size + 1 : NULL;
@@ -234,22 +238,31 @@ static int judge_target(struct async_http_request *request, const char **why)
     return 0;
 }
 
-int async__http_judge_request(struct async_http_request *request, const char **why)
+static int judge_request(struct async_http_request *request, const struct marked *marked,
+                         const char **why)
 {
-    int status = judge_expectation(request, why);
+    int status = judge_expectation(request, marked, why);
 
-    if (status == 0) status = judge_target(request, why);
+    if (status == 0) status = judge_target(request, marked, why);
     request->is_head = strcmp(request->head.method, "HEAD") == 0;
     return status;
 }
 
+int async__http_judge_request(struct async_http_request *request, const char **why)
+{
+    struct marked marked = find_marked(&request->head.fields);
+
+    return judge_request(request, &marked, why);
+}
+
 int async__http_judge_head(struct async_http_request *request, const char **why)
 {
-    int status = judge_length(request, why);
+    struct marked marked = find_marked(&request->head.fields);
+    int status = judge_length(request, &marked, why);
 
     if (status != 0) return status;
-    judge_connection(request);
-    return async__http_judge_request(request, why);
+    judge_connection(request, &marked);
+    return judge_request(request, &marked, why);
 }
 
 /* ---- names and values ---- */

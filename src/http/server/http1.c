@@ -170,6 +170,9 @@ static int write_head(struct async_http_request *request, const char *content_ty
 
 /* ---- the body ---- */
 
+/* How a body in chunks ends: "0\r\n", the trailers, "\r\n". */
+static const char last_chunk[] = "0\r\n";
+
 /* The line of a chunk's size. */
 static size_t chunk_line(char line[24], size_t size)
 {
@@ -180,15 +183,19 @@ static size_t chunk_line(char line[24], size_t size)
 static bool put_small(struct async_http_request *request, bool chunked, const void *data,
                       size_t size, bool last)
 {
-    struct async__buffer *out = &request->out;
+    struct async__buffer *out = &request->out, *trailers = &request->answer_trailers;
+    size_t behind = last ? async__buffer_size(trailers) : 0;
     char line[24];
 
-    if (async__buffer_reserve(out, size + 2 * sizeof line) < 0) return false;
+    if (async__buffer_reserve(out, size + behind + 2 * sizeof line) < 0) return false;
     char *to = out->data + out->end;
     if (chunked && size > 0) to = put(to, line, chunk_line(line, size));
     to = put(to, data, size);
     if (chunked && size > 0) to = PUT(to, "\r\n");
-    if (chunked && last) to = PUT(to, "0\r\n\r\n");
+    if (chunked && last) {
+        to = PUT(to, last_chunk);
+        to = PUT(put(to, async__buffer_bytes(trailers), behind), "\r\n");
+    }
     out->end = (size_t)(to - out->data);
     return true;
 }
@@ -197,14 +204,18 @@ static bool put_small(struct async_http_request *request, bool chunked, const vo
 static int send_piece(struct async_http_request *request, bool chunked, const void *data,
                       size_t size, bool last)
 {
-    struct async__buffer *out = &request->out;
-    const char *end = last ? "\r\n0\r\n\r\n" : "\r\n";
-    char line[24];
-    struct iovec pieces[] = {{async__buffer_bytes(out), async__buffer_size(out)},
-                             {line, chunked ? chunk_line(line, size) : 0},
-                             {(void *)data, size},
-                             {(void *)end, chunked ? strlen(end) : 0}};
-    int code = write_pieces(request->connection, pieces, 4);
+    struct async__buffer *out = &request->out, *trailers = &request->answer_trailers;
+    bool end = chunked && last;
+    char line[24], crlf[] = "\r\n";
+    struct iovec pieces[] = {
+        {async__buffer_bytes(out), async__buffer_size(out)},
+        {line, chunked ? chunk_line(line, size) : 0},
+        {(void *)data, size},
+        {crlf, chunked ? 2 : 0},
+        {(void *)last_chunk, end ? sizeof last_chunk - 1 : 0},
+        {async__buffer_bytes(trailers), end ? async__buffer_size(trailers) : 0},
+        {crlf, end ? 2 : 0}};
+    int code = write_pieces(request->connection, pieces, sizeof pieces / sizeof *pieces);
     out->start = out->end = 0;
     return code;
 }

@@ -105,25 +105,30 @@ static void remove_lines(struct async__buffer *lines, const char *name)
     }
 }
 
-static int check_header(struct async_http_request *request, const char *name, const char *value)
+static int check_line(const char *what, const char *name, const char *value)
 {
     static const char *const own[] = {"Content-Length", "Transfer-Encoding", "Connection",
                                       "Upgrade", "Trailer"};
 
+    if (!name || !async__http_is_token(name))
+        return async_raise_at(NULL, 0, NULL, -EINVAL, "a %s's name is not a token", what);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (async__http_same(name, own[i]))
+            return async_raise_at(NULL, 0, NULL, -EINVAL, "the %s %s is the server's business",
+                                  what, name);
+    if (value && !async__http_is_value(value))
+        return async_raise_at(NULL, 0, NULL, -EINVAL,
+                              "the %s %s: there is a control character in its value", what, name);
+    return 0;
+}
+
+static int check_header(struct async_http_request *request, const char *name, const char *value)
+{
     if (!request) return async__http_raise_null("request");
     if (request->answer != ASYNC__HTTP_UNANSWERED)
         return async_raise_at(NULL, 0, NULL, -EALREADY,
                               "the header %s: the answer has begun already", name ? name : "");
-    if (!name || !async__http_is_token(name))
-        return async_raise_at(NULL, 0, NULL, -EINVAL, "a header's name is not a token");
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (async__http_same(name, own[i]))
-            return async_raise_at(NULL, 0, NULL, -EINVAL, "the header %s is the server's business",
-                                  name);
-    if (value && !async__http_is_value(value))
-        return async_raise_at(NULL, 0, NULL, -EINVAL,
-                              "the header %s: there is a control character in its value", name);
-    return 0;
+    return check_line("header", name, value);
 }
 
 static int add_line(struct async__buffer *lines, const char *name, const char *value)
@@ -136,20 +141,19 @@ static int add_line(struct async__buffer *lines, const char *name, const char *v
     return 0;
 }
 
+/* In place of the lines of that name. Room first: a failure leaves them as they were. */
+static int set_line(struct async__buffer *lines, const char *name, const char *value)
+{
+    if (value && async__buffer_reserve(lines, strlen(name) + strlen(value) + 4) < 0)
+        return no_memory();
+    remove_lines(lines, name);
+    return value ? add_line(lines, name, value) : 0;
+}
+
 int async_http_set_header(struct async_http_request *request, const char *name, const char *value)
 {
     int code = check_header(request, name, value);
-
-    if (code < 0) return code;
-    if (!value) {
-        remove_lines(&request->extra, name);
-        return 0;
-    }
-    /* Room first: a failure leaves the header as it was. */
-    if (async__buffer_reserve(&request->extra, strlen(name) + strlen(value) + 4) < 0)
-        return no_memory();
-    remove_lines(&request->extra, name);
-    return add_line(&request->extra, name, value);
+    return code < 0 ? code : set_line(&request->extra, name, value);
 }
 
 int async_http_add_header(struct async_http_request *request, const char *name, const char *value)
@@ -157,6 +161,73 @@ int async_http_add_header(struct async_http_request *request, const char *name, 
     int code = check_header(request, name, value);
     if (code < 0) return code;
     return value ? add_line(&request->extra, name, value) : 0;
+}
+
+/* What has to be known before the body (RFC 9110, 6.5.1): how the message is framed and read, where it goes,
+ * who may see it, and how the answer is dealt with. */
+static bool is_for_head(const char *name)
+{
+    static const char *const names[] = {"Age",
+                                        "Authorization",
+                                        "Authentication-Info",
+                                        "Cache-Control",
+                                        "Content-Encoding",
+                                        "Content-Range",
+                                        "Content-Type",
+                                        "Cookie",
+                                        "Date",
+                                        "Expect",
+                                        "Expires",
+                                        "Host",
+                                        "Keep-Alive",
+                                        "Location",
+                                        "Max-Forwards",
+                                        "Pragma",
+                                        "Proxy-Authenticate",
+                                        "Proxy-Authentication-Info",
+                                        "Proxy-Authorization",
+                                        "Proxy-Connection",
+                                        "Range",
+                                        "Retry-After",
+                                        "Set-Cookie",
+                                        "TE",
+                                        "Vary",
+                                        "Warning",
+                                        "WWW-Authenticate"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (async__http_same(name, names[i])) return true;
+    return async__http_begins(name, "If-");
+}
+
+int async_http_set_trailer(struct async_http_request *request, const char *name, const char *value)
+{
+    if (!request) return async__http_raise_null("request");
+    if (request->answer != ASYNC__HTTP_UNANSWERED && request->answer != ASYNC__HTTP_SENDING)
+        return async_raise_at(NULL, 0, NULL, -EALREADY,
+                              "the trailer %s: the answer has ended already", name ? name : "");
+    int code = check_line("trailer", name, value);
+    if (code < 0) return code;
+    if (is_for_head(name))
+        return async_raise_at(NULL, 0, NULL, -EINVAL, "%s may be a header, but no trailer", name);
+    return set_line(&request->answer_trailers, name, value);
+}
+
+/* A header with the names of the trailers that there are: 0 or -ENOMEM, raised. */
+static int announce_trailers(struct async_http_request *request)
+{
+    struct async__buffer *lines = &request->answer_trailers, *to = &request->extra;
+    size_t size = async__buffer_size(lines); /* more than the names take */
+
+    if (async__buffer_reserve(to, sizeof "Trailer: \r\n" + size) < 0) return no_memory();
+    remove_lines(to, "Trailer"); /* of an attempt that failed */
+    const char *comma = "Trailer: ", *at = async__buffer_bytes(lines), *end = at + size;
+    for (; at < end; at = (const char *)memchr(at, '\n', (size_t)(end - at)) + 1, comma = ", ") {
+        const char *colon = memchr(at, ':', (size_t)(end - at));
+        append(to, comma);
+        async__buffer_append(to, at, (size_t)(colon - at));
+    }
+    return append(to, "\r\n");
 }
 
 static bool cookie_ok(const char *text, const char *but)
@@ -235,7 +306,10 @@ static int begin(struct async_http_request *request, int status, const char *con
     request->no_body = status == 204 || status == 304 || request->is_head;
     request->left = length;
     length = async__http_gzip_begin(request, content_type, length);
-    if (request->framing->head(request, content_type, length) < 0) {
+    bool trails = !request->no_body && async__buffer_size(&request->answer_trailers) > 0 &&
+                  (request->framing != &async__http1 || (length < 0 && request->head.minor == 1));
+    if ((trails && announce_trailers(request) < 0) ||
+        request->framing->head(request, content_type, length) < 0) {
         async__http_gzip_free(request->gzip);
         request->gzip = NULL;
         request->status = 0;
@@ -273,18 +347,21 @@ int async_http_respond(struct async_http_request *request, int status, const cha
 
 int async_http_respond_text(struct async_http_request *request, int status, const char *format, ...)
 {
-    char small[1024], *text = small;
     va_list arguments;
 
     if (!request) return async__http_raise_null("request");
     if (!format) return async_raise_at(NULL, 0, NULL, -EINVAL, "the format is NULL");
     va_start(arguments, format);
-    int size = vsnprintf(small, sizeof small, format, arguments);
+    /* Where there is room in the request already, which is at the front: a stack is paid for by the page. */
+    size_t room = request->room;
+    int size = vsnprintf(request->memory, room, format, arguments);
     va_end(arguments);
     if (size < 0) return async_raise_at(NULL, 0, NULL, -EINVAL, "the text cannot be formatted");
-    if ((size_t)size >= sizeof small) {
-        text = async__http_request_alloc(request, (size_t)size + 1);
-        if (!text) return -ENOMEM;
+    char *text = async__http_request_alloc(request, (size_t)size + 1);
+    if (!text) return -ENOMEM;
+    if ((size_t)size < room) {
+        memmove(text, request->memory, (size_t)size + 1);
+    } else {
         va_start(arguments, format);
         vsnprintf(text, (size_t)size + 1, format, arguments);
         va_end(arguments);

@@ -182,11 +182,9 @@ void async__http_routes_free(async_http_server *server)
 /* ---- finding ---- */
 
 struct path {
-    struct {
-        char *text; /* decoded */
-        size_t raw; /* where it begins in the target */
-    } segments[SEGMENTS];
+    uint32_t segments[SEGMENTS]; /* where they begin in the target, and decoded in the copy */
     int count;
+    char *copy;
     const char *target;
     size_t size; /* of the path in the target */
     const char *method;
@@ -210,7 +208,7 @@ static int divide(struct async_http_request *request, struct path *path)
 {
     path->target = path_of(request->head.target);
     path->size = strcspn(path->target, "?");
-    char *copy = async__http_request_alloc(request, path->size + 2);
+    char *copy = path->copy = async__http_request_alloc(request, path->size + 2);
     if (!copy) return -ENOMEM;
     memcpy(copy, path->target, path->size);
     copy[path->size] = '\0';
@@ -219,8 +217,7 @@ static int divide(struct async_http_request *request, struct path *path)
         size_t size = strcspn(copy + at, "/");
         bool last = at + size == path->size || path->size == 0;
         if (path->count == SEGMENTS) return 0;
-        path->segments[path->count].text = copy + at;
-        path->segments[path->count++].raw = at;
+        path->segments[path->count++] = (uint32_t)at; /* max_head is an int */
         copy[at + size] = '\0';
         ssize_t decoded = async__http_decode_url(copy + at, size, false);
         if (decoded < 0) return 0;
@@ -287,7 +284,7 @@ static const struct async__http_route *match(struct path *path, const struct asy
             route = by_method(node, path->method);
         return route;
     }
-    const char *segment = path->segments[at].text;
+    const char *segment = path->copy + path->segments[at];
     for (const struct async__http_node *next = node->children; next && !route; next = next->next) {
         if (next->kind == FIXED ? strcmp(next->segment, segment) != 0
                                 : next->kind == PARAM && !*segment)
@@ -307,9 +304,9 @@ static int set_params(struct async_http_request *request, const struct path *pat
 
     for (int i = 0; i < route->param_count; i++, name += strlen(name) + 1) {
         int at = path->params[i];
-        char *value = path->segments[at].text;
+        char *value = path->copy + path->segments[at];
         if (route->rest && i == route->param_count - 1) {
-            size_t raw = path->segments[at].raw, size = path->size - raw;
+            size_t raw = path->segments[at], size = path->size - raw;
             char *rest = async__http_request_alloc(request, size + 1);
             if (!rest) return -ENOMEM;
             memcpy(rest, path->target + raw, size);
@@ -354,8 +351,12 @@ static int answer_without_route(struct async_http_request *request, struct path 
 
 static int run_route(struct async_http_request *request)
 {
-    struct path path = {.method = request->head.method};
+    struct path path; /* of its segments as many are set as there are */
 
+    memset(path.params, 0, sizeof path.params);
+    path.count = path.at_param = 0;
+    path.method = request->head.method;
+    path.allow = NULL;
     if (strcmp(request->path, "*") == 0) return async_http_respond(request, 204, NULL, NULL, 0);
     int code = divide(request, &path);
 

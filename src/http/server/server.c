@@ -20,11 +20,10 @@ static struct async_http_request *new_request(async_http_server *server)
 
     if (!request) return NULL;
     request->parser = async__http_parser_new();
-    request->head.fields.at = async__alloc(fields * sizeof *request->head.fields.at);
-    request->head.fields.capacity = (int)fields;
-    if (request->parser && request->head.fields.at) return request;
+    request->fields = async__alloc(fields * sizeof *request->fields);
+    if (request->parser && request->fields) return request;
     async__http_parser_free(request->parser);
-    async__free(request->head.fields.at);
+    async__free(request->fields);
     async__free(request);
     return NULL;
 }
@@ -32,10 +31,11 @@ static struct async_http_request *new_request(async_http_server *server)
 static void free_request(struct async_http_request *request)
 {
     async__http_parser_free(request->parser);
-    async__free(request->head.fields.at);
+    async__free(request->fields);
     async__buffer_free(&request->head_bytes);
     async__buffer_free(&request->whole);
     async__buffer_free(&request->extra);
+    async__buffer_free(&request->answer_trailers);
     async__buffer_free(&request->out);
     async__free(request);
 }
@@ -60,6 +60,8 @@ struct async_http_request *async__http_request_take(async_http_server *server)
     request->head.method = request->head.target = "";
     request->path = request->host = "";
     request->head.minor = 1;
+    request->head.fields.at = request->fields;
+    request->head.fields.capacity = server->options.max_headers;
     return request;
 }
 
@@ -72,15 +74,9 @@ static void empty(struct async__buffer *buffer)
 /* All zeros but what is kept. */
 static void reset(struct async_http_request *request)
 {
-    struct async_http_request kept = {.parser = request->parser,
-                                      .head_bytes = request->head_bytes,
-                                      .head.fields = request->head.fields,
-                                      .whole = request->whole,
-                                      .extra = request->extra,
-                                      .out = request->out};
-    memset(request, 0, offsetof(struct async_http_request, memory));
-    memcpy(request, &kept, offsetof(struct async_http_request, memory));
-    request->head.fields.count = 0;
+    size_t kept = offsetof(struct async_http_request, next);
+
+    memset((char *)request + kept, 0, offsetof(struct async_http_request, params) - kept);
 }
 
 void async__http_request_give(struct async_http_request *request)
@@ -97,6 +93,7 @@ void async__http_request_give(struct async_http_request *request)
     empty(&request->head_bytes);
     empty(&request->whole);
     empty(&request->extra);
+    empty(&request->answer_trailers);
     empty(&request->out);
     if (server->spare_count == SPARE_MAX) {
         free_request(request);

@@ -46,6 +46,9 @@ ssize_t async__http_guard_trailer(struct async__http_guard *guard, const char *d
 /* A line "1a;extension\r\n": how many of its bytes are the size in hexadecimal; 0: it is malformed. */
 size_t async__http_guard_chunk(const char *line, size_t size);
 
+/* The size of the host in "host" or "host:port"; -1: it is neither. */
+ssize_t async__http_guard_host(const char *text, size_t size);
+
 bool async__http_is_token(const char *text);
 bool async__http_is_value(
     const char *text); /* neither CR, LF nor another control character but HTAB */
@@ -146,15 +149,22 @@ struct async__http_framing {
 
 /* It is kept for the next request when it has been answered, with its buffers. */
 struct async_http_request {
+    /* What is kept; what follows, up to `params`, is 0 at a request's beginning. */
+    async__http_parser *parser;
+    struct async__http_field *fields; /* room for those of the head: max_headers */
+    struct async__buffer head_bytes;
+    struct async__buffer whole;           /* the body as read as a whole */
+    struct async__buffer extra;           /* header lines of the handler's */
+    struct async__buffer answer_trailers; /* and lines that follow the body */
+    struct async__buffer out;
+
     struct async_http_request *next; /* among those that are not used */
     async_http_server *server;
     struct async__http_connection *connection;
     const struct async__http_framing *framing;
     struct async__http2_stream *stream; /* HTTP/2's */
-    async__http_parser *parser;
-    void *data; /* the user's */
+    void *data;                         /* the user's */
 
-    struct async__buffer head_bytes;
     struct async__http_guard guard;
     struct async__http_head head;
     bool is_head, keep_alive, expects, close;
@@ -162,7 +172,6 @@ struct async_http_request {
     bool is_whole; /* the body is in `whole` */
     int param_count;
     const char *path, *query, *host; /* query: undecoded, NULL: there is none */
-    struct async__http_pair params[ASYNC__HTTP_PARAMS];
     const struct async__http_route *route;
     size_t next_handler; /* of the middlewares */
     char *form;
@@ -176,7 +185,6 @@ struct async_http_request {
     int body_code;   /* the failure that lasts */
     int body_status; /* and the status that it is answered with; 0: there is no point */
     double body_since;
-    struct async__buffer whole;              /* the body as read as a whole */
     struct async__http_multipart *multipart; /* the body as a form with files */
     struct async__http_fields trailers;
 
@@ -188,12 +196,12 @@ struct async_http_request {
     bool no_body;                  /* none is sent, whatever the handler gives */
     int64_t left;                  /* of a body of known length */
     uint64_t sent;                 /* bytes of the body */
-    struct async__buffer extra;    /* header lines of the handler's */
-    struct async__buffer out;
 
     double began; /* the loop's time */
     struct async__http_block *blocks;
-    size_t room;      /* left in `memory` */
+    size_t room; /* left in `memory` */
+
+    struct async__http_pair params[ASYNC__HTTP_PARAMS];
     char memory[512]; /* the first of the blocks */
 };
 
@@ -217,6 +225,9 @@ struct async__http_connection {
     async_scope scope;        /* around all of it */
     async_scope wait;         /* around the wait for a request's first byte */
     bool idle;                /* in which it is */
+    double idle_until;        /* the loop's time at which that ends */
+    async_timer idle_timer;
+    double idle_timer_at; /* INFINITY: it is not set */
     bool peer_known;
     char peer[64];
     struct async__http2 *http2; /* NULL: HTTP/1 */

@@ -32,6 +32,11 @@ enum async__http2_pseudo {
 
 enum { ASYNC__HTTP2_NAMES = 16 }; /* headers of an answer that need no memory of their own */
 
+struct async__http2_list { /* of headers */
+    nghttp2_nv *at;
+    size_t count;
+};
+
 struct async__http2_stream {
     struct async__http2 *http2;
     struct async__http2_stream *next, *previous;
@@ -50,10 +55,11 @@ struct async__http2_stream {
     struct async__buffer in; /* of the body, and what nghttp2 has not been told to be consumed */
     bool in_done;
 
-    nghttp2_nv names[ASYNC__HTTP2_NAMES], *head; /* of the answer, until it is submitted */
-    size_t head_count;
-    char number[2][24]; /* the status and the length in it */
-    const char *data;   /* of the piece that is being sent */
+    nghttp2_nv names[ASYNC__HTTP2_NAMES];
+    struct async__http2_list head;     /* of the answer, until it is submitted */
+    struct async__http2_list trailers; /* once its end is to be sent */
+    char number[2][24];                /* the status and the length in it */
+    const char *data;                  /* of the piece that is being sent */
     size_t left;
     bool last, waits; /* it is the last; the piece, or the end, has not been taken */
 };

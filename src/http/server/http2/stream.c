@@ -153,16 +153,16 @@ static ssize_t receive(struct async_http_request *request, void *buffer, size_t 
 
 /* ---- the head of an answer ---- */
 
-static void add(struct async__http2_stream *self, const char *name, size_t name_size,
+static void add(struct async__http2_list *list, const char *name, size_t name_size,
                 const char *value, size_t value_size)
 {
-    self->head[self->head_count++] = (nghttp2_nv){.name = (uint8_t *)name,
-                                                  .value = (uint8_t *)value,
-                                                  .namelen = name_size,
-                                                  .valuelen = value_size};
+    list->at[list->count++] = (nghttp2_nv){.name = (uint8_t *)name,
+                                           .value = (uint8_t *)value,
+                                           .namelen = name_size,
+                                           .valuelen = value_size};
 }
 
-#define ADD(self, name, value, size) add(self, name, sizeof(name) - 1, value, size)
+#define ADD(list, name, value, size) add(list, name, sizeof(name) - 1, value, size)
 
 /* Headers that are HTTP/1's alone. */
 static bool is_of_connection(const char *line)
@@ -171,7 +171,7 @@ static bool is_of_connection(const char *line)
 }
 
 /* Lines "Name: value\r\n". */
-static void add_lines(struct async__http2_stream *self, const char *at, size_t size)
+static void add_lines(struct async__http2_list *list, const char *at, size_t size)
 {
     const char *end = at ? at + size : NULL;
 
@@ -184,7 +184,7 @@ static void add_lines(struct async__http2_stream *self, const char *at, size_t s
         while (value < value_end && (value_end[-1] == ' ' || value_end[-1] == '\t'))
             value_end--;
         if (!is_of_connection(at))
-            add(self, at, (size_t)(colon - at), value, (size_t)(value_end - value));
+            add(list, at, (size_t)(colon - at), value, (size_t)(value_end - value));
         at = next;
     }
 }
@@ -202,28 +202,42 @@ static size_t count_lines(const struct async__buffer *lines)
 static int make_head(struct async_http_request *request, const char *content_type, int64_t length)
 {
     struct async__http2_stream *self = request->stream;
+    struct async__http2_list *head = &self->head;
     struct async__buffer *extra = &request->extra;
     const char *server = request->server->server_header;
     size_t count = count_lines(extra) + 5;
 
-    self->head_count = 0;
-    self->head = self->names;
+    *head = (struct async__http2_list){.at = self->names};
     if (count > ASYNC__HTTP2_NAMES)
-        self->head = async__http_request_alloc(request, count * sizeof *self->head);
-    if (!self->head) return -ENOMEM;
-    ADD(self, ":status", self->number[0],
+        head->at = async__http_request_alloc(request, count * sizeof *head->at);
+    if (!head->at) return -ENOMEM;
+    ADD(head, ":status", self->number[0],
         (size_t)snprintf(self->number[0], sizeof *self->number, "%d", request->status));
     if (!async__http_find_line(extra, "Date")) {
         const char *date = async__http_date(request->server);
-        ADD(self, "date", date, strlen(date));
+        ADD(head, "date", date, strlen(date));
     }
-    add_lines(self, server, strlen(server));
+    add_lines(head, server, strlen(server));
     if (content_type && !async__http_find_line(extra, "Content-Type"))
-        ADD(self, "content-type", content_type, strlen(content_type));
+        ADD(head, "content-type", content_type, strlen(content_type));
     if (length >= 0 && request->status != 204 && request->status != 304)
-        ADD(self, "content-length", self->number[1],
+        ADD(head, "content-length", self->number[1],
             (size_t)snprintf(self->number[1], sizeof *self->number, "%lld", (long long)length));
-    add_lines(self, async__buffer_bytes(extra), async__buffer_size(extra));
+    add_lines(head, async__buffer_bytes(extra), async__buffer_size(extra));
+    return 0;
+}
+
+/* 0, or -ENOMEM, raised. */
+static int make_trailers(struct async_http_request *request)
+{
+    struct async__http2_list *trailers = &request->stream->trailers;
+    struct async__buffer *lines = &request->answer_trailers;
+
+    trailers->count = 0;
+    if (request->no_body || async__buffer_size(lines) == 0) return 0;
+    trailers->at = async__http_request_alloc(request, count_lines(lines) * sizeof *trailers->at);
+    if (!trailers->at) return -ENOMEM;
+    add_lines(trailers, async__buffer_bytes(lines), async__buffer_size(lines));
     return 0;
 }
 
@@ -250,6 +264,11 @@ static ssize_t give(nghttp2_session *session, int32_t id, uint8_t *to, size_t si
     if (self->left == 0 || size >= 1024) async__http2_charge(http2, -ASYNC__HTTP2_DATA_TOKENS);
     if (self->left > 0) return (ssize_t)size;
     if (self->last) *flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (self->last && self->trailers.count > 0) {
+        *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM; /* which is the trailers' */
+        if (nghttp2_submit_trailer(session, id, self->trailers.at, self->trailers.count) != 0)
+            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
     self->waits = false;
     async_event_set(&self->changed);
     return (ssize_t)size;
@@ -277,10 +296,10 @@ static int wait_until_taken(struct async__http2_stream *self)
 static int submit_head(struct async__http2_stream *self, bool body)
 {
     nghttp2_data_provider provider = {.read_callback = give};
-    int code = nghttp2_submit_response(self->http2->session, self->id, self->head, self->head_count,
-                                       body ? &provider : NULL);
+    int code = nghttp2_submit_response(self->http2->session, self->id, self->head.at,
+                                       self->head.count, body ? &provider : NULL);
 
-    self->head = NULL;
+    self->head.at = NULL;
     if (code == 0) return 0;
     return async_raise_at(NULL, 0, NULL, -ENOMEM, "no memory for an HTTP answer");
 }
@@ -288,17 +307,20 @@ static int submit_head(struct async__http2_stream *self, bool body)
 static int send_piece(struct async_http_request *request, const void *data, size_t size, bool last)
 {
     struct async__http2_stream *self = request->stream;
-    bool with_head = self->head != NULL, ends = last && size == 0;
+    bool with_head = self->head.at != NULL;
     int code = 0;
 
     if (self->closed) return gone(request);
     if (!with_head && size == 0 && !last) return 0;
+    if (last) code = make_trailers(request);
+    if (code < 0) return code;
+    bool head_is_all = with_head && last && size == 0 && self->trailers.count == 0;
     self->data = data;
     self->left = size;
     self->last = last;
-    self->waits = size > 0 || (ends && !with_head);
+    self->waits = (size > 0 || last) && !head_is_all;
     if (with_head)
-        code = submit_head(self, !request->no_body && !ends);
+        code = submit_head(self, !request->no_body && !head_is_all);
     else if (request->no_body)
         self->waits = false;
     else
