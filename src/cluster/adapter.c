@@ -15,7 +15,7 @@
 /* With the mutex held. */
 static void queue(async_cluster *self)
 {
-    if (self->queued) return;
+    if (self->queued || !self->loop) return;
     self->queued = true;
     if (async_get_running_loop() == self->loop)
         async_call_soon(self->loop, &self->callback);
@@ -27,6 +27,8 @@ void async__cluster_tell(async_cluster *self, unsigned what)
 {
     pthread_mutex_lock(&self->mutex);
     self->told |= what;
+    if ((self->told & ASYNC__CLUSTER_ENDED) == ASYNC__CLUSTER_ENDED)
+        pthread_cond_broadcast(&self->ended);
     queue(self);
     pthread_mutex_unlock(&self->mutex);
 }
@@ -84,7 +86,12 @@ natsStatus async__cluster_write(void *data, bool add)
     return NATS_OK;
 }
 
-natsStatus async__cluster_detach(void *data) { return async__cluster_read(data, false); }
+natsStatus async__cluster_detach(void *data)
+{
+    async__cluster_read(data, false);
+    async__cluster_tell(data, ASYNC__CLUSTER_DETACHED);
+    return NATS_OK;
+}
 
 /* ---- in the loop ---- */
 
@@ -164,6 +171,14 @@ static void start(async_cluster *self, int fd)
     natsConnection_ProcessReadEvent(self->connection);
 }
 
+void async__cluster_set_closed(async_cluster *self)
+{
+    self->closed = true;
+    async__cluster_fail_asks(self, -ECONNABORTED);
+    async_event_set(&self->up);
+    async_event_set(&self->down);
+}
+
 void async__cluster_run(async_callback *callback)
 {
     async_cluster *self = async__container(callback, async_cluster, callback);
@@ -171,7 +186,7 @@ void async__cluster_run(async_callback *callback)
     pthread_mutex_lock(&self->mutex);
     unsigned told = self->told;
     int fd = self->next_fd;
-    self->told = 0;
+    self->told &= ASYNC__CLUSTER_ENDED;
     self->queued = false;
     pthread_mutex_unlock(&self->mutex);
 
@@ -190,12 +205,7 @@ void async__cluster_run(async_callback *callback)
     }
     if (told & ASYNC__CLUSTER_WRITE && self->fd >= 0) write_now(self);
     if (told & ASYNC__CLUSTER_WRITTEN) stop_writing(self);
-    if (told & ASYNC__CLUSTER_CLOSED) {
-        self->closed = true;
-        async__cluster_fail_asks(self, -ECONNABORTED);
-        async_event_set(&self->up);
-        async_event_set(&self->down);
-    }
-    if (told & (ASYNC__CLUSTER_STOP | ASYNC__CLUSTER_START | ASYNC__CLUSTER_CLOSED))
-        tell_subs(self, true);
+    bool ended = (told & ASYNC__CLUSTER_ENDED) == ASYNC__CLUSTER_ENDED;
+    if (ended) async__cluster_set_closed(self);
+    if (ended || told & (ASYNC__CLUSTER_STOP | ASYNC__CLUSTER_START)) tell_subs(self, true);
 }

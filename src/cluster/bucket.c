@@ -81,6 +81,7 @@ async_cluster_bucket *async__cluster_bucket_open(async_cluster *cluster, const c
     if (code == 0 && (options.history > 64 || !(options.ttl >= 0 && options.ttl < 1e9)))
         code = async__cluster_raise(-EINVAL, "bucket %s: a history of %u, a ttl of %g", name,
                                     options.history, options.ttl);
+    if (code == 0) code = async__cluster_replicas_ok(name, options.replicas);
     if (code < 0) return NULL;
     async_cluster_bucket *self = async__alloc_zeroed(sizeof *self);
     if (!self) {
@@ -117,7 +118,7 @@ static int put(async_cluster_bucket *bucket, const char *what, const char *key, 
     if (code == 0 && !value && size > 0) code = async__cluster_raise(-EINVAL, "%s: no value", what);
     if (code == 0) {
         subject_of(bucket, key, subject);
-        code = async__cluster_store(cluster, subject, headers, value, size, revision, NULL);
+        code = async__cluster_store(cluster, subject, headers, value, size, revision);
     }
     return async__cluster_leave(cluster, code);
 }
@@ -214,11 +215,10 @@ struct watch {
     struct async__cluster_sub sub;
     async_event event;
     char filter[ASYNC__CLUSTER_SUBJECT_MAX], inbox[64];
-    char consumer[64];      /* "": none */
+    struct async__cluster_consumer consumer;
     unsigned connects;      /* the cluster's, when it was asked */
     unsigned asked;         /* messages that are to come */
     double deadline;        /* until when, on the loop's clock */
-    uint64_t last;          /* the last sequence that came */
     bool present, told_end; /* all present values have come; and that was told */
     async_cluster_entry entry;
 };
@@ -231,18 +231,14 @@ static void watch_ready(struct async__cluster_sub *sub)
 static int make_consumer(struct watch *self)
 {
     jsConsumerConfig config;
-    uint64_t pending = 0;
 
     jsConsumerConfig_Init(&config);
-    config.DeliverPolicy = self->last ? js_DeliverByStartSequence : js_DeliverLastPerSubject;
-    config.OptStartSeq = self->last ? self->last + 1 : 0;
     config.AckPolicy = js_AckNone;
     config.FilterSubject = self->filter;
     config.InactiveThreshold = IDLE_CONSUMER * (int64_t)1000000000;
     config.MemoryStorage = true;
-    int code = async__cluster_consumer(self->bucket.cluster, self->bucket.stream, &config,
-                                       self->consumer, sizeof self->consumer, &pending);
-    if (code == 0 && pending == 0) self->present = true;
+    int code = async__cluster_consumer(self->bucket.cluster, &self->consumer, &config);
+    if (code == 0 && self->consumer.pending == 0) self->present = true;
     return code;
 }
 
@@ -258,11 +254,12 @@ static int ask(struct watch *self)
     }
     if (code < 0) return code;
     /* A server that was started anew has no consumers like this, and says nothing to questions for them. */
-    if (self->connects != cluster->connects || async_now() > self->deadline) self->consumer[0] = 0;
-    if (!self->consumer[0]) {
+    if (self->connects != cluster->connects || async_now() > self->deadline)
+        self->consumer.name[0] = 0;
+    if (!self->consumer.name[0]) {
         code = make_consumer(self);
         if (code < 0) {
-            self->consumer[0] = 0;
+            self->consumer.name[0] = 0;
             if (code != -ETIMEDOUT && code != -ECONNRESET) return code;
             return async_sleep(0.1); /* the server has just come back, or gone */
         }
@@ -270,7 +267,7 @@ static int ask(struct watch *self)
         self->connects = cluster->connects;
     }
     if (self->asked > 0) return 0;
-    natsStatus status = async__cluster_pull(cluster, self->bucket.stream, self->consumer,
+    natsStatus status = async__cluster_pull(cluster, self->bucket.stream, self->consumer.name,
                                             self->inbox, BATCH, PULL_WAIT);
     if (status != NATS_OK && status != NATS_INSUFFICIENT_BUFFER)
         return async__cluster_fail(cluster, status, "watch", self->filter);
@@ -302,16 +299,16 @@ static int take(struct watch *self, natsMsg *msg)
         natsMsg_Destroy(msg);
         self->asked = 0;
         /* 404 and 408: there was nothing for so long. Else the consumer has gone. */
-        if (status != 404 && status != 408) self->consumer[0] = 0;
+        if (status != 404 && status != 408) self->consumer.name[0] = 0;
         return 0;
     }
     if (self->asked > 0) self->asked--;
     if (delivery.pending == 0) self->present = true;
-    if (delivery.sequence <= self->last) {
+    if (delivery.sequence <= self->consumer.last) {
         natsMsg_Destroy(msg);
         return 0;
     }
-    self->last = delivery.sequence;
+    self->consumer.last = delivery.sequence;
     fill(&self->entry, &self->bucket, natsMsg_GetSubject(msg), msg, delivery.sequence);
     return 1;
 }
@@ -365,6 +362,7 @@ async_iterator *async_cluster_watch(async_cluster_bucket *bucket, const char *ke
     self->iterator = (async_iterator){
         .next = watch_next, .close = watch_close, .size = sizeof(async_cluster_entry *)};
     self->bucket = *bucket;
+    snprintf(self->consumer.stream, sizeof self->consumer.stream, "%s", bucket->stream);
     self->sub.ready = watch_ready;
     subject_of(bucket, keys ? keys : ">", self->filter);
     int code = async__cluster_add(bucket->cluster, &self->sub, self->inbox, NULL);

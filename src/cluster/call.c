@@ -7,6 +7,7 @@
 #include <time.h>
 
 #define UNSERVED_TIMEOUT 10.0
+#define QUEUED_TIMEOUT 5.0
 #define FULL_WAIT 0.005 /* seconds before a full queue is tried again; doubles up to the next */
 #define FULL_WAIT_MAX 0.25
 
@@ -49,6 +50,7 @@ static void release(async_cluster_future *self)
     }
     async__cluster_remove(self->cluster, &self->sub);
     natsMsg_Destroy(self->result);
+    async__free(self->input);
     async__cluster_list_free(&self->items);
     async__cluster_list_free(&self->notes);
     async__cluster_release(self->cluster);
@@ -76,42 +78,43 @@ static int64_t now_ns(void)
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/* The queue is full: wait for room. */
-static int store_job(async_cluster_future *self, enum async_cluster_priority priority,
-                     const void *data, size_t size)
+/* If the queue is full, waits for room; if it has gone, with the memory of a server, makes it anew. */
+static int store_job(async_cluster_future *self, const void *data, size_t size)
 {
-    char subject[ASYNC__CLUSTER_SUBJECT_MAX], word[] = {async__cluster_priority_words[priority], 0};
+    char subject[ASYNC__CLUSTER_SUBJECT_MAX];
+    const char word[] = {async__cluster_priority_words[self->priority], 0};
     const char *const headers[] = {"Nats-Msg-Id", self->id, NULL};
     double wait = FULL_WAIT;
-    bool duplicate = false;
+    bool remade = false;
     int code;
 
     async__cluster_to(subject, self->job.name, "run", word, "");
     while ((code = async__cluster_store(self->cluster, subject, headers, data, size,
-                                        &self->sequence, &duplicate)) == -EAGAIN) {
-        code = async_sleep(wait);
+                                        &self->sequence)) == -EAGAIN ||
+           (code == -ENODEV && !remade)) {
+        remade |= code == -ENODEV;
+        code =
+            code == -ENODEV ? async__cluster_remake(self->cluster, &self->job) : async_sleep(wait);
         if (code < 0) return code;
         wait = wait * 2 < FULL_WAIT_MAX ? wait * 2 : FULL_WAIT_MAX;
     }
-    if (duplicate) self->sequence = 0;
     return code;
 }
 
-static int put(async_cluster_future *self, const void *in,
-               const async_cluster_call_options *options)
+static int put(async_cluster_future *self, const void *in)
 {
     const async_cluster_job *job = &self->job;
     struct async__job_head head = {.version = job->version,
                                    .in_size = job->in_size,
                                    .out_size = job->out_size,
                                    .max_deliver = job->max_deliver,
-                                   .time_limit = job->time_limit};
+                                   .time_limit = job->time_limit,
+                                   .not_before = self->not_before};
     bool large = job->in_size + sizeof head > async__cluster_room(self->cluster);
     size_t size = sizeof head + (large ? 0 : job->in_size);
 
     memcpy(head.magic, "cjr1", 4);
     memcpy(head.id, self->id, sizeof head.id);
-    if (options->delay > 0) head.not_before = now_ns() + (int64_t)(options->delay * 1e9);
     if (large) {
         int code = async__cluster_store_pieces(self->cluster, job->name, self->id, 'i', in,
                                                job->in_size, &head.pieces);
@@ -121,9 +124,71 @@ static int put(async_cluster_future *self, const void *in,
     if (!data) return async__cluster_raise(-ENOMEM, "no memory for job %s", job->name);
     memcpy(data, &head, sizeof head);
     if (!large && job->in_size > 0) memcpy(data + sizeof head, in, job->in_size);
-    int code = store_job(self, options->priority, data, size);
+    self->put_on = self->cluster->connects;
+    int code = store_job(self, data, size);
     async__free(data);
     return code;
+}
+
+/* Of a queue in memory the input is kept, so that a job that was lost with it can be put there again. */
+static int keep_input(async_cluster_future *self, const void *in)
+{
+    self->input = async__alloc(self->job.in_size + 1);
+    if (!self->input) return async__cluster_raise(-ENOMEM, "no memory for job %s", self->job.name);
+    if (in) memcpy(self->input, in, self->job.in_size);
+    return 0;
+}
+
+/* What is asked of a queue's stream about the message of a number: "GET" it, "DELETE" it. */
+struct request {
+    char subject[128], text[64];
+};
+
+static struct request request_for(const char *what, const char *job, uint64_t sequence,
+                                  const char *options)
+{
+    struct request self;
+
+    snprintf(self.subject, sizeof self.subject, "$JS.API.STREAM.MSG.%s.CASYNCIO_RUN_%s", what, job);
+    snprintf(self.text, sizeof self.text, "{\"seq\":%llu%s}", (unsigned long long)sequence,
+             options);
+    return self;
+}
+
+/* Whether the queue has it, or a worker that has not acknowledged it. -ETIMEDOUT: it is not known yet. */
+static int is_queued(const async_cluster_future *self, bool *queued)
+{
+    struct request request = request_for("GET", self->job.name, self->sequence, "");
+    natsMsg *answer;
+    int code = async__cluster_ask(self->cluster, request.subject, NULL, request.text,
+                                  strlen(request.text), QUEUED_TIMEOUT, &answer);
+
+    if (code == -ECONNRESET || code == -ESRCH) return -ETIMEDOUT;
+    if (code < 0) return code;
+    *queued = async__cluster_has_id(answer, self->id);
+    natsMsg_Destroy(answer);
+    return 0;
+}
+
+int async__cluster_put_again(async_cluster_future *self)
+{
+    unsigned connects = self->cluster->connects;
+    bool queued = false;
+
+    if (!async__cluster_queue(self->cluster, &self->job)) return async_error_code();
+    int code = async__cluster_look(self);
+    if (code == 0 && !self->result) code = is_queued(self, &queued);
+    if (code == -ETIMEDOUT)
+        return async_checkpoint(); /* it may be a scope's; else the next look asks again */
+    if (code < 0) return code;
+    self->put_on = connects;
+    if (self->result || queued) return 0;
+    if (self->input) return put(self, self->input);
+    return async__cluster_raise(
+        -EOWNERDEAD,
+        "job %s: its queue was lost with the memory of the server, and with "
+        "its key it is not done twice",
+        self->job.name);
 }
 
 static async_cluster_future *create(async_cluster *cluster, const async_cluster_job *given,
@@ -146,9 +211,14 @@ static async_cluster_future *create(async_cluster *cluster, const async_cluster_
     self->cluster = cluster;
     self->job = job;
     self->known = known;
+    self->shared = options->key != NULL;
     self->unserved_timeout = options->unserved_timeout;
+    self->priority = options->priority;
+    if (options->delay > 0) self->not_before = now_ns() + (int64_t)(options->delay * 1e9);
     cluster->references++;
-    if (set_id(self, in, options->key) == 0) return self;
+    code = set_id(self, in, options->key);
+    if (code == 0 && job.memory && !options->key) code = keep_input(self, in);
+    if (code == 0) return self;
     release(self);
     return NULL;
 }
@@ -169,7 +239,7 @@ async_cluster_future *async__cluster_submit(async_cluster *cluster, const async_
     if (!self) return NULL;
     /* Another caller may have had the result, longer ago than the queue remembers the key. */
     int code = options.key ? async__cluster_look(self) : 0;
-    if (code == 0 && !self->result) code = put(self, in, &options);
+    if (code == 0 && !self->result) code = put(self, in);
     if (code == 0) return self;
     /* It may be in the queue all the same. */
     async_cluster_cancel(self);
@@ -186,13 +256,13 @@ int async_cluster_wait(async_cluster_future *self, void *out)
     if (!out && self->job.out_size > 0)
         code = async__cluster_raise(-EINVAL, "job %s: no place for the result", self->job.name);
     if (code == 0) code = async__cluster_check(self->cluster, "job");
+    if (code == -EPERM) return code;
     while (code == 0 && !self->result)
         code = async__cluster_step(self);
     if (code < 0) {
         async_cluster_cancel(self);
         return code;
     }
-    self->sequence = 0; /* there is nothing left to be cancelled */
     code = async__cluster_result(self, out);
     release(self);
     return code;
@@ -207,48 +277,71 @@ int async__cluster_call(async_cluster *cluster, const async_cluster_job *job, co
 
 /* ---- cancelling ---- */
 
+/* A queue that was lost with a server's memory and made anew counts from 1 again, so what has the job's number is
+ * looked at, deleted if it is the job, and then the workers are told: if one has it, it has it by now. All that
+ * without waiting, since the task that does it has been cancelled. If the connection is lost on the way the job runs
+ * to its end, and its result is kept for a while. */
 struct cancelling {
     struct async__cluster_ask ask;
     async_cluster *cluster;
-    char subject[64], id[ASYNC__CLUSTER_ID_MAX];
+    char job[ASYNC__CLUSTER_NAME_MAX + 1], id[ASYNC__CLUSTER_ID_MAX];
+    uint64_t sequence;
 };
 
-/* When the server has taken it out of the queue, or has not: if a worker has it, it has it by now. */
-static void taken_out(struct async__cluster_ask *ask, int code)
+/* Asks the stream for the message of that number, or has it deleted. */
+static void ask_stream(struct cancelling *self, const char *what, const char *options,
+                       void (*done)(struct async__cluster_ask *ask, int code))
+{
+    struct request request = request_for(what, self->job, self->sequence, options);
+    char reply[ASYNC__CLUSTER_SUBJECT_MAX];
+
+    self->ask = (struct async__cluster_ask){.done = done};
+    if (async__cluster_ask_begin(self->cluster, &self->ask, reply, sizeof reply) < 0) {
+        async__free(self);
+        return;
+    }
+    async__cluster_send(self->cluster, request.subject, reply, request.text, strlen(request.text));
+}
+
+static void tell_workers(struct async__cluster_ask *ask, int code)
 {
     struct cancelling *self = async__container(ask, struct cancelling, ask);
+    char subject[64];
 
     natsMsg_Destroy(ask->answer);
-    if (code == 0)
-        async__cluster_send(self->cluster, self->subject, NULL, self->id, strlen(self->id));
+    snprintf(subject, sizeof subject, "casyncio.%s.cancel", self->job);
+    if (code == 0) async__cluster_send(self->cluster, subject, NULL, self->id, strlen(self->id));
     async__free(self);
 }
 
-/* Without waiting, since the task that does it has been cancelled. If the connection is lost on the way the job
- * runs to its end, and its result is kept for a while. */
+static void delete_it(struct async__cluster_ask *ask, int code)
+{
+    struct cancelling *self = async__container(ask, struct cancelling, ask);
+
+    if (code == 0 && async__cluster_has_id(ask->answer, self->id)) {
+        natsMsg_Destroy(ask->answer);
+        ask_stream(self, "DELETE", ",\"no_erase\":true", tell_workers);
+    } else {
+        tell_workers(ask, code);
+    }
+}
+
 static void take_out(const async_cluster_future *self)
 {
-    char subject[128], text[48], reply[ASYNC__CLUSTER_SUBJECT_MAX];
     struct cancelling *cancelling = async__alloc_zeroed(sizeof *cancelling);
 
     if (!cancelling) return;
-    cancelling->ask.done = taken_out;
     cancelling->cluster = self->cluster;
-    snprintf(cancelling->subject, sizeof cancelling->subject, "casyncio.%s.cancel", self->job.name);
+    cancelling->sequence = self->sequence;
+    snprintf(cancelling->job, sizeof cancelling->job, "%s", self->job.name);
     memcpy(cancelling->id, self->id, sizeof self->id);
-    if (async__cluster_ask_begin(self->cluster, &cancelling->ask, reply, sizeof reply) < 0) {
-        async__free(cancelling);
-        return;
-    }
-    snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.DELETE.CASYNCIO_RUN_%s", self->job.name);
-    snprintf(text, sizeof text, "{\"seq\":%llu,\"no_erase\":true}",
-             (unsigned long long)self->sequence);
-    async__cluster_send(self->cluster, subject, reply, text, strlen(text));
+    ask_stream(cancelling, "GET", "", delete_it);
 }
 
 void async_cluster_cancel(async_cluster_future *self)
 {
     if (!self) return;
-    if (self->sequence && !self->result && !self->cluster->closed) take_out(self);
+    /* With a key others may wait for it, or come back. */
+    if (self->sequence && !self->shared && !self->result && !self->cluster->closed) take_out(self);
     release(self);
 }

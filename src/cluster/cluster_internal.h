@@ -28,6 +28,11 @@
 #include <casyncio/threads.h>
 #include <nats/nats.h>
 #include <pthread.h>
+#include <sys/types.h>
+
+/* Seconds for a server that has just started to find its streams, and for several that have lost the one that led
+ * to elect another one (4 to 9 s, and again if nothing is decided). */
+#define ASYNC__CLUSTER_PATIENCE 20.0
 
 /* Errors of the library itself have no place in its source. */
 #define async__cluster_raise(...) async_raise_at(NULL, 0, NULL, __VA_ARGS__)
@@ -42,7 +47,10 @@ enum {
     ASYNC__CLUSTER_START = 2,   /* there is a new one, next_fd */
     ASYNC__CLUSTER_WRITE = 4,   /* there is something to be sent */
     ASYNC__CLUSTER_WRITTEN = 8, /* nothing is left to be sent */
-    ASYNC__CLUSTER_CLOSED = 16, /* for good: the last that is told */
+    ASYNC__CLUSTER_CLOSED = 16, /* for good */
+    ASYNC__CLUSTER_DETACHED = 32,
+    /* These stay. Both have been told: nothing is told any more. They come from two threads, in any order. */
+    ASYNC__CLUSTER_ENDED = ASYNC__CLUSTER_CLOSED | ASYNC__CLUSTER_DETACHED,
 };
 
 struct async__cluster_sub {
@@ -59,11 +67,14 @@ struct async__cluster_slot {
 };
 
 struct async_cluster {
-    async_loop *loop;
+    async_loop *loop; /* NULL once it has been closed, or the cluster in a forked child */
+    async_callback loop_closed;
+    pid_t process; /* the one that has the client library's threads */
     natsConnection *connection;
     natsOptions *options;
 
-    pthread_mutex_t mutex; /* of told, next_fd, queued */
+    pthread_mutex_t mutex; /* of told, next_fd, queued; and of loop, when it goes */
+    pthread_cond_t ended;  /* signalled with ASYNC__CLUSTER_ENDED */
     unsigned told;
     int next_fd;
     bool queued;
@@ -101,6 +112,8 @@ void async__cluster_run(async_callback *callback);
 /* Sends what the socket has room for; whether it is connected, and nothing is left. */
 bool async__cluster_send_now(async_cluster *cluster);
 void async__cluster_unwatch(async_cluster *self);
+/* Nothing will be told any more: what waits ends. */
+void async__cluster_set_closed(async_cluster *self);
 
 /* ---- messages ---- */
 
@@ -158,13 +171,18 @@ int async__cluster_status(natsMsg *msg);
 /* ---- JetStream ---- */
 
 /* Stores a message: waits until the server says that it has it, and sends it again where the connection is
- * lost; the headers make that safe. 0, *sequence and *duplicate (may be NULL);
+ * lost; the headers make that safe. 0, and *sequence (may be NULL);
  * -EAGAIN: the stream is full; -ESTALE: not the expected revision; -ENODEV: no stream has the subject. */
 int async__cluster_store(async_cluster *cluster, const char *subject, const char *const *headers,
-                         const void *data, size_t size, uint64_t *sequence, bool *duplicate);
+                         const void *data, size_t size, uint64_t *sequence);
 /* The last message that a stream has of a subject: *msg is NULL if there is none. */
 int async__cluster_last(async_cluster *cluster, const char *stream, const char *subject,
                         natsMsg **msg);
+/* Whether what STREAM.MSG.GET answers is a message with that Nats-Msg-Id. */
+bool async__cluster_has_id(natsMsg *answer, const char *id);
+/* The same of what is known to have been stored. */
+int async__cluster_stored(async_cluster *cluster, const char *stream, const char *subject,
+                          natsMsg **msg);
 /* Asks a consumer for messages, which come to `inbox`, with a status (404, 408, 409, 503) at the end if not
  * all came. `wait` seconds, 0: only what is there now. */
 natsStatus async__cluster_pull(async_cluster *cluster, const char *stream, const char *consumer,
@@ -189,8 +207,22 @@ struct async__cluster_block {
 int async__cluster_block(struct async__cluster_block *work);
 /* Makes a stream, or compares the one that is there with what it has to be. */
 int async__cluster_stream(async_cluster *cluster, jsStreamConfig *config);
-int async__cluster_consumer(async_cluster *cluster, const char *stream, jsConsumerConfig *config,
-                            char *name, size_t name_size, uint64_t *pending);
+/* A consumer of a stream.
+ *
+ * A stream that was lost with a server's memory and made anew counts from 1 again: a number of before is then that of
+ * another message. So what acknowledges has a name that no consumer had before, since the name is part of what an
+ * acknowledgement is sent to; and what goes on from a number knows when the stream was made. */
+struct async__cluster_consumer {
+    char stream[72], name[64]; /* name "": none */
+    int64_t created;           /* when the stream was made */
+    uint64_t last;             /* the number of the last message that came, 0: none has */
+    uint64_t pending;          /* messages that it had when it was made */
+};
+/* With a durable name in the configuration, the one whose name begins so, which all workers share; made if there is
+ * none. Else a new one, for what comes after `last`, or for the last message of each subject. */
+int async__cluster_consumer(async_cluster *cluster, struct async__cluster_consumer *consumer,
+                            jsConsumerConfig *config);
 int async__cluster_name_ok(const char *name);
+int async__cluster_replicas_ok(const char *name, unsigned replicas);
 
 #endif

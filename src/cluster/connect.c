@@ -216,6 +216,8 @@ static int open_jetstream(async_cluster *self)
     return status == NATS_OK ? 0 : async__cluster_fail(self, status, "connect", NULL);
 }
 
+static void on_loop_closed(async_callback *callback);
+
 static async_cluster *create(void)
 {
     async_cluster *self = async__alloc_zeroed(sizeof *self);
@@ -225,12 +227,16 @@ static async_cluster *create(void)
         return NULL;
     }
     self->loop = async_get_running_loop();
+    self->process = getpid();
     pthread_mutex_init(&self->mutex, NULL);
+    pthread_cond_init(&self->ended, NULL);
     self->callback.run = async__cluster_run;
+    self->loop_closed.run = on_loop_closed;
     self->fd = self->next_fd = -1;
     self->references = 1;
     async_event_set(&self->drained);
     async_loop_share(self->loop);
+    async_loop_at_close(self->loop, &self->loop_closed);
     return self;
 }
 
@@ -301,16 +307,74 @@ static void close_connection(async_cluster *self)
     }
 }
 
+/* A forked child has neither the library's threads nor, perhaps, its locks: what is the library's is left there. */
+static bool is_forked(const async_cluster *self) { return getpid() != self->process; }
+
 void async__cluster_release(async_cluster *self)
 {
     if (--self->references > 0) return;
+    if (self->loop) async_callback_cancel(&self->loop_closed);
     async__cluster_caller_free(self);
-    jsCtx_Destroy(self->js);
-    natsConnection_Destroy(self->connection);
-    natsOptions_Destroy(self->options);
+    if (!is_forked(self)) {
+        jsCtx_Destroy(self->js);
+        natsConnection_Destroy(self->connection);
+        natsOptions_Destroy(self->options);
+        pthread_cond_destroy(&self->ended);
+        pthread_mutex_destroy(&self->mutex);
+    }
     async__free(self->slots);
-    pthread_mutex_destroy(&self->mutex);
     async__free(self);
+}
+
+/* The library sends what is left for half a second. A thread of its own may be closing the connection already. */
+static void end_connection(async_cluster *self)
+{
+    if (!self->connection) return;
+    natsConnection_Close(self->connection);
+    pthread_mutex_lock(&self->mutex);
+    while ((self->told & ASYNC__CLUSTER_ENDED) != ASYNC__CLUSTER_ENDED)
+        pthread_cond_wait(&self->ended, &self->mutex);
+    if (self->told & ASYNC__CLUSTER_START) close(self->next_fd);
+    self->told = 0;
+    pthread_mutex_unlock(&self->mutex);
+}
+
+/* Without a task: the loop ends before the cluster is closed, or a forked child closes it. From here on neither this
+ * nor the library's threads use the loop. */
+static void leave_loop(async_cluster *self)
+{
+    bool forked = is_forked(self);
+
+    async_callback_cancel(&self->loop_closed);
+    if (!forked) async__cluster_send_now(self);
+    async__cluster_unwatch(self);
+    if (!forked) pthread_mutex_lock(&self->mutex);
+    self->loop = NULL;
+    if (!forked) pthread_mutex_unlock(&self->mutex);
+    self->connected = false;
+    if (forked) {
+        self->closed = true;
+        return;
+    }
+    end_connection(self);
+    async__cluster_set_closed(self);
+    async__cluster_remove(self, &self->inbox_sub);
+    async__cluster_caller_close(self);
+}
+
+static void on_loop_closed(async_callback *callback)
+{
+    leave_loop(async__container(callback, async_cluster, loop_closed));
+}
+
+static int close_without_loop(async_cluster *self)
+{
+    if (self->loop) leave_loop(self);
+    if (!self->closing) {
+        self->closing = true;
+        async__cluster_release(self);
+    }
+    return 0;
 }
 
 /* It is closed, or another task is about it. */
@@ -325,8 +389,11 @@ int async_cluster_close(async_cluster *self)
     int code = 0;
 
     if (!self) return 0;
+    if (!self->loop || is_forked(self)) return close_without_loop(self);
     if (!async_current_task())
         return async__cluster_raise(-EPERM, "async_cluster_close outside of a task");
+    if (async_get_running_loop() != self->loop)
+        return async__cluster_raise(-EPERM, "async_cluster_close: the cluster is another loop's");
     if (self->closing) return wait_until_closed(self);
     self->closing = true;
     if (self->connected && self->inbox_sub.sub) code = async_cluster_flush(self);

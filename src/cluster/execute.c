@@ -41,6 +41,8 @@ int async_cluster_job_progress(const void *data, size_t size)
     char subject[ASYNC__CLUSTER_SUBJECT_MAX];
 
     if (!self) return async__cluster_raise(-EPERM, "async_cluster_job_progress outside of a job");
+    if (!data && size > 0)
+        return async__cluster_raise(-EINVAL, "async_cluster_job_progress: no data");
     async_cluster *cluster = self->worker->cluster;
     if (size > async_cluster_max_payload(cluster))
         return async__cluster_raise(-EMSGSIZE, "a report of %zu bytes", size);
@@ -64,7 +66,7 @@ static int yield_it(void *argument)
     snprintf(rest, sizeof rest, ".i.%u", self->items + 1);
     async__cluster_to(subject, self->job->name, "to", self->head.id, rest);
     int code = async__cluster_store(self->worker->cluster, subject, NULL, yielding->data,
-                                    yielding->size, NULL, NULL);
+                                    yielding->size, NULL);
     if (code == 0) self->items++;
     return code;
 }
@@ -75,6 +77,7 @@ int async_cluster_job_yield(const void *data, size_t size)
 
     if (!yielding.running)
         return async__cluster_raise(-EPERM, "async_cluster_job_yield outside of a job");
+    if (!data && size > 0) return async__cluster_raise(-EINVAL, "async_cluster_job_yield: no data");
     async_loop *loop = yielding.running->worker->cluster->loop;
     if (async_get_running_loop() == loop) return yield_it(&yielding);
     return async_run_coroutine_threadsafe(loop, yield_it, &yielding);
@@ -107,7 +110,7 @@ static int store_result(struct async__cluster_running *self, int code, const cha
     memcpy(data + sizeof head, message, message_size);
     if (!large && out_size > 0) memcpy(data + sizeof head + message_size, out, out_size);
     async__cluster_to(subject, self->job->name, "to", self->head.id, ".r");
-    int stored = async__cluster_store(cluster, subject, NULL, data, size, NULL, NULL);
+    int stored = async__cluster_store(cluster, subject, NULL, data, size, NULL);
     async__free(data);
     return stored;
 }
@@ -127,7 +130,7 @@ static int bury(struct async__cluster_running *self, int code, const char *messa
     memcpy(data + sizeof head, message, message_size);
     memcpy(data + sizeof head + message_size, natsMsg_GetData(self->msg), job_size);
     snprintf(subject, sizeof subject, "casyncio.%s.dead", self->job->name);
-    int stored = async__cluster_store(self->worker->cluster, subject, NULL, data, size, NULL, NULL);
+    int stored = async__cluster_store(self->worker->cluster, subject, NULL, data, size, NULL);
     async__free(data);
     return stored;
 }
@@ -221,8 +224,7 @@ static int count_attempt(struct async__cluster_running *self)
     natsMsg_Destroy(msg);
     int size = snprintf(text, sizeof text, "%u", self->attempt);
     async__cluster_to(subject, self->job->name, "piece", self->head.id, ".a");
-    return async__cluster_store(self->worker->cluster, subject, NULL, text, (size_t)size, NULL,
-                                NULL);
+    return async__cluster_store(self->worker->cluster, subject, NULL, text, (size_t)size, NULL);
 }
 
 /* ---- running ---- */
@@ -300,9 +302,8 @@ static void finish(struct async__cluster_running *self, int code, struct running
         settle(self, -ECANCELED, "cancelled by its caller", NULL, false);
         return;
     }
-    /* This worker ends: another one has it, at once. */
-    if (async_task_cancelling(self->task)) {
-        async__cluster_acknowledge(self->worker->cluster, self->msg, "-NAK");
+    if (async_task_cancelling(self->task)) { /* this worker ends: another one has it, at once */
+        self->given_back = true;
         return;
     }
     if (self->attempt < self->head.max_deliver) {

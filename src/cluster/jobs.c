@@ -1,7 +1,6 @@
 /* jobs.c - what callers and workers agree on. */
 #include "jobs_internal.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,12 +23,14 @@ uint64_t async__cluster_hash(const void *data, size_t size, uint64_t from)
     return hash ^ hash >> 32;
 }
 
-static bool bad(double seconds) { return !(seconds >= 0) || isinf(seconds); }
+/* The server counts nanoseconds, in 64 bits. */
+static bool bad(double seconds) { return !(seconds >= 0 && seconds < 1e9); }
 
 int async__cluster_job_check(const char *what, const async_cluster_job *given,
                              async_cluster_job *job)
 {
     if (!given) return async__cluster_raise(-EINVAL, "%s: no job", what);
+    if (!given->size) return async__cluster_raise(-EINVAL, "%s: the size of the job is 0", what);
     if (async__options(job, sizeof *job, given, given->size) < 0)
         return async__cluster_raise(-EINVAL, "%s: a job of a newer version", what);
     int code = async__cluster_name_ok(job->name);
@@ -39,11 +40,14 @@ int async__cluster_job_check(const char *what, const async_cluster_job *given,
                                     ASYNC__CLUSTER_NAME_MAX);
     if (bad(job->ack_wait) || bad(job->time_limit) || bad(job->keep) || bad(job->window))
         return async__cluster_raise(-EINVAL, "job %s: a time makes no sense", job->name);
+    code = async__cluster_replicas_ok(job->name, job->replicas);
+    if (code < 0) return code;
     if (!job->max_deliver) job->max_deliver = MAX_DELIVER;
     if (job->ack_wait == 0) job->ack_wait = ACK_WAIT;
     if (!job->max_jobs) job->max_jobs = MAX_JOBS;
     if (job->keep == 0) job->keep = KEEP;
     if (job->window == 0) job->window = WINDOW;
+    if (!job->replicas) job->replicas = 1;
     return 0;
 }
 
@@ -66,6 +70,7 @@ static int make_stream(async_cluster *cluster, const async_cluster_job *job, con
     config->Subjects = subjects;
     config->SubjectsLen = count;
     config->Storage = job->memory ? js_MemoryStorage : js_FileStorage;
+    config->Replicas = job->replicas;
     config->AllowDirect = true;
     return async__cluster_stream(cluster, config);
 }
@@ -100,25 +105,42 @@ int async__cluster_remake(async_cluster *cluster, const async_cluster_job *job)
     return make_stream(cluster, job, "DEAD", dead, 1, &config);
 }
 
-struct async__cluster_known *async__cluster_queue(async_cluster *cluster,
-                                                  const async_cluster_job *job)
+static struct async__cluster_known *find_known(const async_cluster *cluster, const char *name)
 {
-    struct async__cluster_caller *caller = async__cluster_caller(cluster);
-    struct async__cluster_known *known;
+    struct async__cluster_known *known = cluster->caller->known;
 
-    if (!caller) return NULL;
-    for (known = caller->known; known; known = known->next)
-        if (strcmp(known->name, job->name) == 0) return known;
-    if (async__cluster_remake(cluster, job) < 0) return NULL;
-    known = async__alloc_zeroed(sizeof *known);
+    while (known && strcmp(known->name, name) != 0)
+        known = known->next;
+    return known;
+}
+
+static struct async__cluster_known *add_known(async_cluster *cluster, const async_cluster_job *job)
+{
+    struct async__cluster_known *known = async__alloc_zeroed(sizeof *known);
+
     if (!known) {
         async__cluster_raise(-ENOMEM, "no memory for job %s", job->name);
         return NULL;
     }
     snprintf(known->name, sizeof known->name, "%s", job->name);
     known->seen_at = async_now();
-    known->next = caller->known;
-    caller->known = known;
+    known->next = cluster->caller->known;
+    cluster->caller->known = known;
+    return known;
+}
+
+struct async__cluster_known *async__cluster_queue(async_cluster *cluster,
+                                                  const async_cluster_job *job)
+{
+    if (!async__cluster_caller(cluster)) return NULL;
+    struct async__cluster_known *known = find_known(cluster, job->name);
+    /* A server that comes back has lost what it had in memory. */
+    if (known && (!job->memory || known->connects == cluster->connects)) return known;
+    unsigned connects = cluster->connects;
+    if (async__cluster_remake(cluster, job) < 0) return NULL;
+    known = find_known(cluster, job->name);
+    if (!known) known = add_known(cluster, job);
+    if (known) known->connects = connects;
     return known;
 }
 
@@ -190,7 +212,7 @@ int async__cluster_store_pieces(async_cluster *cluster, const char *job, const c
         size_t part = size - at < room ? size - at : room;
         piece(subject, job, id, which, ++number);
         int code =
-            async__cluster_store(cluster, subject, NULL, (const char *)data + at, part, NULL, NULL);
+            async__cluster_store(cluster, subject, NULL, (const char *)data + at, part, NULL);
         if (code < 0) return code;
     }
     *pieces = number;
@@ -207,7 +229,7 @@ int async__cluster_fetch_pieces(async_cluster *cluster, const char *job, const c
     for (uint32_t number = 1; number <= pieces; number++) {
         natsMsg *msg;
         piece(subject, job, id, which, number);
-        int code = async__cluster_last(cluster, stream, subject, &msg);
+        int code = async__cluster_stored(cluster, stream, subject, &msg);
         if (code < 0) return code;
         size_t part = msg ? (size_t)natsMsg_GetDataLength(msg) : 0;
         if (part > 0 && part <= size - at) memcpy((char *)data + at, natsMsg_GetData(msg), part);

@@ -58,8 +58,9 @@ extern const char async__cluster_priority_words[ASYNC__CLUSTER_PRIORITIES];
 /* A queue whose streams are known to be there. */
 struct async__cluster_known {
     struct async__cluster_known *next;
-    double seen_at;  /* when a worker was seen, or the queue was first used */
-    double asked_at; /* when that was last asked */
+    double seen_at;    /* when a worker was seen, or the queue was first used */
+    double asked_at;   /* when that was last asked */
+    unsigned connects; /* the cluster's, when they were seen to be there */
     char name[ASYNC__CLUSTER_NAME_MAX + 1];
 };
 
@@ -88,7 +89,12 @@ struct async_cluster_future {
     async_event event; /* something has come, or the connection's state has changed */
     natsMsg *result;
     struct async__cluster_inbox_list items, notes;
-    uint64_t sequence; /* in the queue; 0: not there, or another call's */
+    uint64_t sequence; /* in the queue; 0: not there */
+    bool shared;       /* it has a key */
+    void *input; /* a copy, of a job that can be put into a queue in memory again; NULL: none */
+    enum async_cluster_priority priority;
+    int64_t not_before; /* ns since 1970, or 0 */
+    unsigned put_on;    /* the cluster's connects, when it was put there, or seen there */
     double unserved_timeout;
     double look_at; /* when the stream is asked for the result, if the connection stays */
     unsigned looks, connects;
@@ -117,6 +123,9 @@ size_t async__cluster_room(async_cluster *cluster);
 void async__cluster_future_ready(struct async__cluster_sub *sub);
 void async__cluster_caller_ready(struct async__cluster_sub *sub);
 int async__cluster_look(async_cluster_future *future);
+/* Asks for the result after a connection was lost, and puts a job that has gone with a server's memory into the queue
+ * again. */
+int async__cluster_put_again(async_cluster_future *future);
 int async__cluster_result(async_cluster_future *future, void *out);
 natsMsg *async__cluster_list_take(struct async__cluster_inbox_list *list);
 void async__cluster_list_free(struct async__cluster_inbox_list *list);
@@ -129,10 +138,12 @@ struct async__cluster_source {
     struct async__cluster_sub sub;
     struct async__cluster_worker *worker;
     const async_cluster_job *job;
-    char stream[64], consumer[64], inbox[64];
+    struct async__cluster_consumer consumer;
+    char priority, inbox[64];
     unsigned asked;     /* jobs that may still come */
     double until;       /* when it is forgotten that it was asked */
     double empty_until; /* it was seen empty: it is not asked again before */
+    double gone_until;  /* its consumer was not there: the same, whatever it is asked for */
     bool sweep;         /* it was asked for what is there, not for what comes */
 };
 
@@ -145,7 +156,8 @@ struct async__cluster_running {
     uint64_t deliveries; /* as the server counts them */
     unsigned attempt;
     uint32_t items;
-    bool cancelled; /* by its caller */
+    bool cancelled;  /* by its caller */
+    bool given_back; /* to other workers, when this one ends */
     struct async__job_head head;
 };
 
@@ -156,7 +168,7 @@ struct async__cluster_worker {
     size_t job_count, source_count;
     struct async__cluster_source *sources;
     void *others; /* of each job two: cancels, questions whether it is there */
-    struct async__cluster_running *running;
+    struct async__cluster_running *running, *given_back;
     unsigned running_count;
     async_event changed;
     async_group *group;

@@ -10,6 +10,10 @@ int async__cluster_check(const async_cluster *cluster, const char *what)
 {
     if (!cluster) return async__cluster_raise(-EBADF, "%s: no cluster", what);
     if (!async_current_task()) return async__cluster_raise(-EPERM, "%s outside of a task", what);
+    if (!cluster->loop)
+        return async__cluster_raise(-ECONNABORTED, "%s: the cluster's loop has been closed", what);
+    if (async_get_running_loop() != cluster->loop)
+        return async__cluster_raise(-EPERM, "%s: the cluster is another loop's", what);
     if (cluster->closed)
         return async__cluster_raise(-ECONNABORTED, "%s: the connection is closed", what);
     return 0;
@@ -147,6 +151,8 @@ async_cluster_message *async_cluster_request(async_cluster *cluster, const char 
     natsMsg *answer = NULL;
     int code = async__cluster_check_subject("async_cluster_request", subject, false);
 
+    if (code == 0 && !data && size > 0)
+        code = async__cluster_raise(-EINVAL, "request to %s: no data", subject);
     if (code == 0) code = async__cluster_enter(cluster, "async_cluster_request");
     if (code < 0) return NULL;
     async_cluster_message *message = async__alloc_zeroed(sizeof *message);

@@ -129,10 +129,19 @@ static natsStatus get(struct async__cluster_block *block, jsErrCode *error)
     return NATS_OK;
 }
 
+/* The message that get() got; not another one that has its number since the stream was lost and made anew. */
 static natsStatus forget(struct async__cluster_block *block, jsErrCode *error)
 {
     struct fetch *self = async__container(block, struct fetch, block);
-    return js_DeleteMsg(block->cluster->js, self->stream, self->number, NULL, error);
+    natsMsg *msg = self->msg;
+
+    self->msg = NULL;
+    natsStatus status = get(block, error);
+    if (status == NATS_OK && self->msg && natsMsg_GetTime(self->msg) == natsMsg_GetTime(msg))
+        status = js_DeleteMsg(block->cluster->js, self->stream, self->number, NULL, error);
+    natsMsg_Destroy(self->msg);
+    self->msg = msg;
+    return status;
 }
 
 static int run(struct fetch *self,
@@ -168,8 +177,9 @@ static int dig(natsMsg *msg, struct async__result_head *head, struct async__job_
     memset(job, 0, sizeof *job);
     if (size < sizeof *head) return -EPROTO;
     memcpy(head, data, sizeof *head);
-    if (memcmp(head->magic, "cjd1", 4) != 0 ||
-        head->message_size + head->out_size != size - sizeof *head)
+    size -= sizeof *head;
+    if (memcmp(head->magic, "cjd1", 4) != 0 || head->message_size > size ||
+        head->out_size != size - head->message_size)
         return -EPROTO;
     *message = data + sizeof *head;
     *whole = *message + head->message_size;
@@ -278,8 +288,7 @@ static int revive(struct fetch *self, const char *queue)
     const char *const headers[] = {"Nats-Msg-Id", id, NULL};
     snprintf(subject, sizeof subject, "casyncio.%s.run.%c", queue,
              async__cluster_priority_words[ASYNC_CLUSTER_NORMAL]);
-    code =
-        async__cluster_store(cluster, subject, headers, whole, (size_t)head.out_size, NULL, NULL);
+    code = async__cluster_store(cluster, subject, headers, whole, (size_t)head.out_size, NULL);
     return code < 0 ? code : run(self, forget);
 }
 

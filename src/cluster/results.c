@@ -186,6 +186,7 @@ static int look_again(async_cluster_future *self)
     self->looks++;
     self->connects = self->cluster->connects;
     self->look_at = async_now() + (wait < LOOK_MOST ? wait : LOOK_MOST);
+    if (self->job.memory && self->put_on != self->connects) return async__cluster_put_again(self);
     return self->looks > 1 ? async__cluster_look(self) : 0;
 }
 
@@ -270,7 +271,7 @@ static int fetch(struct coming *self, natsMsg **msg)
     snprintf(stream, sizeof stream, "CASYNCIO_DATA_%s", self->future->job.name);
     snprintf(rest, sizeof rest, ".i.%u", self->number);
     async__cluster_to(subject, self->future->job.name, "to", self->future->id, rest);
-    int code = async__cluster_last(self->future->cluster, stream, subject, msg);
+    int code = async__cluster_stored(self->future->cluster, stream, subject, msg);
     return code < 0 ? code : *msg != NULL;
 }
 

@@ -9,10 +9,12 @@
 #include <string.h>
 
 #define ANSWER_TIMEOUT 5.0 /* seconds after which a request is sent again */
-/* A server that has just started takes a while to find its streams: attempts, 0.1 s each. Questions for a stream
- * that it has not are answered by nothing at all: attempts, of ANSWER_TIMEOUT each. */
-#define NO_STREAM_PATIENCE 30
+#define NO_STREAM_WAIT 0.1
+/* Questions for a stream that a server has not are answered by nothing at all: attempts, of ANSWER_TIMEOUT each. */
 #define SILENCE_PATIENCE 4
+/* Of several servers one may not have yet what the others have stored: attempts to read it, and seconds between them. */
+#define STORED_PATIENCE 10
+#define STORED_WAIT 0.05
 
 /* The number behind "name": in flat JSON; 0 if there is none. */
 uint64_t async__cluster_number(const char *text, const char *name)
@@ -38,6 +40,34 @@ static void words(const char *text, const char *name, char *to, size_t size)
     to[used] = 0;
 }
 
+/* Up to a character that is none of base64's; how many bytes. */
+static size_t from_base64(const char *text, char *to, size_t size)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *digit;
+    size_t used = 0;
+    unsigned bits = 0, count = 0;
+
+    for (; *text && (digit = strchr(digits, *text)) && used < size; text++) {
+        bits = bits << 6 | (unsigned)(digit - digits);
+        count += 6;
+        if (count < 8) continue;
+        count -= 8;
+        to[used++] = (char)(bits >> count);
+    }
+    return used;
+}
+
+bool async__cluster_has_id(natsMsg *answer, const char *id)
+{
+    char encoded[512], headers[384], line[160];
+
+    words(natsMsg_GetData(answer), "hdrs", encoded, sizeof encoded);
+    headers[from_base64(encoded, headers, sizeof headers - 1)] = 0;
+    snprintf(line, sizeof line, "Nats-Msg-Id: %s\r\n", id);
+    return strstr(headers, line) != NULL;
+}
+
 static int refused(const char *subject, const char *text)
 {
     char description[160];
@@ -59,12 +89,12 @@ static int refused(const char *subject, const char *text)
 }
 
 /* Whether a request that failed so is to be sent again, once there is a connection. */
-static int try_again(async_cluster *cluster, int code, int *no_stream, int *silences)
+static int try_again(async_cluster *cluster, int code, double end, int *silences)
 {
     bool lost = code == -ECONNRESET || code == -ENOBUFS;
 
-    if (code == -ESRCH && ++*no_stream < NO_STREAM_PATIENCE) {
-        code = async_sleep(0.1);
+    if (code == -ESRCH && async_now() < end) {
+        code = async_sleep(NO_STREAM_WAIT);
     } else if (lost || (code == -ETIMEDOUT && !cluster->connected)) {
         code = async_event_wait(&cluster->up);
         if (code == 0) code = async__cluster_check(cluster, "store");
@@ -77,7 +107,8 @@ static int try_again(async_cluster *cluster, int code, int *no_stream, int *sile
 static int ask_until(async_cluster *cluster, const char *subject, const char *const *headers,
                      const void *data, size_t size, natsMsg **answer)
 {
-    int code, no_stream = 0, silences = 0;
+    double end = async_now() + ASYNC__CLUSTER_PATIENCE;
+    int code, silences = 0;
 
     do {
         code = async__cluster_check(cluster, "store");
@@ -85,13 +116,13 @@ static int ask_until(async_cluster *cluster, const char *subject, const char *co
             code =
                 async__cluster_ask(cluster, subject, headers, data, size, ANSWER_TIMEOUT, answer);
         if (code == 0) return 0;
-        code = try_again(cluster, code, &no_stream, &silences);
+        code = try_again(cluster, code, end, &silences);
     } while (code == 0);
     return code;
 }
 
 int async__cluster_store(async_cluster *cluster, const char *subject, const char *const *headers,
-                         const void *data, size_t size, uint64_t *sequence, bool *duplicate)
+                         const void *data, size_t size, uint64_t *sequence)
 {
     natsMsg *answer;
     int code = ask_until(cluster, subject, headers, data, size, &answer);
@@ -104,7 +135,6 @@ int async__cluster_store(async_cluster *cluster, const char *subject, const char
         code = refused(subject, text);
     } else {
         if (sequence) *sequence = async__cluster_number(text, "seq");
-        if (duplicate) *duplicate = strstr(text, "\"duplicate\":") != NULL;
     }
     natsMsg_Destroy(answer);
     return code;
@@ -125,6 +155,18 @@ int async__cluster_last(async_cluster *cluster, const char *stream, const char *
     *msg = NULL;
     if (status == 404) return 0;
     return async__cluster_raise(-EIO, "get %s: the server answers with status %d", subject, status);
+}
+
+int async__cluster_stored(async_cluster *cluster, const char *stream, const char *subject,
+                          natsMsg **msg)
+{
+    int code = async__cluster_last(cluster, stream, subject, msg);
+
+    for (int i = 1; i < STORED_PATIENCE && code == 0 && !*msg; i++) {
+        code = async_sleep(STORED_WAIT);
+        if (code == 0) code = async__cluster_last(cluster, stream, subject, msg);
+    }
+    return code;
 }
 
 /* ---- consumers ---- */

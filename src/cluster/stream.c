@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define REPLICAS_MAX 5   /* the server's limit */
+#define LEADER_WAIT 0.25 /* seconds between two attempts where there is no leader */
+
 /* ---- blocking calls in a thread ---- */
 
 static int in_thread(void *data)
@@ -22,7 +25,9 @@ static int code_of_error(jsErrCode error)
 {
     switch (error) {
     case JSNotEnabledErr:
-    case JSNotEnabledForAccountErr: return -EOPNOTSUPP;
+    case JSNotEnabledForAccountErr:
+    case JSStreamReplicasNotSupportedErr: return -EOPNOTSUPP;
+    case JSClusterNoPeersErr:
     case JSInsufficientResourcesErr:
     case JSStorageResourcesExceededErr:
     case JSMemoryResourcesExceededErr:
@@ -43,19 +48,29 @@ static bool lost(const struct async__cluster_block *work, unsigned connects)
            (!cluster->connected || cluster->connects != connects);
 }
 
+/* Several servers that have no leader say so, or say nothing. */
+static bool leaderless(const struct async__cluster_block *work, unsigned connects,
+                       double patient_until)
+{
+    if (connects == 0 || work->cluster->closing || async_now() >= patient_until) return false;
+    return work->status == NATS_TIMEOUT || work->error == JSClusterNotAvailErr;
+}
+
 int async__cluster_block(struct async__cluster_block *work)
 {
     async_cluster *cluster = work->cluster;
+    double patient_until = async_now() + ASYNC__CLUSTER_PATIENCE;
     unsigned connects;
     int code;
 
     do {
         connects = cluster->connects;
         code = connects > 0 ? async_event_wait(&cluster->up) : 0;
+        if (code == 0 && work->error) code = async_sleep(LEADER_WAIT);
         work->error = 0;
         if (code == 0) code = async_to_thread(in_thread, work);
         if (code < 0) return code;
-    } while (lost(work, connects));
+    } while (lost(work, connects) || leaderless(work, connects, patient_until));
     if (work->status == NATS_OK) return 0;
     /* While it closes nothing is read any more: it was not the answer that was late, or the server that left. */
     if (cluster->closing &&
@@ -81,6 +96,13 @@ int async__cluster_name_ok(const char *name)
         return 0;
     return async__cluster_raise(-EINVAL, "\"%s\" is no name: up to 64 letters, digits, - and _ are",
                                 name ? name : "");
+}
+
+int async__cluster_replicas_ok(const char *name, unsigned replicas)
+{
+    if (replicas <= REPLICAS_MAX) return 0;
+    return async__cluster_raise(-EINVAL, "%s: %u replicas, where 1 to %d can be", name, replicas,
+                                REPLICAS_MAX);
 }
 
 /* ---- streams ---- */
@@ -121,7 +143,8 @@ static int compare(const jsStreamConfig *wanted, const jsStreamConfig *found)
         : wanted->AllowDirect && !found->AllowDirect ? "direct access"
         : wanted->MaxMsgsPerSubject > 0 && found->MaxMsgsPerSubject != wanted->MaxMsgsPerSubject
             ? "its limit for each subject"
-            : NULL;
+        : found->Replicas < wanted->Replicas ? "it has fewer replicas"
+                                             : NULL;
 
     if (!what) return 0;
     return async__cluster_raise(-EEXIST, "stream %s is there, but configured otherwise: %s",
@@ -130,8 +153,13 @@ static int compare(const jsStreamConfig *wanted, const jsStreamConfig *found)
 
 int async__cluster_stream(async_cluster *cluster, jsStreamConfig *config)
 {
-    struct stream_work self = {.work = {cluster, add_stream, "make stream", config->Name, 0, 0, ""},
+    char name[96];
+    struct stream_work self = {.work = {cluster, add_stream, "make stream", name, 0, 0, ""},
                                .config = config};
+
+    snprintf(name, sizeof name, "%s", config->Name);
+    if (config->Replicas > 1)
+        snprintf(name, sizeof name, "%s with %d replicas", config->Name, (int)config->Replicas);
     int code = async__cluster_block(&self.work);
 
     if (code == 0 && self.found) code = compare(config, self.found->Config);
@@ -143,36 +171,88 @@ int async__cluster_stream(async_cluster *cluster, jsStreamConfig *config)
 
 struct consumer_work {
     struct async__cluster_block work;
-    const char *stream;
     jsConsumerConfig *config;
-    char *name;
-    size_t name_size;
-    uint64_t *pending;
+    struct async__cluster_consumer *consumer;
 };
+
+/* The first of the stream's consumers whose name begins so; "": there is none. */
+static natsStatus find_consumer(struct consumer_work *self, const char *prefix, jsErrCode *error)
+{
+    struct async__cluster_consumer *consumer = self->consumer;
+    jsConsumerNamesList *names = NULL;
+    natsStatus status =
+        js_ConsumerNames(&names, self->work.cluster->js, consumer->stream, NULL, error);
+
+    consumer->name[0] = 0;
+    if (status == NATS_NOT_FOUND && *error == 0) return NATS_OK; /* it has none */
+    for (int i = 0; status == NATS_OK && i < names->Count && !consumer->name[0]; i++)
+        if (strncmp(names->List[i], prefix, strlen(prefix)) == 0)
+            snprintf(consumer->name, sizeof consumer->name, "%s", names->List[i]);
+    jsConsumerNamesList_Destroy(names);
+    return status;
+}
+
+static natsStatus new_name(struct consumer_work *self, const char *prefix)
+{
+    natsInbox *inbox = NULL;
+    natsStatus status = natsInbox_Create(&inbox);
+
+    if (status != NATS_OK) return status;
+    snprintf(self->consumer->name, sizeof self->consumer->name, "%s-%s", prefix,
+             strrchr(inbox, '.') + 1);
+    natsInbox_Destroy(inbox);
+    return NATS_OK;
+}
+
+/* Of two workers that make one at the same time the server refuses the second, which then finds the first one's. */
+static natsStatus share_consumer(struct async__cluster_block *work, jsErrCode *error)
+{
+    struct consumer_work *self = async__container(work, struct consumer_work, work);
+    const char *prefix = self->config->Durable;
+    natsStatus status = find_consumer(self, prefix, error);
+
+    if (status == NATS_OK && !self->consumer->name[0]) status = new_name(self, prefix);
+    if (status != NATS_OK) return status;
+    self->config->Durable = self->consumer->name;
+    status =
+        js_AddConsumer(NULL, work->cluster->js, self->consumer->stream, self->config, NULL, error);
+    self->config->Durable = prefix;
+    if (*error != JSConsumerWQConsumerNotUniqueErr) return status;
+    *error = 0;
+    status = find_consumer(self, prefix, error);
+    return status == NATS_OK && !self->consumer->name[0] ? NATS_NOT_FOUND : status;
+}
 
 static natsStatus add_consumer(struct async__cluster_block *work, jsErrCode *error)
 {
     struct consumer_work *self = async__container(work, struct consumer_work, work);
+    struct async__cluster_consumer *consumer = self->consumer;
+    jsStreamInfo *stream = NULL;
     jsConsumerInfo *info = NULL;
-    natsStatus status =
-        js_AddConsumer(&info, work->cluster->js, self->stream, self->config, NULL, error);
+    natsStatus status = js_GetStreamInfo(&stream, work->cluster->js, consumer->stream, NULL, error);
 
-    if (status == NATS_OK && self->name) snprintf(self->name, self->name_size, "%s", info->Name);
-    if (status == NATS_OK && self->pending) *self->pending = info->NumPending;
+    if (status != NATS_OK) return status;
+    if (consumer->created != stream->Created) consumer->last = 0;
+    consumer->created = stream->Created;
+    jsStreamInfo_Destroy(stream);
+    self->config->DeliverPolicy =
+        consumer->last ? js_DeliverByStartSequence : js_DeliverLastPerSubject;
+    self->config->OptStartSeq = consumer->last ? consumer->last + 1 : 0;
+    status = js_AddConsumer(&info, work->cluster->js, consumer->stream, self->config, NULL, error);
+    if (status != NATS_OK) return status;
+    snprintf(consumer->name, sizeof consumer->name, "%s", info->Name);
+    consumer->pending = info->NumPending;
     jsConsumerInfo_Destroy(info);
-    return status;
+    return NATS_OK;
 }
 
-int async__cluster_consumer(async_cluster *cluster, const char *stream, jsConsumerConfig *config,
-                            char *name, size_t name_size, uint64_t *pending)
+int async__cluster_consumer(async_cluster *cluster, struct async__cluster_consumer *consumer,
+                            jsConsumerConfig *config)
 {
-    struct consumer_work self = {
-        .work = {cluster, add_consumer, "make a consumer of", stream, 0, 0, ""},
-        .stream = stream,
-        .config = config,
-        .name = name,
-        .name_size = name_size,
-        .pending = pending};
+    struct consumer_work self = {.work = {cluster, config->Durable ? share_consumer : add_consumer,
+                                          "make a consumer of", consumer->stream, 0, 0, ""},
+                                 .config = config,
+                                 .consumer = consumer};
 
     return async__cluster_block(&self.work);
 }

@@ -23,6 +23,7 @@
     0.2 /* of others: the places that they were promised are soon free for those that have jobs */
 #define GRACE 2.0       /* for the answer that nothing has come */
 #define EMPTY_WAIT 0.02 /* before a source of another priority that was empty is asked again */
+#define GONE_WAIT 0.1   /* before one whose consumer was not there is */
 #define DRAIN_TIMEOUT 30.0
 
 struct other {
@@ -36,19 +37,18 @@ static int make_consumers(struct async__cluster_worker *self)
 {
     for (size_t i = 0; i < self->source_count; i++) {
         struct async__cluster_source *source = &self->sources[i];
-        char filter[96];
+        char filter[96], prefix[] = {'p', source->priority, 0};
         jsConsumerConfig config;
-        snprintf(filter, sizeof filter, "casyncio.%s.run.%c", source->job->name,
-                 source->consumer[1]);
+        snprintf(filter, sizeof filter, "casyncio.%s.run.%c", source->job->name, source->priority);
         jsConsumerConfig_Init(&config);
-        config.Durable = source->consumer;
+        config.Durable = prefix;
         config.FilterSubject = filter;
         config.AckPolicy = js_AckExplicit;
         config.AckWait = (int64_t)(source->job->ack_wait * 1e9);
         config.MaxDeliver = -1; /* the worker counts, so that the caller hears of it */
         config.MaxAckPending = -1;
         config.MaxWaiting = 4096;
-        int code = async__cluster_consumer(self->cluster, source->stream, &config, NULL, 0, NULL);
+        int code = async__cluster_consumer(self->cluster, &source->consumer, &config);
         if (code < 0) return code;
     }
     return 0;
@@ -64,6 +64,14 @@ static int repair(void *argument)
     make_consumers(self);
     self->repairing = false;
     return 0;
+}
+
+static void start_repair(struct async__cluster_worker *self)
+{
+    if (self->repairing || !self->cluster->connected) return;
+    self->repairing = true;
+    async_task_options options = {.coroutine = "repair"};
+    if (!async_group_create_task_with(self->group, repair, self, &options)) self->repairing = false;
 }
 
 /* ---- what comes ---- */
@@ -151,8 +159,13 @@ void async__cluster_ended(struct async__cluster_running *running)
     *running->link = running->next;
     if (running->next) running->next->link = running->link;
     self->running_count--;
-    natsMsg_Destroy(running->msg);
-    async__free(running);
+    if (running->given_back) {
+        running->next = self->given_back;
+        self->given_back = running;
+    } else {
+        natsMsg_Destroy(running->msg);
+        async__free(running);
+    }
     wake(self);
 }
 
@@ -160,7 +173,15 @@ void async__cluster_ended(struct async__cluster_running *running)
 static void source_done(struct async__cluster_source *source, bool empty)
 {
     source->asked = 0;
-    if (empty && source->consumer[1] != '1') source->empty_until = async_now() + EMPTY_WAIT;
+    if (empty && source->priority != '1') source->empty_until = async_now() + EMPTY_WAIT;
+}
+
+/* Its consumer has gone, with the memory of a server, or for as long as several servers elect one that leads it. */
+static void source_gone(struct async__cluster_source *source)
+{
+    source->asked = 0;
+    source->gone_until = async_now() + GONE_WAIT;
+    start_repair(source->worker);
 }
 
 static void take_from(struct async__cluster_worker *self, struct async__cluster_source *source,
@@ -171,8 +192,12 @@ static void take_from(struct async__cluster_worker *self, struct async__cluster_
     int got;
 
     while ((got = async__cluster_take(&source->sub, &msg)) != 0) {
-        if (got < 0 || !async__cluster_delivery(msg, &delivery)) {
-            if (got > 0) natsMsg_Destroy(msg);
+        if (got < 0) {
+            source_gone(source);
+            continue;
+        }
+        if (!async__cluster_delivery(msg, &delivery)) {
+            natsMsg_Destroy(msg);
             source_done(source, true);
             continue;
         }
@@ -207,8 +232,8 @@ static bool sweeping(const struct async__cluster_worker *self)
 static bool ask(struct async__cluster_worker *self, struct async__cluster_source *source,
                 unsigned count, double wait)
 {
-    if (async__cluster_pull(self->cluster, source->stream, source->consumer, source->inbox, count,
-                            wait) != NATS_OK)
+    if (async__cluster_pull(self->cluster, source->consumer.stream, source->consumer.name,
+                            source->inbox, count, wait) != NATS_OK)
         return false;
     source->asked = count;
     source->sweep = wait <= 0;
@@ -221,7 +246,8 @@ static size_t next_source(const struct async__cluster_worker *self, size_t turn)
 {
     double now = async_now();
     while (turn < self->source_count &&
-           (self->sources[turn].asked > 0 || self->sources[turn].empty_until > now))
+           (self->sources[turn].asked > 0 || self->sources[turn].empty_until > now ||
+            self->sources[turn].gone_until > now))
         turn++;
     return turn;
 }
@@ -229,14 +255,16 @@ static size_t next_source(const struct async__cluster_worker *self, size_t turn)
 /* All were empty: for what comes. Sources of normal priority are first, and get what the others leave. */
 static void ask_for_more(struct async__cluster_worker *self, unsigned free)
 {
+    double now = async_now();
     unsigned left = 0;
 
     for (size_t i = 0; i < self->source_count; i++)
-        left += self->sources[i].asked == 0;
+        left += self->sources[i].asked == 0 && self->sources[i].gone_until <= now;
     for (int normal = 1; normal >= 0; normal--)
         for (size_t i = 0; i < self->source_count && free > 0; i++) {
             struct async__cluster_source *source = &self->sources[i];
-            if (source->asked > 0 || (source->consumer[1] == '1') != normal) continue;
+            if (source->asked > 0 || source->gone_until > now) continue;
+            if ((source->priority == '1') != normal) continue;
             unsigned share = normal && free > left ? free - left + 1 : 1;
             bool only = normal && self->job_count == 1 && free >= left;
             if (!ask(self, source, share, only ? LONG_WAIT : SHORT_WAIT)) return;
@@ -256,10 +284,7 @@ static void forget_silent(struct async__cluster_worker *self)
         silent |= !source->sweep;
         source->asked = 0;
     }
-    if (!silent || self->repairing || !self->cluster->connected) return;
-    self->repairing = true;
-    async_task_options options = {.coroutine = "repair"};
-    if (!async_group_create_task_with(self->group, repair, self, &options)) self->repairing = false;
+    if (silent) start_repair(self);
 }
 
 /* ---- signs of life ---- */
@@ -276,11 +301,13 @@ static void beat(struct async__cluster_worker *self)
 
 static double next_time(const struct async__cluster_worker *self)
 {
-    double when = self->beat_at;
-    for (size_t i = 0; i < self->source_count; i++)
-        if (self->sources[i].asked > 0 && self->sources[i].until < when)
-            when = self->sources[i].until;
-    return when - async_now();
+    double when = self->beat_at, now = async_now();
+    for (size_t i = 0; i < self->source_count; i++) {
+        const struct async__cluster_source *source = &self->sources[i];
+        double next = source->asked > 0 ? source->until : source->gone_until;
+        if (next < when && (source->asked > 0 || next > now)) when = next;
+    }
+    return when - now;
 }
 
 static int wait_a_while(struct async__cluster_worker *self, double most)
@@ -301,8 +328,10 @@ static void receive(struct async__cluster_worker *self, bool draining)
 {
     if (self->connects != self->cluster->connects) {
         self->connects = self->cluster->connects; /* the server has forgotten what was asked */
-        for (size_t i = 0; i < self->source_count; i++)
+        for (size_t i = 0; i < self->source_count; i++) {
             self->sources[i].asked = 0;
+            if (self->sources[i].job->memory) start_repair(self); /* and what it had in memory */
+        }
     }
     for (size_t i = 0; i < self->source_count; i++)
         take_from(self, &self->sources[i], draining);
@@ -357,7 +386,8 @@ static void drain(struct async__cluster_worker *self)
 
 /* ---- from options to sources ---- */
 
-static int add_source(struct async__cluster_worker *self, const async_cluster_job *job, char word)
+static int add_source(struct async__cluster_worker *self, const async_cluster_job *job,
+                      char priority)
 {
     struct async__cluster_source *source = &self->sources[self->source_count];
     natsInbox *inbox = NULL;
@@ -369,8 +399,8 @@ static int add_source(struct async__cluster_worker *self, const async_cluster_jo
     source->sub.ready = source_ready;
     snprintf(source->inbox, sizeof source->inbox, "%s", inbox);
     natsInbox_Destroy(inbox);
-    snprintf(source->stream, sizeof source->stream, "CASYNCIO_RUN_%s", job->name);
-    snprintf(source->consumer, sizeof source->consumer, "p%c", word);
+    source->priority = priority;
+    snprintf(source->consumer.stream, sizeof source->consumer.stream, "CASYNCIO_RUN_%s", job->name);
     int code = async__cluster_add(self->cluster, &source->sub, source->inbox, NULL);
     if (code == 0) self->source_count++;
     return code;
@@ -416,10 +446,24 @@ static int open_worker(struct async__cluster_worker *self, const async_cluster_j
     for (size_t i = 0; i < count && code == 0; i++)
         code = open_job(self, jobs[i], i);
     /* By priority, not by job. */
-    for (int word = '0'; word < '0' + ASYNC__CLUSTER_PRIORITIES; word++)
+    for (int priority = '0'; priority < '0' + ASYNC__CLUSTER_PRIORITIES; priority++)
         for (size_t i = 0; i < count && code == 0; i++)
-            code = add_source(self, &self->jobs[i], (char)word);
+            code = add_source(self, &self->jobs[i], (char)priority);
     return code < 0 ? code : make_consumers(self);
+}
+
+/* Only when this worker takes nothing more: to a worker that still asks they would come back, and lie there until
+ * their ack_wait is over, if it closes its connection meanwhile. */
+static void give_back(struct async__cluster_worker *self)
+{
+    struct async__cluster_running *next;
+
+    for (struct async__cluster_running *running = self->given_back; running; running = next) {
+        next = running->next;
+        async__cluster_acknowledge(self->cluster, running->msg, "-NAK");
+        natsMsg_Destroy(running->msg);
+        async__free(running);
+    }
 }
 
 static void close_worker(struct async__cluster_worker *self)
@@ -428,6 +472,7 @@ static void close_worker(struct async__cluster_worker *self)
 
     for (size_t i = 0; i < self->source_count; i++)
         async__cluster_remove(self->cluster, &self->sources[i].sub);
+    give_back(self);
     for (size_t i = 0; i < 2 * self->job_count; i++)
         async__cluster_remove(self->cluster, &others[i].sub);
     async__free(self->jobs);
@@ -443,7 +488,7 @@ int async__cluster_serve(async_cluster *cluster, const async_cluster_worker_opti
 
     if (async__options(&self.options, sizeof self.options, given, given ? size : 0) < 0)
         return async__cluster_raise(-EINVAL, "async_cluster_serve: an option of a newer version");
-    if (!jobs || count == 0 || isnan(self.options.drain_timeout))
+    if (!jobs || count == 0 || !(self.options.drain_timeout >= 0))
         return async__cluster_raise(-EINVAL, "async_cluster_serve: no jobs, or no time to drain");
     if (!self.options.concurrency) self.options.concurrency = (unsigned)get_nprocs();
     if (self.options.drain_timeout == 0) self.options.drain_timeout = DRAIN_TIMEOUT;

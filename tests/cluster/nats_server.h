@@ -22,6 +22,7 @@ struct nats_server {
     const char *config; /* more lines of its configuration; NULL: none */
     const char *limits; /* of JetStream; NULL: none */
     bool no_jetstream;
+    const char *name; /* of one of several; NULL: the server's own */
 };
 
 __attribute__((unused)) static void nap(double seconds)
@@ -76,6 +77,7 @@ static void nats_write_config(const struct nats_server *server)
     if (!server->no_jetstream)
         fprintf(file, "jetstream { store_dir: \"%s/store\"\n%s }\n", server->dir,
                 server->limits ? server->limits : "");
+    if (server->name) fprintf(file, "server_name: %s\n", server->name);
     if (server->config) fputs(server->config, file);
     assert_int_equal(fclose(file), 0);
 }

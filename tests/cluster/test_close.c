@@ -365,10 +365,169 @@ static int closed_by_a_job(void)
     return async_block_error();
 }
 
+/* ---- the loop ends before the cluster is closed ---- */
+
+struct left {
+    async_cluster *cluster;
+    async_cluster_bucket *bucket;
+    async_iterator *messages, *changes, *items;
+    async_cluster_future *future;
+    bool lost; /* the server goes, and the client library tries to come back */
+};
+static struct left left;
+
+static int leaves_all(void *unused)
+{
+    const async_cluster_options options = {.reconnect_wait = 0.01, .reconnect_wait_max = 0.01};
+    struct number in = {1};
+    (void)unused;
+
+    assert_non_null(left.cluster = async_cluster_connect(server.url, &options));
+    left.bucket =
+        async_cluster_bucket_open(left.cluster, "left", &(async_cluster_bucket_options){0});
+    assert_non_null(left.bucket);
+    assert_non_null(left.messages = async_cluster_subscribe(left.cluster, "x", NULL));
+    assert_non_null(left.changes = async_cluster_watch(left.bucket, NULL));
+    async_cluster_entry *none = NULL;
+    assert_int_equal(left.changes->next(left.changes, &none), 1); /* where the present values end */
+    assert_non_null(left.future = async_cluster_submit(left.cluster, elsewhere, &in));
+    assert_non_null(left.items = async_cluster_items(left.future));
+    /* Something that waits for an answer without a task, and something that waits to be sent. */
+    async_cluster_cancel(async_cluster_submit(left.cluster, elsewhere, &in));
+    assert_int_equal(async_cluster_publish(left.cluster, "y", "last", 4), 0);
+    if (!left.lost) return 0;
+    nats_kill(&server, SIGKILL);
+    while (async_cluster_is_connected(left.cluster))
+        async_sleep(0.001);
+    return 0;
+}
+
+static void free_what_is_left(bool cluster_first)
+{
+    if (cluster_first) assert_int_equal(async_cluster_close(left.cluster), 0);
+    left.items->close(left.items);
+    async_cluster_cancel(left.future);
+    left.changes->close(left.changes);
+    left.messages->close(left.messages);
+    async_cluster_bucket_close(left.bucket);
+    if (!cluster_first) assert_int_equal(async_cluster_close(left.cluster), 0);
+}
+
+static int uses_what_is_left(void *unused)
+{
+    struct number out;
+    void *value;
+    (void)unused;
+
+    assert_false(async_cluster_is_connected(left.cluster));
+    assert_int_equal(async_cluster_max_payload(left.cluster), 0);
+    assert_int_equal(async_cluster_publish(left.cluster, "x", "x", 1), -ECONNABORTED);
+    assert_non_null(strstr(async_error_message(), "the cluster's loop has been closed"));
+    assert_int_equal(async_cluster_flush(left.cluster), -ECONNABORTED);
+    assert_null(async_cluster_get(left.bucket, "key"));
+    assert_int_equal(async_error_code(), -ECONNABORTED);
+    assert_int_equal(left.messages->next(left.messages, &value), -ECONNABORTED);
+    assert_int_equal(left.changes->next(left.changes, &value), -ECONNABORTED);
+    assert_int_equal(left.items->next(left.items, &value), -ECONNABORTED);
+    left.items->close(left.items);
+    assert_int_equal(async_cluster_wait(left.future, &out), -ECONNABORTED);
+    left.changes->close(left.changes);
+    left.messages->close(left.messages);
+    async_cluster_bucket_close(left.bucket);
+    return async_cluster_close(left.cluster);
+}
+
+static void test_loop_closed_before_a_cluster(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 6; i++) {
+        left.lost = i >= 3;
+        assert_int_equal(run_real(leaves_all, NULL), 0);
+        /* The library's threads find the server again, or its timers go off. */
+        if (left.lost) nats_restart(&server);
+        nap(0.05);
+        if (i % 3 == 2)
+            assert_int_equal(run_real(uses_what_is_left, NULL), 0);
+        else
+            free_what_is_left(i % 3 == 1);
+    }
+}
+
+/* In a thread, with a loop of its own. */
+static int leave_elsewhere(void *unused)
+{
+    (void)unused;
+    int code = run_real(leaves_all, NULL);
+    free_what_is_left(true);
+    return code;
+}
+
+/* What was published is sent at the end of the loop, too. */
+static int hears_the_last(void)
+{
+    async_with_cluster (cluster, server.url, NULL) {
+        async_iterator *messages = async_cluster_subscribe(cluster, "y", NULL);
+        assert_int_equal(async_cluster_flush(cluster), 0);
+        left.lost = false;
+        assert_int_equal(async_to_thread(leave_elsewhere, NULL), 0);
+        async_cluster_message *message = NULL;
+        async_timeout (20)
+            assert_int_equal(messages->next(messages, &message), 1);
+        assert_string_equal(message->data, "last");
+        messages->close(messages);
+    }
+    return async_block_error();
+}
+
+/* ---- another loop, and a forked child ---- */
+
+static int uses_another_loops(void *cluster)
+{
+    assert_int_equal(async_cluster_publish(cluster, "x", "x", 1), -EPERM);
+    assert_non_null(strstr(async_error_message(), "the cluster is another loop's"));
+    assert_null(async_cluster_subscribe(cluster, "x", NULL));
+    assert_int_equal(async_error_code(), -EPERM);
+    assert_int_equal(async_cluster_close(cluster), -EPERM);
+    return 0;
+}
+
+static int run_another(void *cluster) { return async_run(uses_another_loops, cluster); }
+
+static int closes_its_parents(void *cluster)
+{
+    int code = async_cluster_publish(cluster, "x", "child", 5);
+    return code == -EPERM ? async_cluster_close(cluster) : 1;
+}
+
+static int of_others(void)
+{
+    async_with_cluster (cluster, server.url, NULL) {
+        async_iterator *messages = async_cluster_subscribe(cluster, "x", NULL);
+        assert_int_equal(async_to_thread(run_another, cluster), 0);
+        pid_t child = fork();
+        if (child == 0) {
+            /* Within the parent's task, which does not run here; then in a loop of its own. */
+            bool good = async_cluster_publish(cluster, "x", "child", 5) < 0;
+            _exit(good ? -async_run(closes_its_parents, cluster) : 99);
+        }
+        int status = -1;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        assert_int_equal(async_cluster_publish(cluster, "x", "parent", 6), 0);
+        async_cluster_message *message = NULL;
+        assert_int_equal(messages->next(messages, &message), 1);
+        assert_string_equal(message->data, "parent");
+        messages->close(messages);
+    }
+    return async_block_error();
+}
+
 REAL(closed_twice)
 REAL(closed_under_cancellation)
 REAL(closed_by_its_reader)
 REAL(closed_by_a_job)
+REAL(hears_the_last)
+REAL(of_others)
 
 int main(void)
 {
@@ -380,6 +539,9 @@ int main(void)
         cmocka_unit_test(test_closed_under_cancellation),
         cmocka_unit_test(test_closed_by_its_reader),
         cmocka_unit_test(test_closed_by_a_job),
+        cmocka_unit_test(test_loop_closed_before_a_cluster),
+        cmocka_unit_test(test_hears_the_last),
+        cmocka_unit_test(test_of_others),
     };
     NATS_SKIP();
     nats_start(&server);

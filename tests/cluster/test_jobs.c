@@ -608,6 +608,36 @@ static int foreign_stream(void)
     return async_block_error();
 }
 
+/* One server has no replicas. The name of the option, and what was asked for, are in the message. */
+static int replicas(void)
+{
+    async_with_cluster (cluster, server.url, NULL) {
+        async_cluster_job job = {.size = sizeof job, .name = "copied", .in_size = 1, .out_size = 1};
+        char byte = 0;
+        job.replicas = 3;
+        int code = async_cluster_call_job(cluster, &job, &byte, &byte, NULL);
+        if (code != -EOPNOTSUPP) fail_msg("%s: %s", async_error_name(code), async_error_message());
+        if (!strstr(async_error_message(), "make stream CASYNCIO_RUN_copied with 3 replicas: "))
+            fail_msg("%s", async_error_message());
+        job.replicas = 6;
+        assert_int_equal(async_cluster_call_job(cluster, &job, &byte, &byte, NULL), -EINVAL);
+        assert_non_null(strstr(async_error_message(), "copied: 6 replicas, where 1 to 5 can be"));
+        job.replicas = 1;
+        async_cluster_future *future = async__cluster_submit(cluster, &job, &byte, NULL, 0);
+        assert_non_null(future);
+        async_cluster_cancel(future);
+
+        async_cluster_bucket_options options = {.replicas = 6};
+        assert_null(async_cluster_bucket_open(cluster, "copied", &options));
+        assert_int_equal(async_error_code(), -EINVAL);
+        options.replicas = 2;
+        assert_null(async_cluster_bucket_open(cluster, "copied", &options));
+        assert_int_equal(async_error_code(), -EOPNOTSUPP);
+        assert_non_null(strstr(async_error_message(), "KV_copied with 2 replicas"));
+    }
+    return async_block_error();
+}
+
 REAL(call)
 REAL(in_threads)
 REAL(failures)
@@ -623,6 +653,7 @@ REAL(pieces)
 REAL(streams)
 REAL(no_worker)
 REAL(foreign_stream)
+REAL(replicas)
 
 int main(void)
 {
@@ -642,6 +673,7 @@ int main(void)
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_no_worker),
         cmocka_unit_test(test_foreign_stream),
+        cmocka_unit_test(test_replicas),
     };
     NATS_SKIP_VALGRIND();
     nats_start(&server);

@@ -14,14 +14,14 @@ one=casyncio-$$-1 two=casyncio-$$-2
 ip netns add $one 2>/dev/null || skip "no network namespace may be made here"
 trap 'kill "${started[@]}" 2>/dev/null; ip netns del $one; ip netns del $two 2>/dev/null; rm -rf "$work"' EXIT
 ip netns add $two && ip link add link0 netns $one type veth peer name link0 netns $two || skip "no link may be made here"
-# Without the mounts of `ip netns exec`, which need a root that is a mount of its own.
+# Without the mounts of `ip netns exec` and `ip -n`, which need a root that is a mount of its own.
 in_one=(nsenter --net=/run/netns/$one) in_two=(nsenter --net=/run/netns/$two)
-for name in $one $two; do
-    ip -n $name link set lo up
-    ip -n $name link set link0 up
+"${in_one[@]}" ip address add 10.213.7.1/24 dev link0
+"${in_two[@]}" ip address add 10.213.7.2/24 dev link0
+for link in lo link0; do
+    "${in_one[@]}" ip link set $link up
+    "${in_two[@]}" ip link set $link up
 done
-ip -n $one address add 10.213.7.1/24 dev link0
-ip -n $two address add 10.213.7.2/24 dev link0
 if "${in_one[@]}" tc qdisc add dev link0 root netem delay 10ms loss 1% 2>/dev/null; then
     echo "10 ms and 1 % loss between the two"
 else
@@ -49,9 +49,9 @@ started+=($!)
         "${in_two[@]}" "$BUILD_DIR/bin/casyncio-jobs" --url $url 2>/dev/null | grep -Eq '^tile .* [1-9][0-9]*$' && break
         sleep 0.1
     done
-    ip -n $two link set link0 down
+    "${in_two[@]}" ip link set link0 down
     sleep 1
-    ip -n $two link set link0 up
+    "${in_two[@]}" ip link set link0 up
 } &
 cut=$!
 "${in_two[@]}" timeout 120 "$programs/22_render" $url "$work/picture.png" 2000 1500 >"$work/told" 2>&1 ||

@@ -8,6 +8,12 @@ struct number {
     long value;
 };
 
+static void stop_worker(async_task *worker)
+{
+    async_cancel(worker, NULL);
+    assert_int_equal(async_await(worker), -ECANCELED);
+}
+
 /* ---- limits of the server ---- */
 
 struct some {
@@ -56,8 +62,7 @@ static int small_server(void)
         /* More than the server may store. */
         assert_int_equal(async_cluster_call(cluster, too_much, &much, &number), -ENOSPC);
         assert_non_null(strstr(async_error_message(), "casyncio.too_much.piece"));
-        async_cancel(worker, NULL);
-        assert_int_equal(async_await(worker), -ECANCELED);
+        stop_worker(worker);
     }
     return async_block_error();
 }
@@ -141,6 +146,177 @@ static int pauses(void)
     return async_block_error();
 }
 
+/* ---- a server that forgets ---- */
+
+static const async_cluster_options quick = {.reconnect_wait = 0.02, .reconnect_wait_max = 0.1};
+
+static int forgettable(const struct number *in, struct number *out)
+{
+    out->value = in->value + 1;
+    return 0;
+}
+ASYNC_JOB(forgettable, struct number, struct number, .memory = true, .ack_wait = 1)
+
+static int serve_forgettable(void *cluster)
+{
+    return async_cluster_serve(cluster, NULL, &forgettable_job);
+}
+
+static void forget(async_cluster *cluster)
+{
+    unsigned before = async_cluster_reconnects(cluster);
+    nats_kill(&server, SIGKILL);
+    nats_restart(&server);
+    while (async_cluster_reconnects(cluster) == before)
+        async_sleep(0.01);
+}
+
+/* A queue in its memory is gone with it, and made anew: by the worker, or, where there is none yet, by the caller. */
+static int forgotten_queue(void)
+{
+    async_with_cluster (cluster, server.url, &quick) {
+        struct number in = {41}, out = {0};
+        async_task *worker = async_create_task(serve_forgettable, cluster);
+        assert_int_equal(async_cluster_call(cluster, forgettable, &in, &out), 0);
+        forget(cluster);
+        async_timeout (60)
+            assert_int_equal(async_cluster_call(cluster, forgettable, &in, &out), 0);
+        assert_int_equal(out.value, 42);
+        stop_worker(worker);
+        forget(cluster);
+        async_cluster_future *future = async_cluster_submit(cluster, forgettable, &in);
+        assert_non_null(future);
+        worker = async_create_task(serve_forgettable, cluster);
+        async_timeout (60)
+            assert_int_equal(async_cluster_wait(future, &out), 0);
+        stop_worker(worker);
+    }
+    return async_block_error();
+}
+
+/* A queue that was made anew counts from 1 again: what is said of a job of before is not taken for one of now. */
+
+static async_event first_runs, finish_first;
+
+static int counted(const struct number *in, struct number *out)
+{
+    out->value = in->value + 1;
+    if (in->value != 1) return 0;
+    async_event_set(&first_runs);
+    return async_event_wait(&finish_first);
+}
+ASYNC_JOB(counted, struct number, struct number, .memory = true, .ack_wait = 1)
+
+static int serve_counted(void *cluster)
+{
+    return async_cluster_serve(cluster, &((async_cluster_worker_options){.concurrency = 4}),
+                               &counted_job);
+}
+
+static size_t waiting(async_cluster *cluster, const char *name)
+{
+    async_cluster_queue queues[8];
+    ssize_t count = async_cluster_queues(cluster, queues, 8);
+    for (ssize_t i = 0; i < count; i++)
+        if (strcmp(queues[i].name, name) == 0) return queues[i].waiting;
+    return 0;
+}
+
+/* The acknowledgement of the first job, which ends after the queue was forgotten. */
+static int acknowledged_late(void)
+{
+    async_with_cluster (cluster, server.url, &quick) {
+        struct number held = {1}, next = {2}, out = {0};
+        async_task *worker = async_create_task(serve_counted, cluster);
+        async_cluster_future *before = async_cluster_submit(cluster, counted, &held);
+        assert_int_equal(async_event_wait(&first_runs), 0);
+        forget(cluster);
+        async_cluster_future *future = async_cluster_submit(cluster, counted, &next, .delay = 0.5);
+        assert_non_null(future);
+        async_event_set(&finish_first);
+        async_timeout (60) {
+            assert_int_equal(async_cluster_wait(before, &out), 0);
+            assert_int_equal(out.value, 2);
+            assert_int_equal(async_cluster_wait(future, &out), 0);
+            assert_int_equal(out.value, 3);
+        }
+        stop_worker(worker);
+    }
+    return async_block_error();
+}
+
+/* The cancellation of one that went with the queue. */
+static int cancelled_late(void)
+{
+    async_with_cluster (cluster, server.url, &quick) {
+        struct number in = {2};
+        async_cluster_future *before = async_cluster_submit(cluster, counted, &in);
+        forget(cluster);
+        async_cluster_future *future = async_cluster_submit(cluster, counted, &in);
+        assert_non_null(future);
+        async_cluster_cancel(before);
+        async_sleep(0.2);
+        assert_int_equal(waiting(cluster, "counted"), 1);
+        async_cluster_cancel(future);
+        while (waiting(cluster, "counted") != 0)
+            async_sleep(0.01);
+    }
+    return async_block_error();
+}
+
+/* A job that went with the queue is put there again; one that is not to be done twice is given up. */
+static int put_again(void)
+{
+    async_with_cluster (cluster, server.url, &quick) {
+        struct number in = {2}, out = {0};
+        async_cluster_future *plain = async_cluster_submit(cluster, counted, &in);
+        async_cluster_future *keyed = async_cluster_submit(cluster, counted, &in, .key = "once");
+        async_cluster_future *later = async_cluster_submit(cluster, counted, &in, .delay = 0.3);
+        for (int i = 0; i < 2; i++)
+            forget(cluster);
+        async_task *worker = async_create_task(serve_counted, cluster);
+        async_timeout (60) {
+            assert_int_equal(async_cluster_wait(later, &out), 0);
+            out.value = 0;
+            assert_int_equal(async_cluster_wait(plain, &out), 0);
+            assert_int_equal(out.value, 3);
+            assert_int_equal(async_cluster_wait(keyed, &out), -EOWNERDEAD);
+            assert_non_null(strstr(async_error_message(), "its queue was lost"));
+            assert_int_equal(async_cluster_call(cluster, counted, &in, &out, .key = "once"), 0);
+        }
+        stop_worker(worker);
+    }
+    return async_block_error();
+}
+
+/* A watch of a bucket that has fewer entries than the one of before had. */
+static int watched_late(void)
+{
+    async_with_cluster (cluster, server.url, &quick) {
+        const async_cluster_bucket_options memory = {.memory = true};
+        async_cluster_bucket *bucket = async_cluster_bucket_open(cluster, "counted", &memory);
+        async_cluster_entry *entry;
+        for (int i = 0; i < 5; i++)
+            assert_int_equal(async_cluster_put(bucket, "key", "before", 6, NULL), 0);
+        async_iterator *watch = async_cluster_watch(bucket, NULL);
+        assert_int_equal(watch->next(watch, &entry), 1);
+        assert_int_equal(entry->revision, 5);
+        async_cluster_bucket_close(bucket);
+        forget(cluster);
+        bucket = async_cluster_bucket_open(cluster, "counted", &memory);
+        assert_int_equal(async_cluster_put(bucket, "key", "now", 3, NULL), 0);
+        async_timeout (60) {
+            do
+                assert_int_equal(watch->next(watch, &entry), 1);
+            while (entry->size == 0); /* where the values of before ended */
+            assert_int_equal(entry->size, 3);
+        }
+        watch->close(watch);
+        async_cluster_bucket_close(bucket);
+    }
+    return async_block_error();
+}
+
 /* ---- the end of a worker: this program once more, as one ---- */
 
 static int napping(const struct number *in, struct number *out)
@@ -150,7 +326,7 @@ static int napping(const struct number *in, struct number *out)
     out->value = async_cluster_job_attempt();
     return code;
 }
-ASYNC_JOB(napping, struct number, struct number)
+ASYNC_JOB(napping, struct number, struct number, .ack_wait = 1000)
 
 static int serve_napping(void *cluster) { return async_cluster_serve(cluster, NULL, &napping_job); }
 
@@ -204,8 +380,7 @@ static int sigterm(void)
         async_task *here = async_create_task(serve_napping, cluster);
         wait_for_begin(future);
         async_cluster_cancel(future);
-        async_cancel(here, NULL);
-        assert_int_equal(async_await(here), -ECANCELED);
+        stop_worker(here);
     }
     return async_block_error();
 }
@@ -213,6 +388,11 @@ static int sigterm(void)
 REAL(small_server)
 REAL(next_server)
 REAL(pauses)
+REAL(forgotten_queue)
+REAL(acknowledged_late)
+REAL(cancelled_late)
+REAL(put_again)
+REAL(watched_late)
 REAL(sigterm)
 
 static void test_limits(void **state)
@@ -229,9 +409,15 @@ static void test_limits(void **state)
 
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_limits), cmocka_unit_test(test_next_server),
-        cmocka_unit_test(test_pauses), cmocka_unit_test(test_sigterm)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_limits),
+                                       cmocka_unit_test(test_next_server),
+                                       cmocka_unit_test(test_pauses),
+                                       cmocka_unit_test(test_forgotten_queue),
+                                       cmocka_unit_test(test_acknowledged_late),
+                                       cmocka_unit_test(test_cancelled_late),
+                                       cmocka_unit_test(test_put_again),
+                                       cmocka_unit_test(test_watched_late),
+                                       cmocka_unit_test(test_sigterm)};
     if (argc == 4 && strcmp(argv[1], "worker") == 0)
         return async_cluster_work(argv[2],
                                   &((async_cluster_worker_options){.drain_timeout = atof(argv[3])}),
