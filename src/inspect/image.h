@@ -4,6 +4,7 @@
 #ifndef CASYNCIO_INSPECT_IMAGE_H
 #define CASYNCIO_INSPECT_IMAGE_H
 
+#include <elf.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,6 +28,7 @@ struct thread {
 struct module {
     uint64_t start, bias; /* bias: from the addresses in the file to those in memory */
     uint64_t layout;      /* the address of an async__layout, or 0 */
+    uint64_t python;      /* of an async__python_layout, or 0 */
     const char *path;
 };
 
@@ -71,6 +73,11 @@ const struct mapping *image_mapping(const struct image *image, uint64_t address)
 bool image_find_modules(struct image *image);
 /* From the kernel's order of registers to DWARF's. */
 void thread_set_registers(struct thread *thread, int machine, const uint64_t *given, size_t count);
+/* DWARF's number of the stack pointer. */
+static inline int image_sp(const struct image *image)
+{
+    return image->machine == EM_AARCH64 ? 31 : 7;
+}
 /* A line in memory of its own. */
 char *text_of(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Memory, or the end of this program with a line that says so. */

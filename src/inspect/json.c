@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* The names of tasks are clean (snapshot.c); those of files and functions may have anything in them. */
-static void text(FILE *out, const char *text)
+void json_text(FILE *out, const char *text)
 {
     if (!text) {
         fputs("null", out);
@@ -26,7 +26,7 @@ static void text(FILE *out, const char *text)
 void json_member(FILE *out, const char *name, const char *value)
 {
     fprintf(out, ", \"%s\": ", name);
-    text(out, value);
+    json_text(out, value);
 }
 
 static void address(FILE *out, const char *name, uint64_t value)
@@ -125,7 +125,7 @@ void show_json(FILE *out, const struct snapshot *snapshot, const struct options 
     const struct image *image = snapshot->image;
 
     fputs("\"process\": ", out);
-    text(out, image->title);
+    json_text(out, image->title);
     if (image->pid) fprintf(out, ", \"pid\": %d", image->pid);
     json_member(out, "casyncio", snapshot->layout_count ? snapshot->layouts[0].library : NULL);
     json_member(out, "problem", snapshot->problem);

@@ -16,7 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE = 1 << 20, PAGE = 4096, SCOPES = 1000, IDLE = 1 << 24 };
+enum {
+    PIECE = 1 << 20,
+    PAGE = 4096,
+    SCOPES = 1000,
+    IDLE = 1 << 24,
+    RED_ZONE = 128, /* of x86-64: in use below the stack pointer */
+};
 
 /* A piece of memory that counts only once it is referred to. */
 struct area {
@@ -55,6 +61,22 @@ static int by_start(const void *a, const void *b)
     return left->start < right->start ? -1 : left->start > right->start;
 }
 
+static uint64_t in_use_from(const struct image *image, const struct thread *thread)
+{
+    return thread->registers[image_sp(image)] - RED_ZONE;
+}
+
+/* Where the part of a task's stack begins that is in use. */
+static uint64_t frames_of(const struct search *search, const struct task *task)
+{
+    const struct thread *thread = task_thread(search->snapshot, task);
+
+    if (thread) return in_use_from(search->snapshot->image, thread);
+    if (task->state == ASYNC__RUNNING || task->sp < task->base || task->sp >= task->address)
+        return task->base;
+    return task->sp;
+}
+
 /* Stacks, in use or idle. What lies in them above the saved stack pointer is in use; the words below, and
  * those of idle ones, are old. */
 static void add_stacks(struct search *search, struct loop *loop)
@@ -65,9 +87,7 @@ static void add_stacks(struct search *search, struct loop *loop)
 
     for (size_t i = 0; i < loop->task_count; i++) {
         struct task *task = &loop->tasks[i];
-        bool parked =
-            task->state != ASYNC__RUNNING && task->sp >= task->base && task->sp < task->address;
-        add_area(search, (struct area){task->base, task->top, parked ? task->sp : task->base,
+        add_area(search, (struct area){task->base, task->top, frames_of(search, task),
                                        task->address, task->wait, task, false});
     }
     for (uint64_t i = 0; i < idle && i < IDLE; i++) {
@@ -166,6 +186,22 @@ static void scan_queued(struct search *search)
     }
 }
 
+/* What is in use of a mapping. One that a guard or nothing precedes, and that a thread's stack pointer is
+ * in, is its stack: the words below the pointer are old. */
+static uint64_t mapping_from(const struct image *image, size_t index)
+{
+    const struct mapping *mapping = &image->mappings[index];
+    bool guarded = index > 0 && mapping[-1].end == mapping->start && !mapping[-1].readable;
+
+    if (!guarded && strcmp(mapping->path, "[stack]") != 0) return mapping->start;
+    for (size_t i = 0; i < image->thread_count; i++) {
+        const struct thread *thread = &image->threads[i];
+        uint64_t from = in_use_from(image, thread);
+        if (thread->known && from > mapping->start && from < mapping->end) return from;
+    }
+    return mapping->start;
+}
+
 /* Writable memory that is neither a stack of a task nor a block of a heap. */
 static void scan_roots(struct search *search)
 {
@@ -174,7 +210,7 @@ static void scan_roots(struct search *search)
 
     for (size_t i = 0; i < image->mapping_count; i++) {
         const struct mapping *mapping = &image->mappings[i];
-        uint64_t from = mapping->start;
+        uint64_t from = mapping_from(image, i);
         if (!mapping->readable || (!mapping->writable && image->pid)) continue;
         while (next < search->count && search->areas[next].end <= from)
             next++;

@@ -141,7 +141,6 @@ static void ask_system_call(const struct image *image, struct thread *thread)
 {
     char name[64], text[256];
     unsigned long long pc, sp;
-    int last = image->machine == EM_AARCH64 ? 31 : 7;
 
     snprintf(name, sizeof name, "/proc/%d/task/%d/syscall", image->pid, thread->id);
     FILE *file = fopen(name, "re");
@@ -154,7 +153,7 @@ static void ask_system_call(const struct image *image, struct thread *thread)
     before = strrchr(line, ' ');
     if (!before || sscanf(before, " 0x%llx", &sp) != 1) return;
     thread->pc = pc;
-    thread->registers[last] = sp;
+    thread->registers[image_sp(image)] = sp;
     thread->known = true;
 }
 

@@ -2,6 +2,7 @@
  * notes are in memory, also where the file is gone or stripped. */
 #include "image.h"
 
+#include "../../python/src/loop/tasks_layout.h"
 #include "loop/layout.h"
 
 #include <elf.h>
@@ -12,8 +13,9 @@ enum { HEADERS = 64, NOTES = 64 * 1024, PAGE = 4096 };
 
 static uint64_t aligned(uint64_t size) { return (size + 3) & ~(uint64_t)3; }
 
-/* The layout that a run of notes leads to, or 0. */
-static uint64_t find_note(const unsigned char *notes, uint64_t size, uint64_t address)
+/* What the note of that type in a run of notes leads to, or 0. */
+static uint64_t find_note(const unsigned char *notes, uint64_t size, uint64_t address,
+                          uint32_t type)
 {
     static const char name[] = ASYNC__LAYOUT_NOTE;
     Elf64_Nhdr header;
@@ -23,8 +25,8 @@ static uint64_t find_note(const unsigned char *notes, uint64_t size, uint64_t ad
         uint64_t text = at + sizeof header, data = text + aligned(header.n_namesz);
         uint64_t next = data + aligned(header.n_descsz);
         if (data > size || next > size) return 0;
-        if (header.n_type == ASYNC__LAYOUT_NOTE_TYPE && header.n_namesz == sizeof name &&
-            header.n_descsz == 8 && memcmp(notes + text, name, sizeof name) == 0) {
+        if (header.n_type == type && header.n_namesz == sizeof name && header.n_descsz == 8 &&
+            memcmp(notes + text, name, sizeof name) == 0) {
             int64_t distance;
             memcpy(&distance, notes + data, sizeof distance);
             return address + data + (uint64_t)distance;
@@ -34,22 +36,33 @@ static uint64_t find_note(const unsigned char *notes, uint64_t size, uint64_t ad
     return 0;
 }
 
-static uint64_t read_notes(const struct image *image, uint64_t address, uint64_t size)
-{
-    if (size > NOTES) return 0;
-    unsigned char *notes = must(malloc(size + 1));
-    uint64_t found = image_read(image, address, notes, size) ? find_note(notes, size, address) : 0;
-    free(notes);
-    return found;
-}
-
 /* A file may be mapped to be read, as data: then what its note leads to is not there. */
-static bool is_layout(const struct image *image, uint64_t address)
+static uint64_t layout_at(const struct image *image, uint64_t address, const char *wanted)
 {
     char magic[sizeof((struct async__layout_head *)0)->magic];
 
     return address && image_read(image, address, magic, sizeof magic) &&
-           memcmp(magic, ASYNC__LAYOUT_MAGIC, sizeof magic) == 0;
+                   memcmp(magic, wanted, sizeof magic) == 0
+               ? address
+               : 0;
+}
+
+static void read_notes(const struct image *image, uint64_t address, uint64_t size,
+                       struct module *module)
+{
+    if (size > NOTES) return;
+    unsigned char *notes = must(malloc(size + 1));
+    if (image_read(image, address, notes, size)) {
+        if (!module->layout)
+            module->layout =
+                layout_at(image, find_note(notes, size, address, ASYNC__LAYOUT_NOTE_TYPE),
+                          ASYNC__LAYOUT_MAGIC);
+        if (!module->python)
+            module->python =
+                layout_at(image, find_note(notes, size, address, ASYNC__PYTHON_LAYOUT_NOTE_TYPE),
+                          ASYNC__PYTHON_LAYOUT_MAGIC);
+    }
+    free(notes);
 }
 
 /* Fills in *module for the file that is mapped from `start` on; false: it is no ELF file. */
@@ -73,11 +86,9 @@ static bool read_module(struct image *image, const struct mapping *mapping, stru
         }
     if (!placed) return false;
     if (!image->machine) image->machine = file.e_machine;
-    for (unsigned i = 0; i < file.e_phnum && !module->layout; i++)
+    for (unsigned i = 0; i < file.e_phnum; i++)
         if (headers[i].p_type == PT_NOTE)
-            module->layout =
-                read_notes(image, module->bias + headers[i].p_vaddr, headers[i].p_filesz);
-    if (!is_layout(image, module->layout)) module->layout = 0;
+            read_notes(image, module->bias + headers[i].p_vaddr, headers[i].p_filesz, module);
     return true;
 }
 

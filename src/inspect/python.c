@@ -3,11 +3,16 @@
  * Where Python's objects lie is known to Python. Since 3.14 an interpreter can read the tasks of another
  * process of its own version (_remote_debugging, which `python -m asyncio ps` is made with), from outside as
  * this program does; so the process's own interpreter is run to do that. It is run only for a process of
- * the same user, since it is that process's program, and isolated from the environment's modules. */
+ * the same user, since it is that process's program, and isolated from the environment's modules.
+ *
+ * Before 3.14 the extension describes them (python_tasks.c). */
 #include "python.h"
+
+#include "python_tasks.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -84,17 +89,143 @@ static const char script[] =
     "        if not any(other in tasks for other in task['awaited_by']): show(key)\n"
     "    for key in tasks: show(key)\n";
 
-bool is_python(const struct snapshot *snapshot)
+/* The address of the description, or 0. */
+static uint64_t find_layout(const struct snapshot *snapshot)
 {
     const struct image *image = snapshot->image;
 
-    for (size_t i = 0; i < image->module_count; i++) {
-        const char *slash = strrchr(image->modules[i].path, '/');
-        if (image->modules[i].layout && strncmp(slash ? slash + 1 : "", "_casyncio.", 10) == 0)
-            return true;
-    }
-    return false;
+    for (size_t i = 0; i < image->module_count; i++)
+        if (image->modules[i].python) return image->modules[i].python;
+    return 0;
 }
+
+bool is_python(const struct snapshot *snapshot) { return find_layout(snapshot) != 0; }
+
+/* ---- tasks that are read here ---- */
+
+static void print_place(FILE *out, const struct python_frame *frame)
+{
+    const char *slash = frame->file ? strrchr(frame->file, '/') : NULL;
+
+    fputs(frame->function ? frame->function : "?", out);
+    if (!frame->file) return;
+    fprintf(out, " (%s", slash ? slash + 1 : frame->file);
+    if (frame->line) fprintf(out, ":%d", frame->line);
+    fputc(')', out);
+}
+
+static const char *coroutine_of(const struct python_task *task)
+{
+    const char *outer = task->frame_count > 0 ? task->frames[task->frame_count - 1].function : NULL;
+    return outer ? outer : "-";
+}
+
+static void print_rows(FILE *out, const struct python_tasks *tasks)
+{
+    fprintf(out, "%14s %-16s %-20s %-16s %s\n", "TASK", "NAME", "COROUTINE", "AWAITED BY", "AT");
+    for (size_t i = 0; i < tasks->count; i++) {
+        const struct python_task *task = &tasks->tasks[i];
+        fprintf(out, "%14" PRIx64 " %-16s %-20s %-16s ", task->address, task->name,
+                coroutine_of(task),
+                task->awaiter == SIZE_MAX ? "-" : tasks->tasks[task->awaiter].name);
+        if (task->running) fputs("runs: ", out);
+        if (task->frame_count > 0)
+            print_place(out, &task->frames[0]);
+        else
+            fputc('-', out);
+        fputc('\n', out);
+    }
+}
+
+static void print_task(FILE *out, const struct python_task *task, int indent, bool frames)
+{
+    fprintf(out, "%*s%s", indent, "", task->name);
+    if (task->frame_count > 0) fprintf(out, " (%s)", coroutine_of(task));
+    fputs(task->running ? ": runs\n" : "\n", out);
+    for (size_t i = 0; frames && i < task->frame_count; i++) {
+        fprintf(out, "%*s  at ", indent, "");
+        print_place(out, &task->frames[i]);
+        fputc('\n', out);
+    }
+}
+
+/* The tree is walked without recursion: to the first child, else to the next sibling, else up. */
+static void print_tree(FILE *out, const struct python_tasks *tasks, bool frames)
+{
+    size_t count = tasks->count;
+    size_t *first = must(malloc((count + 1) * sizeof *first)),
+           *next = must(malloc((count + 1) * sizeof *next));
+    bool *shown = must(calloc(count + 1, sizeof *shown));
+
+    for (size_t i = 0; i <= count; i++)
+        first[i] = next[i] = SIZE_MAX;
+    for (size_t i = count; i-- > 0;) {
+        size_t parent = tasks->tasks[i].awaiter;
+        if (parent == SIZE_MAX) continue;
+        next[i] = first[parent];
+        first[parent] = i;
+    }
+    for (int rounds = 0; rounds < 2; rounds++) { /* the second: of what waits in a circle */
+        for (size_t i = 0; i < count; i++) {
+            if (rounds == 0 && tasks->tasks[i].awaiter != SIZE_MAX) continue;
+            int depth = 0;
+            for (size_t at = i; at != SIZE_MAX && !shown[at];) {
+                shown[at] = true;
+                print_task(out, &tasks->tasks[at], 2 * depth, frames);
+                if (first[at] != SIZE_MAX && !shown[first[at]]) {
+                    at = first[at];
+                    depth++;
+                    continue;
+                }
+                while (at != i && (next[at] == SIZE_MAX || shown[next[at]])) {
+                    at = tasks->tasks[at].awaiter;
+                    depth--;
+                }
+                at = at == i ? SIZE_MAX : next[at];
+            }
+        }
+    }
+    free(shown);
+    free(next);
+    free(first);
+}
+
+static void print_json(FILE *out, const struct python_tasks *tasks)
+{
+    fputc('[', out);
+    for (size_t i = 0; i < tasks->count; i++) {
+        const struct python_task *task = &tasks->tasks[i];
+        fprintf(out, "%s{\"id\": \"%#" PRIx64 "\"", i > 0 ? ", " : "", task->address);
+        json_member(out, "name", task->name);
+        fprintf(out, ", \"running\": %s, \"awaited_by\": [", task->running ? "true" : "false");
+        if (task->awaiter != SIZE_MAX)
+            fprintf(out, "\"%#" PRIx64 "\"", tasks->tasks[task->awaiter].address);
+        fputs("], \"frames\": [", out);
+        for (size_t j = 0; j < task->frame_count; j++) {
+            fputs(j > 0 ? ", {\"function\": " : "{\"function\": ", out);
+            json_text(out, task->frames[j].function);
+            json_member(out, "file", task->frames[j].file);
+            if (task->frames[j].line)
+                fprintf(out, ", \"line\": %d}", task->frames[j].line);
+            else
+                fputs(", \"line\": null}", out);
+        }
+        fputs("]}", out);
+    }
+    fputc(']', out);
+}
+
+static void print_tasks(FILE *out, const struct python_tasks *tasks, const char *what, bool frames)
+{
+    if (strcmp(what, "json") == 0)
+        print_json(out, tasks);
+    else if (strcmp(what, "ps") == 0)
+        print_rows(out, tasks);
+    else
+        print_tree(out, tasks, frames);
+}
+
+/* ---- tasks that the process's interpreter tells ---- */
 
 /* The interpreter that the process runs, in *path. NULL, or why it is not to be run. */
 static const char *find_interpreter(int pid, char path[PATH_MAX])
@@ -166,8 +297,21 @@ void show_python(FILE *out, const struct snapshot *snapshot, const char *what, b
 {
     char path[PATH_MAX], pid[16];
     bool json = strcmp(what, "json") == 0;
-    const char *why = snapshot->image->pid ? find_interpreter(snapshot->image->pid, path)
-                                           : "of a core they cannot be told";
+    struct python_tasks tasks;
+    enum python_known known = python_tasks_read(snapshot->image, find_layout(snapshot), &tasks);
+    const char *why = NULL;
+
+    if (known == PYTHON_TASKS_READ) print_tasks(out, &tasks, what, frames);
+    python_tasks_free(&tasks);
+    if (known == PYTHON_TASKS_READ) return;
+    if (known == PYTHON_TASKS_UNKNOWN)
+        why =
+            "the extension describes them as this program does not know: take casyncio of the same "
+            "version";
+    else if (snapshot->image->pid)
+        why = find_interpreter(snapshot->image->pid, path);
+    else
+        why = "of a core they cannot be told, from Python 3.14 on";
 
     snprintf(pid, sizeof pid, "%d", snapshot->image->pid);
     char *const arguments[] = {path,

@@ -28,6 +28,7 @@ char *label_of(const struct loop *loop, size_t index);
 uint64_t task_depth(const struct task *task);
 /* `, "name": "value"`; NULL is null. */
 void json_member(FILE *out, const char *name, const char *value);
+void json_text(FILE *out, const char *text); /* the value alone */
 void show_frames(FILE *out, struct unwinder *unwinder, const struct loop *loop, size_t index,
                  int indent, bool internal);
 

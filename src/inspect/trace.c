@@ -526,8 +526,10 @@ static int picture_of(const char *name, const char *out)
 
     if (!in) return fail(text_of("%s cannot be read: %s", name, strerror(errno)));
     FILE *all = must(open_memstream(&text, &size));
-    while ((got = fread(buffer, 1, sizeof buffer, in)) > 0)
+    do {
+        got = fread(buffer, 1, sizeof buffer, in);
         fwrite(buffer, 1, got, all);
+    } while (got == sizeof buffer);
     bool bad = ferror(in);
     fclose(in);
     if (fclose(all) != 0) must(NULL);

@@ -462,7 +462,7 @@ static size_t without_internal(const struct place_in_code **frames, size_t count
 const struct thread *task_thread(const struct snapshot *snapshot, const struct task *task)
 {
     const struct image *image = snapshot->image;
-    int sp = image->machine == EM_AARCH64 ? 31 : 7;
+    int sp = image_sp(image);
 
     if (task->state != ASYNC__RUNNING) return NULL;
     for (size_t i = 0; i < image->thread_count; i++) {

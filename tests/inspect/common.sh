@@ -7,6 +7,7 @@ cd "$work" || exit 1
 
 # start PROGRAM ARGUMENT...: in the background, until it says that it is ready; its process in $pid, what it printed in out
 start() {
+    : >out # what the one before has said
     "$@" >out 2>err </dev/null &
     pid=$!
     started+=("$pid")

@@ -31,7 +31,7 @@ check_all() {
     has_not "Backtrace stopped" && has_not "Traceback" && has_not "corrupt"
 }
 check_all "$target"
-debug "print lock" "print &lock" "casyncio bt waiter" "print *(async_task *)lock.owner" "print lock.owner"
+debug "print 'target.c'::lock"
 [[ $got == *"held by Task-3 (holder), 1 wait: Task-4 (waiter)"* ]] || [[ $got == *"has unknown type"* || $got == *"No symbol"* ]] || fault "print lock: $got"
 kill -0 "$pid" || fault "it has not survived gdb"
 end
@@ -43,6 +43,16 @@ if core_of "$target"; then
 else
     echo "no core could be had: that part is left out"
 fi
+
+# What a program has by its address alone, by the library's debug information.
+start "$target" objects
+of=(-p "$pid")
+debug "print some_queue" "print *some_queue" "print some_stream" "print some_file" "print some_group" "print (async_queue *)0" \
+    "print (async_queue *)8" "print/r some_queue->core.items.count"
+has " <items 2, maxsize 2, unfinished 2, 1 put: Task-2 (puts_one_more)>" "<items 2, maxsize 2, unfinished 2, 1 put: Task-2 (puts_one_more)>" \
+    ", is read" '<path "/dev/null", descriptor ' "<tasks left 3, owner Task-1" "= (async_queue *) 0x0" "(async_queue *) 0x8" "= 2"
+has_not "Traceback"
+end
 
 # What runs: its own thread's frames.
 start "$target" wedged

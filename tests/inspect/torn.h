@@ -3,7 +3,8 @@
 #ifndef TESTS_INSPECT_TORN_H
 #define TESTS_INSPECT_TORN_H
 
-#include "inspect/show.h"
+#include "../../python/src/loop/tasks_layout.h"
+#include "inspect/python.h"
 
 #include <casyncio.h>
 #include <elf.h>
@@ -75,6 +76,143 @@ static int torn_main(void *end)
     return 0;
 }
 
+/* ---- what looks like Python in that process: five tasks of it, in structs of our own ---- */
+
+struct torn_text {
+    uint64_t length, state;
+    char characters[24];
+};
+struct torn_code {
+    uint64_t type;
+    struct torn_text *name, *file;
+    void *lines;
+    uint32_t line, unused;
+    uint16_t instructions[8];
+};
+struct torn_frame {
+    struct torn_code *code;
+    struct torn_frame *previous;
+    uint16_t *instruction;
+    uint32_t top;
+    unsigned char owner;
+    void *stack[2];
+};
+struct torn_coroutine {
+    uint64_t type;
+    signed char state;
+    struct torn_frame frame;
+};
+struct torn_own {
+    uint64_t type;
+    const char **kind;
+    void *awaited;
+    uint64_t state;
+};
+struct torn_task {
+    uint64_t type;
+    void *coroutine, *name, *waiter;
+};
+
+enum {
+    CODE_TYPE = 1001,
+    INTEGER_TYPE,
+    COROUTINE_TYPE,
+    WRAPPER_TYPE,
+    OWN_TYPE,
+    AWAITS = -1,
+    RUNS,
+    ENDED
+};
+
+#define TEXT(letters)                                                                              \
+    {                                                                                              \
+        sizeof(letters) - 1, 1 | 2 | 1 << 2, letters                                               \
+    }
+static struct torn_text torn_texts[] = {TEXT("outer"), TEXT("inner"), TEXT("torn.py"),
+                                        TEXT("the task")};
+/* Entries of each kind: no line; 3 more, without columns; 100 more, in two bytes; one more. */
+static struct {
+    uint64_t size;
+    unsigned char bytes[12];
+} torn_lines = {12, {0xF8, 0xE9, 6, 0xF1, 0x48, 3, 0, 0, 0, 0xDB, 0, 0}};
+static struct torn_code torn_codes[] = {
+    {CODE_TYPE, &torn_texts[0], &torn_texts[2], &torn_lines, 10, 0, {0}},
+    {CODE_TYPE, &torn_texts[1], &torn_texts[2], &torn_lines, 20, 0, {0}},
+};
+static const char *torn_kind = "Queue.get";
+static struct torn_own torn_own = {OWN_TYPE, &torn_kind, NULL, 1};
+static uint64_t torn_wrapper[] = {WRAPPER_TYPE, (uintptr_t)&torn_own};
+static struct torn_coroutine torn_coroutines[] = {
+    {COROUTINE_TYPE,
+     AWAITS,
+     {&torn_codes[0], NULL, torn_codes[0].instructions + 2, 1, 1, {&torn_coroutines[1]}}},
+    {COROUTINE_TYPE,
+     AWAITS,
+     {&torn_codes[1], NULL, torn_codes[1].instructions + 5, 2, 1, {NULL, torn_wrapper}}},
+    {COROUTINE_TYPE, RUNS, {&torn_codes[0], NULL, torn_codes[0].instructions + 3, 0, 1, {NULL}}},
+    {COROUTINE_TYPE, ENDED, {&torn_codes[0], NULL, torn_codes[0].instructions, 0, 1, {NULL}}},
+};
+static struct torn_frame torn_innermost = {
+    &torn_codes[1], &torn_coroutines[2].frame, torn_codes[1].instructions, 0, 0, {NULL}};
+static uint64_t torn_number[] = {INTEGER_TYPE, 1 << 3, 12};
+static struct torn_task torn_tasks[] = {
+    {1, &torn_coroutines[0], &torn_texts[3], NULL},
+    {1, &torn_coroutines[2], torn_number, &torn_tasks[0]},
+    {1, &torn_coroutines[3], torn_number, NULL},
+    {1, &torn_own, NULL, &torn_tasks[1]},
+};
+static void *torn_references[] = {&torn_tasks[0], &torn_tasks[1], &torn_tasks[2], &torn_tasks[3]};
+static struct {
+    void **reference;
+    uint64_t hash;
+} torn_table[8] = {{&torn_references[0], 0},
+                   {&torn_references[1], 0},
+                   {NULL, 0},
+                   {&torn_references[2], 0},
+                   {&torn_references[3], 0}};
+static struct {
+    uint64_t mask;
+    void *table;
+} torn_set = {7, torn_table};
+static struct torn_thread {
+    struct torn_thread *next;
+    struct torn_frame **frame;
+} torn_thread = {NULL, &(struct torn_frame *){&torn_innermost}};
+static struct torn_thread *torn_threads = &torn_thread;
+
+extern struct async__python_layout torn_layout;
+struct async__python_layout torn_layout __attribute__((used)) = {
+    .magic = ASYNC__PYTHON_LAYOUT_MAGIC,
+    .version = ASYNC__PYTHON_LAYOUT_VERSION,
+    .size = sizeof torn_layout,
+    .known = 1,
+    .tasks = (uintptr_t)&torn_set,
+    .interpreter = (uintptr_t)&torn_threads,
+    .code_type = CODE_TYPE,
+    .integer_type = INTEGER_TYPE,
+    .generator_types = {COROUTINE_TYPE},
+    .wrappers = {{WRAPPER_TYPE, 8}},
+    .own = {OWN_TYPE, 8, 0, 16, 24, 2, 3},
+    .set = {8, 0, 16, 0},
+    .task = {8, 16, 24},
+    .generator = {offsetof(struct torn_coroutine, frame), 8, AWAITS, RUNS, ENDED},
+    .frame = {0, 8, 16, offsetof(struct torn_frame, stack), offsetof(struct torn_frame, top),
+              offsetof(struct torn_frame, owner), 3},
+    .code = {8, 16, offsetof(struct torn_code, line), offsetof(struct torn_code, lines),
+             offsetof(struct torn_code, instructions)},
+    .text = {0, 8, 16, 16, 1, 2, 7 << 2, 2},
+    .bytes = {0, 8},
+    .integer = {8, 3, 16, 30},
+    .thread = {0, 0, 8, 1, 0},
+};
+__asm__(".pushsection .note.casyncio, \"a\", %note\n"
+        ".balign 4\n"
+        ".long 9, 8, 2\n"
+        ".asciz \"casyncio\"\n"
+        ".balign 4\n"
+        ".quad torn_layout - .\n"
+        ".popsection\n");
+
 /* ---- recording ---- */
 
 static struct page *recorded(uint64_t address)
@@ -118,6 +256,9 @@ static size_t record(const struct image *self, uint64_t address, void *to, size_
     return replay(self, address, to, size);
 }
 
+/* What was shown last; to be freed. */
+static char *shown_text;
+
 static bool read_all(struct image *image)
 {
     char *error = NULL, *text = NULL;
@@ -135,7 +276,8 @@ static bool read_all(struct image *image)
         show_json(out, snapshot, &options);
     }
     fclose(out);
-    free(text);
+    free(shown_text);
+    shown_text = text;
     snapshot_free(snapshot);
     return snapshot != NULL;
 }

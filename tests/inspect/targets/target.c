@@ -240,6 +240,45 @@ static int crash(void *argument)
     return 0;
 }
 
+/* What a program has by its address alone. */
+static async_queue *some_queue;
+static async_stream *some_stream;
+static async_file *volatile some_file; /* for the debugger alone */
+static async_group *volatile some_group;
+
+static int puts_one_more(void *argument)
+{
+    int item = 3;
+
+    (void)argument;
+    return async_queue_put(some_queue, &item);
+}
+
+static int reads_some(void *argument)
+{
+    char byte;
+
+    (void)argument;
+    return (int)async_stream_read(some_stream, &byte, 1);
+}
+
+static int objects(void *argument)
+{
+    (void)argument;
+    some_queue = async_queue_new(sizeof(int), 2);
+    some_stream = async_stream_from_fd(pipe_ends[0]);
+    some_file = async_file_open("/dev/null", "r");
+    async_queue_put_nowait(some_queue, &(int){1});
+    async_queue_put_nowait(some_queue, &(int){2});
+    async_with_group (group) {
+        some_group = group;
+        async_group_create_task(group, puts_one_more);
+        async_group_create_task(group, reads_some);
+        async_group_create_task(group, announcer);
+    }
+    return 0;
+}
+
 static int graph(void *argument)
 {
     (void)argument;
@@ -262,9 +301,10 @@ int main(int count, char **arguments)
     static const struct {
         const char *name;
         async_coroutine run;
-    } known[] = {{"all", all_kinds},   {"many", many},         {"churn", churn}, {"wedged", wedged},
-                 {"blocked", blocked}, {"deadlock", deadlock}, {"crash", crash}, {"graph", graph},
-                 {"chain", chain},     {"sleeper", announcer}, {"busy", busy}};
+    } known[] = {{"all", all_kinds},     {"many", many},       {"churn", churn},
+                 {"wedged", wedged},     {"blocked", blocked}, {"deadlock", deadlock},
+                 {"crash", crash},       {"graph", graph},     {"chain", chain},
+                 {"sleeper", announcer}, {"busy", busy},       {"objects", objects}};
 
     if (pipe(pipe_ends) < 0) return 1;
     number = count > 2 ? atoi(arguments[2]) : 10;
