@@ -30,6 +30,7 @@ static int (*const parts[])(PyObject *) = {
     async__py_add_loop,
     async__py_add_loop_schedule,
     async__py_add_loop_descriptors,
+    async__py_add_loop_watchdog,
     async__py_add_loop_run,
     async__py_add_loop_tasks,
     async__py_add_loop_sock,
@@ -52,6 +53,7 @@ static int (*const parts[])(PyObject *) = {
     async__py_add_transport,
     async__py_add_datagram,
     async__py_add_loop_accept,
+    async__py_add_tasks_layout,
 };
 
 static PyObject *the_module;

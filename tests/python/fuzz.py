@@ -406,6 +406,7 @@ def make_server(world):
 def make_streams(world):
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
+    theirs.setblocking(False)
     loop = world.loop()
     reader = casyncio.StreamReader(limit=100, loop=loop)
     protocol = casyncio.StreamReaderProtocol(reader, loop=loop)
@@ -444,7 +445,8 @@ def make_handle(world):
 def make_reader(world):
     loop = world.loop()
     r, w = socket.socketpair()
-    r.setblocking(False)
+    for sock in r, w:  # a call of the loop on another one may block, as with asyncio's
+        sock.setblocking(False)
     add = world.random.choice((loop.add_reader, loop.add_writer))
     for _ in range(world.random.randrange(1, 3)):
         add(r, world.callback(), world.value())

@@ -47,6 +47,8 @@ LAYERS = {
         handle_type.c descriptors
         loop_type.h
         loop.c
+        loop_watchdog.c
+        tasks_layout
         loop_schedule.c loop_descriptors.c loop_run.c loop_tasks.c loop_sock.c loop_names.c""",
     "sync": """
         mixins

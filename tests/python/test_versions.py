@@ -14,6 +14,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -619,20 +620,170 @@ PROGRAM = """
     casyncio.run(outer())
 """
 
+AWAITED = """
+    import asyncio, casyncio
+
+    async def numbers():
+        yield 1
+        await asyncio.sleep(1000)
+
+    async def generates():
+        async for number in numbers():
+            pass
+
+    async def above(task):
+        await task
+
+    async def ends():
+        pass
+
+    async def main():
+        kept = [asyncio.create_task(generates(), name="below"), asyncio.create_task(ends(), name="ended"),
+                asyncio.create_task(asyncio.sleep(1000), name="n\u00e4m\u0416\U0001f40d\x1b")]
+        kept.append(asyncio.create_task(above(kept[0]), name="above"))
+        await kept[1]
+        print("up", flush=True)
+        await asyncio.sleep(1000)
+
+    casyncio.run(main())
+"""
+
+BLOCKED = """
+    import asyncio, casyncio, time
+
+    def blocks():
+        print("up", flush=True)
+        while True:
+            time.sleep(0.001)
+
+    async def inner():
+        blocks()
+
+    async def outer():
+        await inner()
+
+    async def main():
+        await asyncio.create_task(outer(), name="the blocker")
+
+    casyncio.run(main())
+"""
+
+BUSY = """
+    import asyncio, casyncio
+
+    async def turn(depth):
+        if depth:
+            await turn(depth - 1)
+        else:
+            await asyncio.sleep(0)
+
+    async def works():
+        for depth in range(1000000000):
+            await asyncio.create_task(turn(depth % 50))
+
+    async def main():
+        tasks = [asyncio.create_task(works()) for _ in range(20)]
+        print("up", flush=True)
+        await asyncio.gather(*tasks)
+
+    casyncio.run(main())
+"""
+
 
 CASYNCIO = os.environ.get("CASYNCIO_PROGRAM") or shutil.which("casyncio")
+
+
+def start_program(case, source=PROGRAM, **names):
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(source).format(**names)],
+                               stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    case.addCleanup(process.wait)
+    case.addCleanup(process.stdout.close)
+    case.addCleanup(process.kill)
+    case.assertEqual(process.stdout.readline(), "up\n")
+    return process
+
+
+@unittest.skipUnless(CASYNCIO, "the program casyncio is not there: $CASYNCIO_PROGRAM, or in the path")
+class Program(unittest.TestCase):
+    """`casyncio ps` and `pstree`: before 3.14 by what the extension describes, since then by the interpreter."""
+
+    def ask(self, *arguments):
+        done = subprocess.run([CASYNCIO, *map(str, arguments)], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+        if "cannot be read" in done.stderr:
+            self.skipTest(done.stderr)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), arguments)
+        return done.stdout
+
+    def tasks(self, process):
+        found = json.loads(self.ask("pstree", "--json", process.pid))[0]["python_tasks"]
+        return {task["name"]: task for task in found}
+
+    def functions(self, task):
+        return [frame["function"] for frame in task["frames"]]
+
+    def test_names(self):
+        process = start_program(self, install="")
+        for command in ["ps"], ["pstree"], ["pstree", "--json"]:
+            said = self.ask(*command, process.pid)
+            for name in "the first", "the second", "the third", "Task-1", "waits_in_c":
+                self.assertIn(name, said)
+        inner = self.tasks(process)["the first"]
+        self.assertEqual(self.functions(inner), ["Queue.get", "inner"])
+        self.assertEqual(inner["frames"][1]["file"], "<string>")
+        line = next(i for i, line in enumerate(PROGRAM.splitlines(), 1) if "await queue.get()" in line)
+        self.assertEqual(inner["frames"][1]["line"], line)
+
+    def test_awaited(self):
+        process = start_program(self, AWAITED)
+        tasks = self.tasks(process)
+        self.assertEqual(self.functions(tasks["below"]), ["sleep", "numbers", "generates"])
+        self.assertEqual(tasks["below"]["awaited_by"], [tasks["above"]["id"]])
+        self.assertEqual(self.functions(tasks["above"]), ["above"])
+        self.assertEqual(self.functions(tasks["n\u00e4m\u0416\U0001f40d?"]), ["sleep"])
+        self.assertNotIn("ended", tasks)
+        tree = self.ask("pstree", process.pid).splitlines()
+        above = next(i for i, line in enumerate(tree) if line.startswith("above"))
+        self.assertIn("  below (generates)", tree[above + 1:above + 4])
+
+    def test_runs(self):
+        """What blocks: the frames of the coroutine that runs, and of what it has called."""
+        process = start_program(self, BLOCKED)
+        task = self.tasks(process)["the blocker"]
+        functions = self.functions(task)
+        self.assertEqual(functions[-2:], ["inner", "outer"])
+        self.assertIn("blocks", functions)
+        self.assertNotIn("run_until_complete", functions)
+
+    def test_under_load(self):
+        """Read while it changes: no answer is wrong in its form, and the program is not disturbed."""
+        process = start_program(self, BUSY)
+        for _ in range(20):
+            for name, task in self.tasks(process).items():
+                self.assertLessEqual(len(task["frames"]), 64)
+        self.assertIsNone(process.poll())
+
+    @unittest.skipIf(sys.version_info >= (3, 14), "the interpreter reads no cores")
+    @unittest.skipIf("LD_PRELOAD" in os.environ, "the core of a sanitizer's process has its shadow memory, too")
+    @unittest.skipUnless(shutil.which("gcore"), "there is no gcore")
+    def test_core(self):
+        process = start_program(self, install="")
+        with tempfile.TemporaryDirectory() as directory:
+            name = os.path.join(directory, "core")
+            subprocess.run(["gcore", "-o", name, str(process.pid)], stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=100)
+            core = f"{name}.{process.pid}"
+            if not os.path.exists(core):
+                self.skipTest("no core could be had")
+            said = self.ask("pstree", core)
+        for text in "the first (inner)", "at waits_in_c (<string>:", "the third (sleep)":
+            self.assertIn(text, said)
 
 
 @unittest.skipIf(sys.version_info < (3, 14), "python -m asyncio ps came with 3.14")
 class Tools(unittest.TestCase):
     def program(self, **names):
-        process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(PROGRAM).format(**names)],
-                                   stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.kill)
-        self.assertEqual(process.stdout.readline(), "up\n")
-        return process
+        return start_program(self, **names)
 
     def ask(self, command, process):
         done = subprocess.run([sys.executable, "-m", "asyncio", command, str(process.pid)],
@@ -657,21 +808,6 @@ class Tools(unittest.TestCase):
             row = next(i for i, line in enumerate(lines) if f"(T) {name}" in line)
             self.assertIn(function, lines[row + 1])
             self.assertIn("outer", "\n".join(lines[:row]))
-
-    @unittest.skipUnless(CASYNCIO, "the program casyncio is not there: $CASYNCIO_PROGRAM, or in the path")
-    def test_casyncio(self):
-        process = self.program(install="")
-        for command in ["ps"], ["pstree"], ["pstree", "--json"]:
-            done = subprocess.run([CASYNCIO, *command, str(process.pid)], stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
-            if "cannot be read" in done.stderr:
-                self.skipTest(done.stderr)
-            self.assertEqual((done.returncode, done.stderr), (0, ""), command)
-            for name in "the first", "the second", "the third", "Task-1", "waits_in_c":
-                self.assertIn(name, done.stdout)
-        inner, = (task for task in json.loads(done.stdout)[0]["python_tasks"] if task["name"] == "the first")
-        self.assertEqual([frame["function"] for frame in inner["frames"]], ["Queue.get", "inner"])
-        self.assertEqual(len(inner["awaited_by"]), 1)
 
     def test_call_graph(self):
         async def main():

@@ -509,6 +509,13 @@ static PyType_Spec coroutine_spec = {
     .slots = coroutine_slots,
 };
 
+void async__py_coroutine_layout(uint64_t *type, uint32_t *running, uint32_t *done)
+{
+    *type = (uintptr_t)coroutine_type;
+    *running = RUNNING;
+    *done = DONE;
+}
+
 int async__py_add_coroutine(PyObject *module)
 {
     const struct async__py_name names[] = {{&text_close, "close"}, {&text_throw, "throw"}, {0}};

@@ -44,6 +44,9 @@ PyObject *async__py_coroutine(const struct async__py_coroutine_kind *kind, PyObj
  * taken, or NULL with the exception set) has ended. */
 enum async__py_outcome async__py_await(struct async__py_coroutine *c, PyObject *awaitable);
 
+/* For those that look in from outside: the address of the type, and two states. */
+void async__py_coroutine_layout(uint64_t *type, uint32_t *running, uint32_t *done);
+
 int async__py_add_coroutine(PyObject *module);
 
 #endif

@@ -34,6 +34,8 @@ typedef struct async__py_loop {
     double apart;       /* seconds from the program's clock to the engine's, at the last look */
     async__py_due look; /* queued: whether that has changed */
     double slow_callback_duration; /* seconds */
+    double watchdog;               /* seconds; 0: none is wanted */
+    bool watched;                  /* there is one now */
     PyObject *raised;              /* what run_forever is to end with */
     PyThreadState *state;          /* of the thread that polls */
     char *buffer;                  /* all transports receive into it; ASYNC__PY_BUFFER bytes */

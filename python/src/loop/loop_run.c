@@ -189,7 +189,7 @@ static int enter(PyObject *self, struct saved *saved)
     if (!saved->set_running_loop) return -1;
     PyObject *result = PyObject_CallOneArg(saved->set_running_loop, self);
     Py_XDECREF(result);
-    return result ? 0 : -1;
+    return result ? async__py_watchdog_begin((loop_object *)self) : -1;
 }
 
 static void leave(PyObject *self, struct saved *saved)
@@ -197,6 +197,7 @@ static void leave(PyObject *self, struct saved *saved)
     PyObject *none = Py_None;
 
     saved->error = async__py_error_take();
+    async__py_watchdog_end((loop_object *)self);
     ((loop_object *)self)->thread = 0;
     if (saved->set_running_loop) {
         call_firmly(saved, saved->set_running_loop, &none, 1);
