@@ -78,7 +78,8 @@ struct tracing {
     struct recorded loops[LOOPS];
     size_t loop_count;
     int64_t begin, end;
-    bool gone; /* the process */
+    bool gone;  /* the process */
+    bool taken; /* another program asked in the same moment, and is the one that is answered */
 };
 
 struct choices {
@@ -282,16 +283,29 @@ static bool is_gone(const struct tracing *self)
     return image_word(self->image, self->snapshot->layouts[0].request) == 0;
 }
 
+/* check_request and write_request are two steps, so that two programs can ask at once: the one that
+ * wrote last is answered, and the other learns it here. */
+static bool is_taken(const struct tracing *self)
+{
+    for (size_t i = 0; i < self->snapshot->layout_count; i++)
+        if (image_word(self->image, self->snapshot->layouts[i].request +
+                                        offsetof(struct async__trace_request, asker)) !=
+            (uint64_t)getpid())
+            return true;
+    return false;
+}
+
 static void watch(struct tracing *self, const struct choices *choices)
 {
     int64_t end = self->begin + (int64_t)(choices->seconds * SECOND);
     struct timespec pause = {0, INTERVAL * 1000000L};
 
-    while (!interrupted && !self->gone && clock_now() < end) {
+    while (!interrupted && !self->gone && !self->taken && clock_now() < end) {
         nanosleep(&pause, NULL);
         for (size_t i = 0; i < self->loop_count; i++)
             read_ring(self, &self->loops[i]);
         self->gone = is_gone(self);
+        self->taken = !self->gone && is_taken(self);
     }
 }
 
@@ -411,12 +425,15 @@ static int tell(const struct tracing *self, const char *name)
         lost += self->loops[i].lost;
         if (self->loops[i].trace)
             loops++;
-        else if (!self->gone)
+        else if (!self->gone && !self->taken)
             tell_missing(self, i);
     }
     if (self->gone)
         fprintf(stderr, "casyncio: %s has ended after %.1f s\n", self->image->title,
                 (double)(self->end - self->begin) * 1e-9);
+    if (self->taken)
+        fprintf(stderr, "casyncio: another casyncio traces %s, which asked at the same moment\n",
+                self->image->title);
     if (loops == 0) return 1;
     printf("%s: %zu events of %zu loop%s in %.1f s\n", name, count, loops, loops == 1 ? "" : "s",
            (double)(self->end - self->begin) * 1e-9);
@@ -426,7 +443,7 @@ static int tell(const struct tracing *self, const char *name)
                 " events came too fast to be read, and are lost (--events makes "
                 "the rings larger)\n",
                 lost);
-    return self->gone || loops < self->loop_count ? 1 : 0;
+    return self->gone || self->taken || loops < self->loop_count ? 1 : 0;
 }
 
 static void take_loops(struct tracing *self)

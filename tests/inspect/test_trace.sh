@@ -107,6 +107,19 @@ until_traced
 kill -TERM $first
 wait $first || fault "a trace that was interrupted: exit status $?"
 check first.json 'cats("wait") == 6'
+# several that ask in the same moment: each ends, with a trace or with why not
+for ((i = 0; i < 20; i++)); do
+    racers=()
+    for racer in 1 2 3; do
+        timeout 60 "$casyncio" trace "$pid" --seconds 0.1 -o "racer$racer.json" >"racer$racer.out" 2>&1 &
+        racers+=($!)
+    done
+    wait "${racers[@]}"
+    for racer in 1 2 3; do
+        grep -Eq "^racer$racer.json: |being traced already|another casyncio traces" "racer$racer.out" ||
+            fault "at once with others: $(cat "racer$racer.out")"
+    done
+done
 trace 1 "$pid" --seconds 0.1 -o /nowhere/at/all
 says "/nowhere/at/all cannot be written: No such file or directory"
 end
