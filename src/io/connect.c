@@ -261,6 +261,10 @@ async_stream *async_open_connection(const char *host, int port)
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP}, *list;
     char service[16];
 
+    if (!async__current) {
+        async__no_task();
+        return NULL;
+    }
     if (!host || port < 1 || port > 65535) {
         int code = async__checkpoint();
         if (code < 0) return NULL;
@@ -286,6 +290,10 @@ async_stream *async_open_unix_connection(const char *path)
     struct sockaddr_un address;
     socklen_t length;
 
+    if (!async__current) {
+        async__no_task();
+        return NULL;
+    }
     if (async__unix_address(path, &address, &length) < 0) return NULL;
     int fd = async_socket(AF_UNIX, SOCK_STREAM, 0);
     if (fd < 0) return NULL;

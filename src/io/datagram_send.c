@@ -95,7 +95,8 @@ static int check(const async_datagram_endpoint *endpoint, const async_address *t
 
     if (async__likely(is_sound(endpoint, to))) return 0;
     if (!to || to->length == 0)
-        return async__failf(-EDESTADDRREQ, "the datagram has no address to be sent to");
+        return async__failf(-EDESTADDRREQ,
+                            "send: the datagram has no address, and the endpoint is not connected");
     if (to->length > sizeof to->storage)
         return async__failf(-EINVAL, "the address to send to has a length of %u bytes",
                             (unsigned)to->length);

@@ -516,6 +516,10 @@ async_server *async__start_server(const char *host, int port, const async_server
     char service[16];
     size_t count = 0;
 
+    if (!async__current) {
+        async__no_task();
+        return NULL;
+    }
     if (port < 0 || port > 65535) {
         async__failf(-EINVAL, "listen: port %d is not one of 0 to 65535", port);
         return NULL;

@@ -151,7 +151,8 @@ static int say_goodbye(async_stream *stream, int code)
 int async_stream_close(async_stream *stream)
 {
     if (!stream) return 0;
-    if (stream->closed) return async__failf(-EBADF, "the stream is being closed already");
+    if (stream->closed)
+        return async__failf(-EBADF, "async_stream_close: another call closes the stream already");
     async_loop *loop = async__loop();
     stream->closed = true;
     /* In a forked child: what the parent's loop has kept is the parent's to send. */

@@ -152,7 +152,7 @@ async_filter *async__stream_filter(async_stream *stream, const async_filter_opti
     async_filter_options options;
 
     if (!stream) {
-        async__stream_null();
+        async__stream_null_in("async_stream_filter");
         return NULL;
     }
     if (async__options(&options, sizeof options, given, size) < 0) {

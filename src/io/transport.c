@@ -275,11 +275,12 @@ static async_transport *make(async_stream *stream, const async_protocol *protoco
     return self;
 }
 
-static int copy_protocol(async_protocol *own, const async_protocol *given, size_t size)
+static int copy_protocol(const char *call, async_protocol *own, const async_protocol *given,
+                         size_t size)
 {
-    if (!given) return async__failf(-EINVAL, "the protocol is NULL");
+    if (!given) return async__failf(-EINVAL, "%s: the protocol is NULL", call);
     if (async__options(own, sizeof *own, given, size) < 0)
-        return async__failf(-EINVAL, "the protocol has a function of a newer version");
+        return async__failf(-EINVAL, "%s: the protocol has a function of a newer version", call);
     return 0;
 }
 
@@ -289,7 +290,7 @@ static async_transport *start(async_stream *stream, const async_protocol *protoc
     async_protocol own;
     async_task_options options = {.name = "transport", .coroutine = "async_transport"};
 
-    if (copy_protocol(&own, protocol, size) < 0) return NULL;
+    if (copy_protocol("async_transport_new", &own, protocol, size) < 0) return NULL;
     async_transport *self = make(stream, &own, object);
     if (!self) return NULL;
     self->task = async_create_task_with(run_task, self, &options);
@@ -344,7 +345,7 @@ int async__server_serve_protocol(async_server *server, const async_protocol *pro
                                  async_protocol_factory *factory, void *data)
 {
     struct service service = {.factory = factory, .data = data};
-    int code = copy_protocol(&service.protocol, protocol, size);
+    int code = copy_protocol("async_server_serve_protocol", &service.protocol, protocol, size);
 
     if (code < 0) {
         async_server_close(server);
@@ -361,7 +362,7 @@ int async__transport_set_protocol(async_transport *self, const async_protocol *p
     if (!self) return no_transport("async_transport_set_protocol");
     if (self->closing) return is_closing();
     async_protocol own;
-    int code = copy_protocol(&own, protocol, size);
+    int code = copy_protocol("async_transport_set_protocol", &own, protocol, size);
     if (code < 0) return code;
     self->protocol = own;
     self->self = object;

@@ -236,10 +236,13 @@ int async_block_fail(int code)
 
 int async__no_task_in(const char *call)
 {
-    return async__failf(-EPERM,
-                        "%s: called outside of a task: a coroutine is run by async_run, or made a "
-                        "task by async_create_task",
-                        call);
+    /* async__f is called by the macro or inline function async_f, and "recv" is async_recv's wait. */
+    size_t prefix = strncmp(call, "async__", 7) == 0 ? 7 : strncmp(call, "async_", 6) == 0 ? 6 : 0;
+    return async__failf(
+        -EPERM,
+        "async_%s: called outside of a task: a coroutine is run by async_run, or made a "
+        "task by async_create_task",
+        call + prefix);
 }
 
 /* ---- failing ---- */

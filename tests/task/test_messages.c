@@ -371,6 +371,30 @@ static void test_outside_of_tasks(void **state)
     }
 }
 
+/* So do those that wait deep inside, or whose exported function is behind an inline one. */
+static void test_outside_by_name(void **state)
+{
+    (void)state;
+    char byte;
+#define OUTSIDE(name, ...)                                                                         \
+    do {                                                                                           \
+        async_raise(-EXDEV, "another error, before");                                              \
+        (void)name(__VA_ARGS__);                                                                   \
+        assert_int_equal(async_error_code(), -EPERM);                                              \
+        assert_non_null(strstr(async_error_message(), #name ": called outside of a task"));        \
+    } while (0)
+    OUTSIDE(async_open_connection, "127.0.0.1", 1);
+    OUTSIDE(async_open_unix_connection, "/nowhere");
+    OUTSIDE(async_start_server, "127.0.0.1", 0, NULL);
+    OUTSIDE(async_create_subprocess_exec, (const char *const[]){"true", NULL}, NULL);
+    OUTSIDE(async_file_open, "/dev/null", "r");
+    OUTSIDE(async_getaddrinfo, "localhost", NULL, NULL, &(struct addrinfo *){NULL});
+    OUTSIDE(async_recv, 0, &byte, 1, 0);
+    OUTSIDE(async_read, 0, &byte, 1);
+    OUTSIDE(async_wait_readable, 0);
+#undef OUTSIDE
+}
+
 /* What async_run itself refuses, whose message outlives its tasks. */
 static void test_refused_runs(void **state)
 {
@@ -690,6 +714,7 @@ int main(void)
         cmocka_unit_test(test_times_out),        cmocka_unit_test(test_passes_on),
         cmocka_unit_test(test_of_the_whole_run), cmocka_unit_test(test_in_threads),
         cmocka_unit_test(test_is_taken),         cmocka_unit_test(test_finds_circles),
+        cmocka_unit_test(test_outside_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
