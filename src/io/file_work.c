@@ -25,10 +25,12 @@ static void discard(struct async__work *work)
     async__free(work);
 }
 
-/* In the loop: the end of a job whose call was cancelled. */
+/* The end of a job whose call was cancelled. A loop that is closed ends its operations when it does
+ * not run any more: then nothing can be handed to it. */
 static void settle(struct async__work *work)
 {
     async_file *file = work->file;
+    async_loop *loop = async__loop();
     ssize_t result = work->call.op.result;
     if (file) {
         file->left_to_job = false;
@@ -36,10 +38,13 @@ static void settle(struct async__work *work)
             file->offset = work->call.offset;
         else if (!work->positioned && result > 0 && !file->closed)
             async__file_keep(file, work->data, (size_t)result);
-        async__file_end_turn(file);
+        if (loop)
+            async__file_end_turn(file);
+        else
+            async__file_end_turn_outside(file);
         async__file_unref(file);
-    } else if (work->must_run && result < 0) {
-        async__report(async__loop(), (int)result, work->data);
+    } else if (loop && work->must_run && result < 0) {
+        async__report(loop, (int)result, work->data);
     }
     discard(work);
 }

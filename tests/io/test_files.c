@@ -471,6 +471,32 @@ static int cancelled(void *unused)
 }
 TEST(cancelled)
 
+/* The loop ends while a cancelled write is under way to a file that is closed. */
+static int end_under_way(void *rounds)
+{
+    static char data[200000];
+    async_file *file = async_file_open(path_of("e"), "w");
+    async_task *task = async_spawn(write_file, .file = file, .data = data, .size = sizeof data);
+
+    for (int i = 0; i < *(int *)rounds; i++)
+        async_sleep(0);
+    async_cancel(task, NULL);
+    async_await(task);
+    return async_file_close(file);
+}
+
+static void test_end_under_way(void **state)
+{
+    int before = open_fds();
+
+    (void)state;
+    for (int i = 0; i < 40; i++) {
+        async_run_options options = {.loop = {.seed = (uint64_t)i + 1}};
+        assert_int_equal(async_run_with(end_under_way, &(int){i % 8}, &options), 0);
+    }
+    assert_int_equal(open_fds(), before);
+}
+
 /* Calls of several tasks are done one after another, in their order. */
 struct append {
     async_file *file;
@@ -550,6 +576,7 @@ int main(void)
         cmocka_unit_test(test_large),          cmocka_unit_test(test_special),
         cmocka_unit_test(test_fifo),           cmocka_unit_test(test_cancelled),
         cmocka_unit_test(test_in_order),       cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_end_under_way),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
