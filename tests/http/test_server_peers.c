@@ -55,6 +55,7 @@ static struct peer peers[] = {
 /* What we take and none of them does. */
 static const char *const taken_by_us[][2] = {
     {"OPTIONS *", "RFC 9110, 9.3.7"},
+    {"empty Host", "RFC 9112, 3.2: of a request whose target has no authority; node takes it"},
 };
 
 static bool start(struct peer *self, int port)

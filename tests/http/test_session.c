@@ -178,10 +178,11 @@ static int traces(void *unused)
         async_with_http_request (response, session, .url = URL("/redirect"), .method = "PUT",
                                  .trace_context = &context)
             assert_string_equal(async_http_text(response), "/x ");
+        /* Whether a connection is reused is for curl to decide: on a slow machine it makes another. */
         snprintf(expected, sizeof expected,
-                 "start PUT;reused;sending;headers 302;redirect /x;reused;sending;headers 200;"
+                 "start PUT;reused;sending;headers 302;redirect /x;%s;sending;headers 200;"
                  "chunk 3;%s",
-                 end);
+                 strstr(trace_text, "/x;reused;") ? "reused" : "resolved;connected", end);
         assert_trace(expected);
 
         static char large[70000];
