@@ -340,6 +340,10 @@ ASYNC_API size_t async_http_header_count(const async_http_response *response);
 ASYNC_API bool async_http_header_at(const async_http_response *response, size_t index,
                                     const char **name, const char **value);
 
+/* The value of the first trailer of that name, a header that came behind the body; it is there once the
+ * body has been read to its end. NULL: there is none. */
+ASYNC_API const char *async_http_trailer(const async_http_response *response, const char *name);
+
 /* The redirects before this response, the first at 0: status, reason, version, URL and headers of each
  * can be asked, and nothing else; they are freed with the response. NULL beyond the end.
  * aiohttp: response.history */

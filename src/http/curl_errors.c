@@ -143,6 +143,8 @@ static int lookup(async_http_response *response, CURLcode result)
     async__http_detail(response, "%s",
                        response->curl_error[0] ? response->curl_error : curl_easy_strerror(result));
     if (entry == end) return -EIO;
+    /* Once there is an answer, what is wrong is the peer's: a trailer without a colon, say. */
+    if (entry->code == -EINVAL && response->headers_done) return ASYNC_EHTTP;
     if (!entry->system) return entry->code;
     /* OpenSSL 3's word for a TLS connection that ends without a close_notify; curl passes it on as text
      * only. It came first: errno may be of what was written after it, which the peer no longer takes. */

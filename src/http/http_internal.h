@@ -111,6 +111,28 @@ struct async__http_upload {
     char *buffer;
 };
 
+/* Header lines: name\0value\0 each, in `text`, where a head's begins with reason\0; and where each of
+ * the names begins, in `index`, as uint32_t. */
+struct async__http_lines {
+    struct async__buffer text, index;
+};
+
+static inline void async__http_lines_clear(struct async__http_lines *self)
+{
+    self->text.end = self->index.end = 0;
+}
+
+static inline size_t async__http_lines_room(const struct async__http_lines *self)
+{
+    return self->text.capacity + self->index.capacity;
+}
+
+static inline void async__http_lines_free(struct async__http_lines *self)
+{
+    async__buffer_free(&self->text);
+    async__buffer_free(&self->index);
+}
+
 struct async_http_response {
     async_http_session *session; /* NULL once that is closed */
     async_http_response *next, *previous;
@@ -144,14 +166,14 @@ struct async_http_response {
 
     int status;
     char version[8];
-    char method[24];            /* for messages: cut off */
-    struct async__buffer heads; /* "reason\0name\0value\0..." */
-    struct async__buffer index; /* of uint32_t: where each name begins */
-    size_t header_bytes;        /* of all lines so far, those of 1xx and trailers too */
+    char method[24]; /* for messages: cut off */
+    struct async__http_lines head, trailers;
+    size_t header_bytes; /* of all lines so far, those of 1xx and trailers too */
     uint64_t content_length;
-    size_t location; /* where the value of the first Location begins in `heads`; 0: there is none */
-    bool is_header;  /* the last line was a header that is kept */
-    bool has_length; /* the body has one, or comes in chunks */
+    size_t
+        location; /* where the value of the first Location begins in head.text; 0: there is none */
+    bool is_header;   /* the last line was a header that is kept */
+    bool has_length;  /* the body has one, or comes in chunks */
     bool until_close; /* the body ends with its TLS connection */
     bool cut_off;     /* which has not been ended by the server, as far as is known */
     bool met_itself;  /* the connection */

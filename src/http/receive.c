@@ -15,12 +15,12 @@
 /* ---- headers ---- */
 
 /* The text and a 0 byte. */
-static int keep(struct async__buffer *heads, const char *text, size_t length)
+static int keep(struct async__buffer *to, const char *text, size_t length)
 {
-    if (async__buffer_reserve(heads, length + 1) < 0) return -ENOMEM;
-    memcpy(heads->data + heads->end, text, length);
-    heads->data[heads->end + length] = 0;
-    heads->end += length + 1;
+    if (async__buffer_reserve(to, length + 1) < 0) return -ENOMEM;
+    memcpy(to->data + to->end, text, length);
+    to->data[to->end + length] = 0;
+    to->end += length + 1;
     return 0;
 }
 
@@ -41,7 +41,7 @@ static int begin_block(async_http_response *response, const char *line, size_t l
 {
     size_t at = sizeof "HTTP/" - 1, version = 0;
 
-    response->heads.end = response->index.end = 0;
+    async__http_lines_clear(&response->head);
     response->status = 0;
     response->content_length = 0;
     response->location = 0;
@@ -58,25 +58,40 @@ static int begin_block(async_http_response *response, const char *line, size_t l
     const char *reason = line + at;
     length -= at;
     trim(&reason, &length);
-    return keep(&response->heads, reason, length);
+    return keep(&response->head.text, reason, length);
 }
 
 /* A line that begins with a blank goes on with the value before it (RFC 9112, 5.2). */
-static int continue_value(async_http_response *response, const char *line, size_t length)
+static int continue_value(async_http_response *response, struct async__buffer *text,
+                          const char *line, size_t length)
 {
-    struct async__buffer *heads = &response->heads;
-
     if (!response->is_header) return 0;
     trim(&line, &length);
-    if (async__buffer_reserve(heads, 1) < 0) return -ENOMEM;
-    heads->data[heads->end - 1] = ' ';
-    return keep(heads, line, length);
+    if (async__buffer_reserve(text, 1) < 0) return -ENOMEM;
+    text->data[text->end - 1] = ' ';
+    return keep(text, line, length);
 }
 
-static int add_header(async_http_response *response, const char *line, size_t length)
+/* What the response itself has to know. */
+static void note_header(async_http_response *response, const char *name, const char *value)
+{
+    if (strcasecmp(name, "Location") == 0) {
+        if (*value && !response->location)
+            response->location = (size_t)(value - response->head.text.data);
+    } else if (strcasecmp(name, "Content-Length") == 0) {
+        response->content_length = strtoull(value, NULL, 10);
+        response->has_length = true;
+    } else if (strcasecmp(name, "Transfer-Encoding") == 0) {
+        response->has_length = true;
+    }
+}
+
+static int add_line(async_http_response *response, struct async__http_lines *lines,
+                    const char *line, size_t length)
 {
     const char *colon = memchr(line, ':', length);
-    uint32_t begin = (uint32_t)response->heads.end;
+    struct async__buffer *text = &lines->text, *index = &lines->index;
+    uint32_t begin = (uint32_t)text->end;
 
     response->is_header = colon != NULL;
     if (!colon) return 0;
@@ -85,22 +100,14 @@ static int add_header(async_http_response *response, const char *line, size_t le
     trim(&name, &name_length);
     trim(&value, &value_length);
 
-    if (async__buffer_reserve(&response->index, sizeof begin) < 0) return -ENOMEM;
-    int code = keep(&response->heads, name, name_length);
-    if (code == 0) code = keep(&response->heads, value, value_length);
+    if (async__buffer_reserve(index, sizeof begin) < 0) return -ENOMEM;
+    int code = keep(text, name, name_length);
+    if (code == 0) code = keep(text, value, value_length);
     if (code < 0) return code;
-    memcpy(response->index.data + response->index.end, &begin, sizeof begin);
-    response->index.end += sizeof begin;
-
-    name = response->heads.data + begin;
-    value = name + name_length + 1;
-    if (name_length == 8 && value_length > 0 && !response->location &&
-        strcasecmp(name, "Location") == 0)
-        response->location = (size_t)(value - response->heads.data);
-    else if (name_length == 14 && strcasecmp(name, "Content-Length") == 0)
-        response->content_length = strtoull(value, NULL, 10);
-    if (strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0)
-        response->has_length = true;
+    memcpy(index->data + index->end, &begin, sizeof begin);
+    index->end += sizeof begin;
+    name = text->data + begin;
+    if (lines == &response->head) note_header(response, name, name + name_length + 1);
     return 0;
 }
 
@@ -171,11 +178,15 @@ static int take_line(async_http_response *response, const char *line, size_t len
                            ASYNC__HTTP_HEADERS_MAX);
         return ASYNC_EHTTP;
     }
-    if (response->headers_done || response->redirected) return 0; /* trailers are dropped */
-    if (!response->receiving) return begin_block(response, line, length);
-    if (line[0] == '\r' || line[0] == '\n') return end_block(response);
-    if (line[0] == ' ' || line[0] == '\t') return continue_value(response, line, length);
-    return add_header(response, line, length);
+    if (response->redirected) return 0;
+    struct async__http_lines *lines =
+        response->headers_done ? &response->trailers : &response->head;
+    bool blank = line[0] == '\r' || line[0] == '\n';
+    if (!response->headers_done && !response->receiving) return begin_block(response, line, length);
+    if (blank) return response->headers_done ? 0 : end_block(response);
+    if (line[0] == ' ' || line[0] == '\t')
+        return continue_value(response, &lines->text, line, length);
+    return add_line(response, lines, line, length);
 }
 
 static size_t on_header(char *line, size_t size, size_t count, void *data)

@@ -193,9 +193,8 @@ static int keep_head(async_http_response *response)
     memcpy(hop->method, response->method, sizeof hop->method);
     memcpy(hop->version, response->version, sizeof hop->version);
     hop->status = response->status;
-    hop->heads = response->heads;
-    hop->index = response->index;
-    response->heads = response->index = (struct async__buffer){0};
+    hop->head = response->head;
+    response->head = (struct async__http_lines){0};
     hop->history = response->history;
     response->history = hop;
     return 0;
@@ -206,8 +205,7 @@ void async__http_forget_history(async_http_response *response)
     while (response->history) {
         async_http_response *hop = response->history;
         response->history = hop->history;
-        async__buffer_free(&hop->heads);
-        async__buffer_free(&hop->index);
+        async__http_lines_free(&hop->head);
         async__free(hop->own_url);
         async__free(hop);
     }
@@ -229,7 +227,8 @@ int async__http_follow(async_http_response *response, struct async__http_request
         next = curl_url_dup(before);
     if (next) {
         if (!request->url) take_password(request, before);
-        code = go_to(response, request, before, next, response->heads.data + response->location);
+        code =
+            go_to(response, request, before, next, response->head.text.data + response->location);
     } else {
         async__http_raise(response, code);
     }

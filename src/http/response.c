@@ -16,7 +16,7 @@ int async_http_status(const async_http_response *response) { return response->st
 
 const char *async_http_reason(const async_http_response *response)
 {
-    return response->heads.end ? response->heads.data : "";
+    return response->head.text.end ? response->head.text.data : "";
 }
 
 const char *async_http_version(const async_http_response *response) { return response->version; }
@@ -30,31 +30,52 @@ const char *async_http_url(const async_http_response *response)
     return url ? url : "";
 }
 
+static size_t count_lines(const struct async__http_lines *lines)
+{
+    return lines->index.end / sizeof(uint32_t);
+}
+
+/* The name; the value is behind it. */
+static const char *line_at(const struct async__http_lines *lines, size_t index)
+{
+    uint32_t begin;
+
+    memcpy(&begin, lines->index.data + index * sizeof begin, sizeof begin);
+    return lines->text.data + begin;
+}
+
+static const char *find_line(const struct async__http_lines *lines, const char *wanted)
+{
+    for (size_t i = 0; i < count_lines(lines); i++) {
+        const char *name = line_at(lines, i);
+        if (strcasecmp(name, wanted) == 0) return name + strlen(name) + 1;
+    }
+    return NULL;
+}
+
 size_t async_http_header_count(const async_http_response *response)
 {
-    return response->index.end / sizeof(uint32_t);
+    return count_lines(&response->head);
 }
 
 bool async_http_header_at(const async_http_response *response, size_t index, const char **name,
                           const char **value)
 {
-    uint32_t begin;
-
-    if (index >= async_http_header_count(response)) return false;
-    memcpy(&begin, response->index.data + index * sizeof begin, sizeof begin);
-    const char *found = response->heads.data + begin;
+    if (index >= count_lines(&response->head)) return false;
+    const char *found = line_at(&response->head, index);
     if (name) *name = found;
     if (value) *value = found + strlen(found) + 1;
     return true;
 }
 
-const char *async_http_header(const async_http_response *response, const char *wanted)
+const char *async_http_header(const async_http_response *response, const char *name)
 {
-    const char *name, *value;
+    return find_line(&response->head, name);
+}
 
-    for (size_t i = 0; async_http_header_at(response, i, &name, &value); i++)
-        if (strcasecmp(name, wanted) == 0) return value;
-    return NULL;
+const char *async_http_trailer(const async_http_response *response, const char *name)
+{
+    return find_line(&response->trailers, name);
 }
 
 size_t async_http_history_count(const async_http_response *response)

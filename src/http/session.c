@@ -443,8 +443,8 @@ static async_http_response *new_response(async_http_session *session)
 
 static size_t buffered(const async_http_response *response)
 {
-    return response->heads.capacity + response->index.capacity + response->filling.capacity +
-           response->held.capacity;
+    return async__http_lines_room(&response->head) + async__http_lines_room(&response->trailers) +
+           response->filling.capacity + response->held.capacity;
 }
 
 async_http_response *async__http_response_take(async_http_session *session)
@@ -471,7 +471,8 @@ async_http_response *async__http_response_take(async_http_session *session)
     response->tried = 0;
     response->code = response->status = 0;
     response->changed = (async_event)ASYNC_EVENT_INIT;
-    response->heads.end = response->index.end = 0;
+    async__http_lines_clear(&response->head);
+    async__http_lines_clear(&response->trailers);
     response->filling.end = response->held.end = 0;
     response->upload = NULL;
     response->detail[0] = response->curl_error[0] = 0;
@@ -481,8 +482,8 @@ async_http_response *async__http_response_take(async_http_session *session)
 void async__http_response_free(async_http_response *response)
 {
     curl_easy_cleanup(response->easy);
-    async__buffer_free(&response->heads);
-    async__buffer_free(&response->index);
+    async__http_lines_free(&response->head);
+    async__http_lines_free(&response->trailers);
     async__buffer_free(&response->filling);
     async__buffer_free(&response->held);
     async__free(response->upload_copy);
@@ -496,8 +497,8 @@ void async__http_response_free(async_http_response *response)
 static void put_into_pool(async_http_session *session, async_http_response *response)
 {
     if (session->pooled_bytes + buffered(response) > ASYNC__HTTP_RECYCLED) {
-        async__buffer_free(&response->heads);
-        async__buffer_free(&response->index);
+        async__http_lines_free(&response->head);
+        async__http_lines_free(&response->trailers);
         async__buffer_free(&response->filling);
         async__buffer_free(&response->held);
     }

@@ -27,6 +27,13 @@ static int events(struct async_http_request *request)
     return 0;
 }
 
+static int sum(struct async_http_request *request)
+{
+    async_http_respond_begin(request, 200, NULL, -1);
+    async_http_respond_write(request, "body", 4);
+    return async_http_set_trailer(request, "X-Sum", "7");
+}
+
 /* "name[filename type]=size|" of each part. */
 static int form(struct async_http_request *request)
 {
@@ -68,6 +75,7 @@ static async_task *begin(async_http_server *server)
     async_http_route(server, "GET", "/slow", slow);
     async_http_route(server, "GET", "/events", events);
     async_http_route(server, "POST", "/form", form);
+    async_http_route(server, "GET", "/sum", sum);
     assert_int_equal(async_http_static(server, "/files/", "/usr/bin"), 0);
     return async_create_task(serve, server);
 }
@@ -168,6 +176,12 @@ static int our_client(void *unused)
             async_with_http_session (session, &options) {
                 async_with_http_get (response, session, url)
                     assert_contains(async_http_text(response), "Hello, Ann! ");
+                snprintf(url, sizeof url, "https://localhost:%d/sum", port);
+                async_with_http_get (response, session, url) {
+                    assert_string_equal(async_http_text(response), "body");
+                    assert_string_equal(async_http_version(response), i == 1 ? "2" : "1.1");
+                    assert_string_equal(async_http_trailer(response, "x-sum"), "7");
+                }
                 static char file[200000];
                 size_t size;
                 async_http_form_data *fields = async_http_form_new();

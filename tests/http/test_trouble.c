@@ -84,6 +84,11 @@ static const struct {
     {"/bad-header", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nno colon here\r\n\r\n"},
     {"/fold", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Fold: a\r\n  b \r\n\tc\r\nX-E:\r\n\r\nok"},
     {"/100", "HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"},
+    {"/trailers",
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Sum: head\r\n\r\n2\r\nok\r\n0\r\n"
+     "X-Sum:  7 \r\nLocation: /x\r\nContent-Length: 9\r\nX-Fold: a\r\n b\r\nX-E:\r\n\r\n"},
+    {"/bad-trailer",
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nno colon\r\n\r\n"},
     {"/nowhere", "HTTP/1.1 302 Found\r\nContent-Length: 2\r\n\r\nok"},
 };
 
@@ -208,13 +213,14 @@ static int cut_short(void *unused)
     static const struct {
         const char *path;
         int code;
+        size_t got; /* before */
     } cases[] = {
-        {"/cut", ASYNC_EINCOMPLETE}, {"/cut-chunked", ASYNC_EINCOMPLETE}, {"/reset", -ECONNRESET},
-        {"/bad-chunk", ASYNC_EHTTP}, {"/bad-gzip", ASYNC_EHTTP},
+        {"/cut", ASYNC_EINCOMPLETE, 10}, {"/cut-chunked", ASYNC_EINCOMPLETE, 10},
+        {"/reset", -ECONNRESET, 10},     {"/bad-chunk", ASYNC_EHTTP, 0},
+        {"/bad-gzip", ASYNC_EHTTP, 0},   {"/bad-trailer", ASYNC_EHTTP, 2},
     };
     async_with_http_session (session, NULL)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-            bool cut = cases[i].code == ASYNC_EINCOMPLETE || strcmp(cases[i].path, "/reset") == 0;
             /* The headers are good, so the request is; or what is wrong came in the same packet. */
             bool reset = cases[i].code == -ECONNRESET;
             async_with_http_get (response, session, URL(cases[i].path)) {
@@ -224,7 +230,7 @@ static int cut_short(void *unused)
                     got += chunk.size;
                 assert_int_equal(async_block_error(), cases[i].code);
                 assert_contains(async_error_message(), cases[i].path);
-                assert_int_equal(got, cut ? 10 : 0);
+                assert_int_equal(got, cases[i].got);
             }
             async_with_http_get (response, session, URL(cases[i].path)) {
                 if (reset) permit(1);
@@ -280,6 +286,20 @@ static int broken_rules(void *unused)
             assert_string_equal(async_http_header(response, "X-Fold"), "a b c");
             assert_string_equal(async_http_header(response, "X-E"), "");
             assert_string_equal(async_http_text(response), "ok");
+        }
+        async_with_http_get (response, session, URL("/trailers")) {
+            assert_string_equal(async_http_text(response), "ok");
+            assert_string_equal(async_http_header(response, "x-sum"), "head");
+            assert_int_equal(async_http_header_count(response), 2);
+            assert_string_equal(async_http_trailer(response, "x-sum"), "7");
+            assert_string_equal(async_http_trailer(response, "X-Fold"), "a b");
+            assert_string_equal(async_http_trailer(response, "X-E"), "");
+            assert_null(async_http_trailer(response, "Transfer-Encoding"));
+        }
+        /* The next response's are its own. */
+        async_with_http_get (response, session, URL("/")) {
+            assert_string_equal(async_http_text(response), "ok");
+            assert_null(async_http_trailer(response, "x-sum"));
         }
         async_with_http_get (response, session, URL("/100")) {
             assert_int_equal(async_http_status(response), 200);
