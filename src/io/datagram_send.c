@@ -95,8 +95,7 @@ static int check(const async_datagram_endpoint *endpoint, const async_address *t
 
     if (async__likely(is_sound(endpoint, to))) return 0;
     if (!to || to->length == 0)
-        return async__failf(-EDESTADDRREQ,
-                            "send: the datagram has no address, and the endpoint is not connected");
+        return async__failf(-EDESTADDRREQ, "send: the datagram has no address to be sent to");
     if (to->length > sizeof to->storage)
         return async__failf(-EINVAL, "the address to send to has a length of %u bytes",
                             (unsigned)to->length);
