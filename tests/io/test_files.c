@@ -562,7 +562,7 @@ static int tear_down(void **state)
 {
     (void)state;
     static const char *const names[] = {"a",     "m",    "m2", "x",     "lines", "long",
-                                        "large", "fifo", "c",  "order", "full"};
+                                        "large", "fifo", "c",  "order", "full",  "e"};
     for (size_t i = 0; i < COUNT(names); i++)
         unlink(path_of(names[i]));
     return rmdir(directory);
