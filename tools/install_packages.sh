@@ -62,6 +62,7 @@ clang-format            cmd:clang-format
 clang-tidy              cmd:clang-tidy
 libdw-dev               header:elfutils/libdwfl.h
 gdb                     cmd:gdb
+lldb                    cmd:lldb
 systemtap-sdt-dev       header:sys/sdt.h
 valgrind                cmd:valgrind
 valgrind                header:valgrind/valgrind.h

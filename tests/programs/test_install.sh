@@ -41,6 +41,7 @@ if [ -e "$BUILD_DIR/man3.stamp" ]; then
     echo "ok: manual pages"
 fi
 find "$prefix/share/gdb/auto-load" -name 'libcasyncio.so.*-gdb.py' | grep -q . || { echo "what gdb loads was not installed"; exit 1; }
+[ -e "$prefix/share/casyncio/casyncio_lldb.py" ] || { echo "what lldb imports was not installed"; exit 1; }
 parts=
 for part in http tls cluster; do
     [ ! -e "$libdir/libcasyncio-$part.so" ] || parts+=" $part"
