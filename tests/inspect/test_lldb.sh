@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # casyncio tasks, bt, locals and threads, and how values are printed, in lldb: on a process, on a core, on what is no process.
-# ctest: labels=programs timeout=300
+# ctest: labels=programs timeout=600
 set -uo pipefail
 . "$SOURCE_DIR/tests/inspect/common.sh"
 command -v lldb >/dev/null || { echo "skipped: there is no lldb"; exit 77; }
