@@ -170,8 +170,7 @@ struct async_http_response {
     struct async__http_lines head, trailers;
     size_t header_bytes; /* of all lines so far, those of 1xx and trailers too */
     uint64_t content_length;
-    size_t
-        location; /* where the value of the first Location begins in head.text; 0: there is none */
+    size_t location;  /* where the value of the first Location is in head.text; 0: there is none */
     bool is_header;   /* the last line was a header that is kept */
     bool has_length;  /* the body has one, or comes in chunks */
     bool until_close; /* the body ends with its TLS connection */

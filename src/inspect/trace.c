@@ -180,14 +180,19 @@ static char *ask(struct tracing *self, const struct choices *choices)
                    self->image->title, strerror(refused));
 }
 
+/* Whether the request at this address is this program's. */
+static bool is_ours(const struct tracing *self, uint64_t address)
+{
+    return image_word(self->image, address + offsetof(struct async__trace_request, asker)) ==
+           (uint64_t)getpid();
+}
+
 /* Where it is another program's by now it is left alone. */
 static void take_back(struct tracing *self)
 {
     for (size_t i = 0; i < self->snapshot->layout_count; i++) {
         uint64_t address = self->snapshot->layouts[i].request;
-        if (image_word(self->image, address + offsetof(struct async__trace_request, asker)) ==
-            (uint64_t)getpid())
-            write_request(self, address, 0, 0, 0);
+        if (is_ours(self, address)) write_request(self, address, 0, 0, 0);
     }
     for (size_t i = 0; i < self->loop_count; i++)
         wake(self, self->loops[i].loop);
@@ -288,10 +293,7 @@ static bool is_gone(const struct tracing *self)
 static bool is_taken(const struct tracing *self)
 {
     for (size_t i = 0; i < self->snapshot->layout_count; i++)
-        if (image_word(self->image, self->snapshot->layouts[i].request +
-                                        offsetof(struct async__trace_request, asker)) !=
-            (uint64_t)getpid())
-            return true;
+        if (!is_ours(self, self->snapshot->layouts[i].request)) return true;
     return false;
 }
 
